@@ -1,0 +1,47 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+namespace gradgraph GRADGRAPH_API {
+
+/// What stands for the gradient by an x that no y depends on.
+enum class Unconnected { zeros, empty };
+
+struct GradientOptions {
+  Unconnected unconnected = Unconnected::zeros;
+};
+
+/// The gradients of sum(ys) by each of `xs`, written as more graph, so that they can be
+/// differentiated again. `grad_ys` weighs the ys (default: ones). The new nodes are named
+/// "gradients/<forward name>" and point to the node that they differentiate.
+/// Throws GradientError when a path from an x to a y crosses an op without a gradient.
+std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<Output>& xs,
+                              const std::vector<Output>& grad_ys = {},
+                              GradientOptions options = {},
+                              SourceLocation where = SourceLocation::current());
+
+/// `forward(inputs)` with a gradient of the user's own: `gradient(inputs, outputs, grads)` returns
+/// one Output per input (empty for none). Source: jax.custom_vjp.
+std::vector<Output> custom_gradient(
+    const std::vector<Output>& inputs,
+    const std::function<std::vector<Output>(const std::vector<Output>&)>& forward,
+    std::function<std::vector<Output>(const std::vector<Output>& inputs,
+                                      const std::vector<Output>& outputs,
+                                      const std::vector<Output>& grads)>
+        gradient,
+    SourceLocation where = SourceLocation::current());
+
+/// Element by element into [low, high].
+Output clip_by_value(Output x, double low, double high,
+                     SourceLocation where = SourceLocation::current());
+/// x scaled down so that its L2 norm is at most `norm`.
+Output clip_by_norm(Output x, double norm, SourceLocation where = SourceLocation::current());
+/// All of `xs` scaled by one factor so that their joint L2 norm is at most `norm`; empty Outputs
+/// stay empty. Source: torch.nn.utils.clip_grad_norm_, without its epsilon.
+std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
+                                        SourceLocation where = SourceLocation::current());
+
+}  // namespace gradgraph

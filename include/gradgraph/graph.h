@@ -1,0 +1,239 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gradgraph/dtype.h"
+#include "gradgraph/error.h"
+#include "gradgraph/shape.h"
+#include "gradgraph/source_location.h"
+#include "gradgraph/tensor.h"
+
+namespace gradgraph GRADGRAPH_API {
+
+class Graph;
+class Node;
+struct OpDef;
+class GradientContext;
+
+/// One result of a node: the symbolic handle that a user holds. Cheap to copy; valid as long as
+/// its Graph. A default Output is empty and stands for "no gradient" or "input left out".
+/// `==` compares handles; element-wise comparison is `gg::equal`.
+class Output {
+ public:
+  Output() = default;
+  Output(Node& node, int index) : node_(&node), index_(index) {}
+
+  explicit operator bool() const { return node_ != nullptr; }
+  Node& node() const { return *node_; }
+  int index() const { return index_; }
+  Graph& graph() const;
+  DType dtype() const;
+  const Shape& shape() const;
+  int rank() const { return shape().rank(); }
+  /// "fc1/matmul", or "split:1" for any output but the first.
+  std::string name() const;
+
+  friend bool operator==(const Output&, const Output&) = default;
+
+ private:
+  Node* node_ = nullptr;
+  std::int32_t index_ = 0;
+};
+
+using Attribute = std::variant<bool, std::int64_t, double, std::string, DType, Shape,
+                               std::vector<std::int64_t>, Tensor>;
+
+/// The attributes of a node by name: a handful, so a flat list.
+class Attributes {
+ public:
+  using Entry = std::pair<std::string_view, Attribute>;
+
+  Attributes() = default;
+  /// The names must outlive the graph: string literals.
+  Attributes(std::initializer_list<Entry> entries) : entries_(entries) {}
+
+  const Attribute* find(std::string_view name) const;
+  void set(std::string_view name, Attribute value);
+  /// Throws BuildError when the attribute is missing or of another type.
+  template <class T>
+  const T& get(std::string_view name) const {
+    const Attribute* attribute = find(name);
+    const T* value = attribute ? std::get_if<T>(attribute) : nullptr;
+    if (!value) fail(name);
+    return *value;
+  }
+
+  auto begin() const { return entries_.begin(); }
+  auto end() const { return entries_.end(); }
+
+ private:
+  [[noreturn]] static void fail(std::string_view name);
+  std::vector<Entry> entries_;
+};
+
+/// What a node is there for; a picture of the graph tells them apart.
+enum class Phase : std::uint8_t { forward, gradient, update };
+
+struct OutputType {
+  DType dtype = DType::float32;
+  Shape shape;
+};
+
+/// One instance of an op. Made by the front functions in ops.h; owned by its Graph.
+class Node {
+ public:
+  int id() const { return id_; }
+  const OpDef& op() const { return *op_; }
+  Graph& graph() const { return *graph_; }
+  /// Unique in the graph, with its scopes: "fc1/matmul".
+  const std::string& name() const { return name_; }
+  SourceLocation where() const { return where_; }
+
+  const std::vector<Output>& inputs() const { return inputs_; }
+  const Output& input(int i) const { return inputs_[static_cast<std::size_t>(i)]; }
+  int num_inputs() const { return static_cast<int>(inputs_.size()); }
+  /// Nodes that must have run before this one although it uses none of their values.
+  const std::vector<Node*>& control_inputs() const { return control_inputs_; }
+  int num_outputs() const { return static_cast<int>(outputs_.size()); }
+  DType dtype(int i = 0) const { return outputs_[static_cast<std::size_t>(i)].dtype; }
+  const Shape& shape(int i = 0) const { return outputs_[static_cast<std::size_t>(i)].shape; }
+  Output output(int i = 0) { return Output(*this, i); }
+  const Attributes& attributes() const { return attributes_; }
+
+  Phase phase() const { return phase_; }
+  /// For a gradient node the node that it differentiates, else null.
+  Node* differentiates() const { return differentiates_; }
+  /// For a node of a session's own copy the user's node that it came from, else null.
+  const Node* origin() const { return origin_; }
+  /// The device that was asked for ("cpu", "cuda:0"), or empty.
+  const std::string& device() const { return device_; }
+  void set_device(std::string device) { device_ = std::move(device); }
+
+  void add_control_input(Node& before);
+
+ private:
+  friend class Graph;
+
+  Graph* graph_ = nullptr;
+  const OpDef* op_ = nullptr;
+  std::string name_;
+  std::vector<Output> inputs_;
+  std::vector<Node*> control_inputs_;
+  std::vector<OutputType> outputs_;
+  Attributes attributes_;
+  std::string device_;
+  SourceLocation where_;
+  Node* differentiates_ = nullptr;
+  const Node* origin_ = nullptr;
+  std::int32_t id_ = 0;
+  Phase phase_ = Phase::forward;
+};
+
+/// What every node that is added now inherits. Scopes below change it for a while.
+struct BuildContext {
+  std::string scope;        ///< "fc1/" or empty
+  std::string fixed_name;   ///< replaces scope and op name: "gradients/fc1/matmul"
+  std::string device;       ///< the device asked for, or empty
+  std::vector<Node*> control_inputs;
+  SourceLocation where;     ///< when known, goes before the caller's own line
+  Node* differentiates = nullptr;
+  Phase phase = Phase::forward;
+};
+
+/// A symbolic program: nodes and nothing else. Holds no values (each Session has its own), never
+/// moves, and outlives every Output, Session and Callable made from it.
+/// Building is single-threaded; sessions may read one graph from several threads.
+class Graph {
+ public:
+  Graph();
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  /// Adds a node after inferring its shapes and dtypes. `name` defaults to the op's name; scope
+  /// and a number make it unique. Throws BuildError, leaving the graph as it was.
+  Node& add(const OpDef& op, std::vector<Output> inputs, Attributes attributes,
+            SourceLocation where, std::string_view name = {});
+
+  /// Nodes in the order they were made, which is a topological order.
+  std::deque<Node>& nodes() { return nodes_; }
+  const std::deque<Node>& nodes() const { return nodes_; }
+  int num_nodes() const { return static_cast<int>(nodes_.size()); }
+  Node* find(std::string_view name) const;
+  /// Gives `node` another (unique) name, under the current scope.
+  void rename(Node& node, std::string_view name);
+  /// "dense", then "dense_1", ...: a scope that no node or scope has yet, without a slash.
+  std::string unique_scope(std::string_view name);
+
+  /// A gradient that replaces the op's own for this one node.
+  using Gradient = std::function<std::vector<Output>(const GradientContext&)>;
+  void set_gradient(Node& node, Gradient gradient);
+  const Gradient* gradient_of(const Node& node) const;
+
+  /// The value that sessions give `variable` before its first use, or an empty Output.
+  void set_initial_value(Node& variable, Output value);
+  Output initial_value(const Node& variable) const;
+
+  /// Marks `copy`, a node of this graph, as made from `original`: takes over its name, origin,
+  /// line, phase and requested device.
+  void adopt(Node& copy, const Node& original);
+  /// Makes `node` read `value` instead; dtypes must agree. For passes on a session's own copy.
+  void set_input(Node& node, int index, Output value);
+
+  BuildContext& context() { return context_; }
+
+ private:
+  std::string unique_name(std::string base);
+
+  std::deque<Node> nodes_;
+  std::unordered_map<std::string_view, Node*> by_name_;
+  std::unordered_map<std::string, int> next_suffix_;
+  std::unordered_map<const Node*, Gradient> gradients_;
+  std::unordered_map<const Node*, Output> initial_values_;
+  BuildContext context_;
+};
+
+/// Restores the graph's build context when it goes out of scope.
+class [[nodiscard]] ContextGuard {
+ public:
+  explicit ContextGuard(Graph& graph) : graph_(&graph), saved_(graph.context()) {}
+  ContextGuard(ContextGuard&& other) noexcept
+      : graph_(std::exchange(other.graph_, nullptr)), saved_(std::move(other.saved_)) {}
+  ContextGuard& operator=(ContextGuard&&) = delete;
+  ~ContextGuard() {
+    if (graph_) graph_->context() = std::move(saved_);
+  }
+
+ private:
+  Graph* graph_;
+  BuildContext saved_;
+};
+
+/// Nodes made while the result lives are named "fc1/...": `auto s = gg::scope(graph, "fc1");`
+/// A name in use gets a number. Throws BuildError for an empty name or a stray character.
+ContextGuard scope(Graph& graph, std::string_view name,
+                   SourceLocation where = SourceLocation::current());
+/// Nodes made while the result lives ask for `device` ("cpu", "cuda:0").
+ContextGuard device_scope(Graph& graph, std::string device);
+/// Nodes made while the result lives run after `before`.
+ContextGuard control_dependencies(Graph& graph, std::vector<Output> before);
+/// Renames the node behind `output` and returns it: `auto loss = gg::named(gg::mean(x), "loss")`.
+Output named(Output output, std::string_view name,
+             SourceLocation where = SourceLocation::current());
+
+/// Checks what every stage must keep: inputs exist and come before their readers, no cycle, and
+/// shapes and dtypes are what inference gives. Throws BuildError with the first fault.
+void verify(const Graph& graph);
+
+}  // namespace gradgraph

@@ -1,0 +1,148 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+/// How an op is defined. An op lives in one place, its OpDef: name, traits, inference, gradient.
+/// docs/adding_an_op.md walks through adding one.
+namespace gradgraph GRADGRAPH_API {
+
+/// What passes, placement and plan may know about an op without knowing the op.
+struct Traits {
+  /// Output i depends on input element i alone (after broadcasting), by a scalar functor.
+  bool elementwise = false;
+  bool commutative = false;
+  /// Reads or writes a variable: never merged, folded or dropped when fetched.
+  bool stateful = false;
+  /// Draws from the counter-based generator: never merged or folded.
+  bool random = false;
+  /// Writes the variable that is input 0, in place; output 0 is the new value.
+  bool updates_variable = false;
+  /// Output 0 may use input 0's buffer when nobody else reads it.
+  bool in_place = false;
+  /// Output 0 is input 0's bytes under another shape: never computed, only renamed.
+  bool alias = false;
+  /// A kernel may refuse values that it meets (an index out of range).
+  bool may_fail = false;
+  /// On the published list of ops without a gradient (docs/ops.md); others must have one.
+  bool non_differentiable = false;
+  /// Uses its inputs' shapes only, never their values.
+  bool shape_only = false;
+  /// Inputs (bit i = input i) whose values the plan must know: shapes, paddings, multiples.
+  std::uint32_t static_inputs = 0;
+  /// The input whose dtype chooses the kernel; kDefault is the first that is not static, or
+  /// output 0 where there is none.
+  int kernel_input = kDefault;
+  static constexpr int kDefault = -1, kOutput = -2;
+};
+
+/// What `infer` sees, and how it answers: checks with `require`, then `output` once per result.
+class InferContext {
+ public:
+  /// `op` and `node_name` go into messages; `inputs` must outlive the context.
+  InferContext(const OpDef& op, std::string_view node_name, std::span<const Output> inputs,
+               const Attributes& attributes, SourceLocation where)
+      : op_(op), node_name_(node_name), inputs_(inputs), attributes_(attributes), where_(where) {}
+
+  int num_inputs() const { return static_cast<int>(inputs_.size()); }
+  const Output& input(int i) const { return inputs_[static_cast<std::size_t>(i)]; }
+  DType dtype(int i) const { return input(i).dtype(); }
+  const Shape& shape(int i) const { return input(i).shape(); }
+  int rank(int i) const { return shape(i).rank(); }
+  const Attributes& attributes() const { return attributes_; }
+  template <class T>
+  const T& attribute(std::string_view name) const {
+    return attributes_.get<T>(name);
+  }
+
+  /// The value of int64 vector input i as far as it is known while building: `any` where it is
+  /// not. Throws when the input is not an int64 vector of known length.
+  Shape vector_value(int i) const;
+  /// `axis` in [-rank, rank) as one in [0, rank); throws otherwise.
+  int normalize_axis(std::int64_t axis, int rank) const;
+
+  void require_inputs(int count) const;
+  void require_dtype(int i, std::initializer_list<DType> allowed) const;
+  void require_same_dtype(int i, int j) const;
+  void require_rank(int i, int rank) const;
+  /// Throws BuildError "[op] 'node': <message>: <dtypes and shapes>  (file:line)".
+  [[noreturn]] void fail(const std::string& message) const;
+  void require(bool condition, const char* message) const {
+    if (!condition) fail(message);
+  }
+
+  void output(DType dtype, const Shape& shape) { outputs_.push_back({dtype, shape}); }
+  std::vector<OutputType>& outputs() { return outputs_; }
+
+ private:
+  const OpDef& op_;
+  std::string_view node_name_;
+  std::span<const Output> inputs_;
+  const Attributes& attributes_;
+  SourceLocation where_;
+  std::vector<OutputType> outputs_;
+};
+
+/// What a gradient function sees. It returns one Output per input of the node, empty for "none".
+class GradientContext {
+ public:
+  GradientContext(Node& node, std::span<const Output> grads) : node_(node), grads_(grads) {}
+
+  Node& node() const { return node_; }
+  Output input(int i) const { return node_.input(i); }
+  Output output(int i = 0) const { return node_.output(i); }
+  int num_inputs() const { return node_.num_inputs(); }
+  /// The gradient of the loss by output i; empty when nothing flows back through it.
+  Output grad(int i = 0) const { return grads_[static_cast<std::size_t>(i)]; }
+  template <class T>
+  const T& attribute(std::string_view name) const {
+    return node_.attributes().get<T>(name);
+  }
+
+ private:
+  Node& node_;
+  std::span<const Output> grads_;
+};
+
+struct OpDef {
+  std::string name;
+  Traits traits;
+  void (*infer)(InferContext&) = nullptr;
+  /// Calls public ops only, so that it can be differentiated, rewritten and placed in turn.
+  /// Null: no gradient flows through this op, and asking for one is an error unless the op's
+  /// output is an integer or a bool.
+  std::vector<Output> (*gradient)(const GradientContext&) = nullptr;
+  /// For ops that make int64 vectors out of shapes: the value of output 0 as far as it is known
+  /// while building (`any` where not). Null: nothing is known.
+  std::optional<Shape> (*vector_value)(const Node&) = nullptr;
+};
+
+/// All ops by name. The library's own are there from the start; programs may add theirs.
+class OpRegistry {
+ public:
+  /// Throws BuildError when the name is taken or there is no `infer`.
+  const OpDef& add(OpDef op);
+  const OpDef* find(std::string_view name) const;
+  /// Throws BuildError for a name that is not registered.
+  const OpDef& at(std::string_view name) const;
+  /// Sorted by name.
+  std::vector<const OpDef*> all() const;
+
+ private:
+  std::unordered_map<std::string_view, std::unique_ptr<OpDef>> ops_;
+};
+
+OpRegistry& op_registry();
+
+/// The int64 vector that `value` is known to be while building; nullopt when nothing is known.
+std::optional<Shape> known_vector(const Output& value);
+
+}  // namespace gradgraph

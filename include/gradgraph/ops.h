@@ -1,0 +1,302 @@
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <initializer_list>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+/// The ops: one front function each. They add a node to the graph of their inputs and throw
+/// BuildError, with op, node, shapes and the caller's line, when the inputs do not fit.
+namespace gradgraph GRADGRAPH_API {
+
+/// An input that may be written as a number or a Tensor literal: it becomes a constant of the
+/// other input's graph; a number takes the other input's dtype. Keeps the line it was written on.
+class Operand {
+ public:
+  Operand(Output output, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : output_(output), where_(where) {}
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  Operand(T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : number_(static_cast<double>(number)), is_number_(true), where_(where) {}
+  Operand(Tensor tensor, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : tensor_(std::move(tensor)), where_(where) {}
+
+  bool is_output() const { return static_cast<bool>(output_); }
+  const Output& output() const { return output_; }
+  SourceLocation where() const { return where_; }
+  /// This operand as a node beside `peer`; throws BuildError when the number does not fit the
+  /// peer's dtype.
+  Output resolve(const Output& peer, SourceLocation where) const;
+
+ private:
+  Output output_;
+  Tensor tensor_;
+  double number_ = 0;
+  bool is_number_ = false;
+  SourceLocation where_;
+};
+
+/// A vector of int64 that says how large or where: written out, or computed in the graph
+/// (`gg::shape_of(x)`) for dimensions that are not known yet.
+class IntVector {
+ public:
+  IntVector(std::initializer_list<std::int64_t> values) : values_(values) {}
+  IntVector(std::vector<std::int64_t> values) : values_(std::move(values)) {}  // NOLINT: implicit
+  IntVector(const Shape& shape)  // NOLINT: implicit
+      : values_(shape.begin(), shape.end()) {}
+  IntVector(Output output) : output_(output) {}  // NOLINT: implicit
+
+  /// This vector as an Output of `graph`.
+  Output resolve(Graph& graph, SourceLocation where) const;
+
+ private:
+  std::vector<std::int64_t> values_;
+  Output output_;
+};
+
+/// The axes of a reduction; negative ones count from the end. A default Axes means all of them.
+class Axes {
+ public:
+  Axes() = default;
+  Axes(int axis) : axes_{axis}, all_(false) {}  // NOLINT: implicit
+  Axes(std::initializer_list<std::int64_t> axes) : axes_(axes), all_(false) {}
+  Axes(std::vector<std::int64_t> axes) : axes_(std::move(axes)), all_(false) {}  // NOLINT: implicit
+
+  bool all() const { return all_; }
+  const std::vector<std::int64_t>& list() const { return axes_; }
+
+ private:
+  std::vector<std::int64_t> axes_;
+  bool all_ = true;
+};
+
+using Where = SourceLocation;
+
+// --- Sources -----------------------------------------------------------------------------------
+
+/// A value that every run feeds. Dimensions may be `gg::any`.
+Output placeholder(Graph& graph, DType dtype, const Shape& shape, std::string_view name = {},
+                   Where where = Where::current());
+Output constant(Graph& graph, Tensor value, std::string_view name = {},
+                Where where = Where::current());
+/// A value that each Session keeps from run to run. Without `initial_value` it must be set before
+/// it is read (RunError otherwise). Shape fully known.
+Output variable(Graph& graph, DType dtype, const Shape& shape, std::string_view name = {},
+                Where where = Where::current());
+Output variable(Output initial_value, std::string_view name = {}, Where where = Where::current());
+Output variable(Graph& graph, Tensor initial_value, std::string_view name = {},
+                Where where = Where::current());
+/// `variable` takes `value`, of its shape and dtype, at the end of the step: every read in the
+/// same run sees the old value unless a control input puts it after. The output is the new value.
+Output assign(Output variable, Operand value, Where where = Where::current());
+Output assign_add(Output variable, Operand delta, Where where = Where::current());
+Output assign_sub(Output variable, Operand delta, Where where = Where::current());
+/// An op without a value that runs after all of `ops`. Fetch it to run them.
+Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name = {},
+             Where where = Where::current());
+
+// --- Element by element, with NumPy broadcasting -----------------------------------------------
+
+Output add(Operand a, Operand b, Where where = Where::current());
+Output sub(Operand a, Operand b, Where where = Where::current());
+Output mul(Operand a, Operand b, Where where = Where::current());
+/// Integers divide as in C++, towards zero; an integer division by zero throws RunError in a run.
+Output div(Operand a, Operand b, Where where = Where::current());
+Output pow(Operand base, Operand exponent, Where where = Where::current());
+Output maximum(Operand a, Operand b, Where where = Where::current());
+Output minimum(Operand a, Operand b, Where where = Where::current());
+
+Output neg(Output x, Where where = Where::current());
+Output exp(Output x, Where where = Where::current());
+Output log(Output x, Where where = Where::current());
+Output sqrt(Output x, Where where = Where::current());
+/// 1 / sqrt(x).
+Output rsqrt(Output x, Where where = Where::current());
+Output square(Output x, Where where = Where::current());
+Output abs(Output x, Where where = Where::current());
+/// -1, 0 or 1; NaN stays NaN.
+Output sign(Output x, Where where = Where::current());
+Output relu(Output x, Where where = Where::current());
+Output sigmoid(Output x, Where where = Where::current());
+Output tanh(Output x, Where where = Where::current());
+
+/// Comparisons give booleans; with NaN all but not_equal are false.
+Output equal(Operand a, Operand b, Where where = Where::current());
+Output not_equal(Operand a, Operand b, Where where = Where::current());
+Output less(Operand a, Operand b, Where where = Where::current());
+Output less_equal(Operand a, Operand b, Where where = Where::current());
+Output greater(Operand a, Operand b, Where where = Where::current());
+Output greater_equal(Operand a, Operand b, Where where = Where::current());
+Output logical_and(Operand a, Operand b, Where where = Where::current());
+Output logical_or(Operand a, Operand b, Where where = Where::current());
+Output logical_not(Output x, Where where = Where::current());
+/// `a` where `condition` (boolean) holds, else `b`; the three broadcast together.
+Output where(Output condition, Operand a, Operand b, Where location = Where::current());
+/// Converts as C++ does; to boolean: "is not zero". A float beyond an integer's range saturates.
+Output cast(Output x, DType dtype, Where where = Where::current());
+
+// --- Reductions --------------------------------------------------------------------------------
+
+/// Over `axes`; of no elements the sum is 0, the product 1, the mean NaN; max and min throw.
+Output sum(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+Output mean(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+Output prod(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+/// NaN wins. The gradient is shared evenly among equal maxima.
+Output max(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+Output min(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+/// The index (int64) of the first largest element along `axis`.
+Output argmax(Output x, std::int64_t axis, bool keep_dims = false,
+              Where where = Where::current());
+Output argmin(Output x, std::int64_t axis, bool keep_dims = false,
+              Where where = Where::current());
+
+// --- Linear algebra and neural networks --------------------------------------------------------
+
+struct MatmulOptions {
+  bool transpose_a = false;
+  bool transpose_b = false;
+};
+/// The product over the last two axes; leading axes are batches and broadcast. Rank >= 2.
+Output matmul(Output a, Output b, MatmulOptions options = {}, Where where = Where::current());
+
+enum class Padding : std::uint8_t { valid, same, explicit_ };
+enum class Layout : std::uint8_t { nhwc, nchw };
+/// Two extents, height and width; one number means both.
+struct Pair {
+  std::int64_t height = 1, width = 1;
+  Pair(std::int64_t both) : height(both), width(both) {}  // NOLINT: implicit
+  Pair(std::int64_t h, std::int64_t w) : height(h), width(w) {}
+};
+/// Zeros around an image. Only read with Padding::explicit_.
+struct Border {
+  std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+struct Conv2dOptions {
+  Pair strides = 1;
+  Padding padding = Padding::valid;
+  Border border = {};
+  Pair dilations = 1;
+  std::int64_t groups = 1;
+  Layout layout = Layout::nhwc;
+};
+/// Cross-correlation, as TensorFlow's and ONNX's convolution. `x` is [N,H,W,C] or [N,C,H,W],
+/// `filter` [height, width, C / groups, filters] for both layouts.
+/// Padding::same gives ceil(size / stride), with the odd row or column at the end.
+Output conv2d(Output x, Output filter, Conv2dOptions options = {},
+              Where where = Where::current());
+/// The gradient of conv2d by its input, whose shape is `input_shape`: a transposed convolution.
+Output conv2d_input_grad(IntVector input_shape, Output filter, Output grad,
+                         Conv2dOptions options = {}, Where where = Where::current());
+/// The gradient of conv2d by its filter, whose shape is `filter_shape`.
+Output conv2d_filter_grad(Output x, IntVector filter_shape, Output grad,
+                          Conv2dOptions options = {}, Where where = Where::current());
+
+struct Pool2dOptions {
+  Pair window = 2;
+  Pair strides = 2;
+  Padding padding = Padding::valid;
+  Border border = {};
+  Layout layout = Layout::nhwc;
+};
+/// The largest element of each window; padding never wins. Ties go to the first.
+Output max_pool2d(Output x, Pool2dOptions options = {}, Where where = Where::current());
+/// Sends each element of `grad` to the maximum of its window of `x`.
+Output max_pool2d_grad(Output x, Output grad, Pool2dOptions options = {},
+                       Where where = Where::current());
+/// Picks from `values`, of x's shape, what stands where each window of `x` has its maximum.
+Output max_pool2d_pick(Output x, Output values, Pool2dOptions options = {},
+                       Where where = Where::current());
+/// The mean of each window; padding does not count.
+Output avg_pool2d(Output x, Pool2dOptions options = {}, Where where = Where::current());
+Output avg_pool2d_grad(IntVector input_shape, Output grad, Pool2dOptions options = {},
+                       Where where = Where::current());
+
+/// `bias`, one number a channel, added along the channel axis of `x`.
+Output bias_add(Output x, Output bias, Layout layout = Layout::nhwc,
+                Where where = Where::current());
+Output softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
+Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
+/// One loss a row: `logits` [..., classes], `labels` [..., classes] of probabilities.
+Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
+/// One loss a row: `logits` [..., classes], `labels` [...] of int32 or int64 class numbers. A
+/// label outside [0, classes) throws RunError in a run.
+Output sparse_softmax_cross_entropy(Output logits, Output labels,
+                                    Where where = Where::current());
+/// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
+/// false. `rate` in [0, 1).
+Output dropout_mask(IntVector shape, DType dtype, double rate, Output training,
+                    Where where = Where::current());
+/// x * dropout_mask: keeps the mean.
+Output dropout(Output x, double rate, Output training, Where where = Where::current());
+
+// --- Random numbers: Philox 4x32-10, keyed by session seed, node name and step ------------------
+
+Output random_uniform(Graph& graph, IntVector shape, DType dtype = float32, double low = 0,
+                      double high = 1, Where where = Where::current());
+Output random_normal(Graph& graph, IntVector shape, DType dtype = float32, double mean = 0,
+                     double stddev = 1, Where where = Where::current());
+/// A normal distribution cut off at two standard deviations.
+Output truncated_normal(Graph& graph, IntVector shape, DType dtype = float32, double mean = 0,
+                        double stddev = 1, Where where = Where::current());
+
+// --- Shapes and moving data ----------------------------------------------------------------------
+
+/// At most one dimension of `shape` may be -1: what is left over.
+Output reshape(Output x, IntVector shape, Where where = Where::current());
+/// [N, ...] as [N, everything else].
+Output flatten(Output x, Where where = Where::current());
+/// Axis i of the result is axis `permutation[i]` of x; without one the axes are reversed.
+Output transpose(Output x, std::vector<std::int64_t> permutation = {},
+                 Where where = Where::current());
+Output concat(const std::vector<Output>& parts, std::int64_t axis,
+              Where where = Where::current());
+/// Parts of the given sizes along `axis`; their sum must be the axis' size.
+std::vector<Output> split(Output x, std::vector<std::int64_t> sizes, std::int64_t axis,
+                          Where where = Where::current());
+/// `size` elements from `begin` on each axis; a size of -1 means up to the end.
+Output slice(Output x, IntVector begin, IntVector size, Where where = Where::current());
+/// Slices of `x` along `axis` at `indices` (int32 or int64); the result's shape has the indices'
+/// in place of the axis. An index outside [0, size) throws RunError in a run.
+Output gather(Output x, Output indices, std::int64_t axis = 0, Where where = Where::current());
+/// The reverse of gather: zeros of `shape`, with `updates` added up along `axis` at `indices`.
+Output scatter_add(IntVector shape, Output indices, Output updates, std::int64_t axis = 0,
+                   Where where = Where::current());
+/// A last axis of `depth` that holds 1 at the index and 0 elsewhere; of an index out of range, 0.
+Output one_hot(Output indices, std::int64_t depth, DType dtype = float32,
+               Where where = Where::current());
+/// `before[i]` and `after[i]` elements of `value` around axis i.
+Output pad(Output x, IntVector before, IntVector after, double value = 0,
+           Where where = Where::current());
+/// x repeated `multiples[i]` times along axis i.
+Output tile(Output x, IntVector multiples, Where where = Where::current());
+Output expand_dims(Output x, std::int64_t axis, Where where = Where::current());
+/// Drops `axes`, which must have size 1; a default Axes drops all known to be 1.
+Output squeeze(Output x, Axes axes = {}, Where where = Where::current());
+/// x repeated to `shape`, by NumPy's rules.
+Output broadcast_to(Output x, IntVector shape, Where where = Where::current());
+/// The reverse of broadcast_to: x summed down to `shape`. The gradient of broadcasting.
+Output sum_to(Output x, IntVector shape, Where where = Where::current());
+/// The shape as an int64 vector.
+Output shape_of(Output x, Where where = Where::current());
+/// `value`, a scalar, in every element.
+Output fill(IntVector shape, Output value, Where where = Where::current());
+Output zeros_like(Output x, Where where = Where::current());
+Output ones_like(Output x, Where where = Where::current());
+Output identity(Output x, std::string_view name = {}, Where where = Where::current());
+/// x, through which no gradient flows.
+Output stop_gradient(Output x, Where where = Where::current());
+
+// --- Operators -------------------------------------------------------------------------------------
+
+inline Output operator+(Operand a, Operand b) { return add(a, b, a.where()); }
+inline Output operator-(Operand a, Operand b) { return sub(a, b, a.where()); }
+inline Output operator*(Operand a, Operand b) { return mul(a, b, a.where()); }
+inline Output operator/(Operand a, Operand b) { return div(a, b, a.where()); }
+inline Output operator-(Operand a) { return neg(a.output(), a.where()); }
+
+}  // namespace gradgraph

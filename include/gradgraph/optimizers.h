@@ -1,0 +1,157 @@
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+/// Optimisers, composed of ops: their state is variables named "<variable>/<optimiser>/<slot>".
+/// The formulas are PyTorch's (torch.optim), defaults included.
+namespace gradgraph GRADGRAPH_API {
+
+/// The learning rate as a function of the step: from the step counter, an int64 scalar variable
+/// that counts the updates done, to a scalar. Schedules below make such functions.
+using Schedule = std::function<Output(Output step)>;
+
+Schedule constant_schedule(double rate);
+/// rate * factor^(floor(step / every)).
+Schedule step_schedule(double rate, std::int64_t every, double factor);
+/// rate * factor^(step / every).
+Schedule exponential_schedule(double rate, std::int64_t every, double factor);
+/// From `rate` down to `final_rate` along half a cosine over `steps`, then constant.
+Schedule cosine_schedule(double rate, std::int64_t steps, double final_rate = 0);
+/// Linear from 0 over `steps`, then `after`, which starts counting there.
+Schedule warm_up(std::int64_t steps, double rate, Schedule after);
+
+/// A number, an Output (float scalar), or a schedule.
+class LearningRate {
+ public:
+  LearningRate(double rate) : value_(rate) {}                        // NOLINT: implicit
+  LearningRate(Output rate) : value_(rate) {}                        // NOLINT: implicit
+  LearningRate(Schedule schedule) : value_(std::move(schedule)) {}   // NOLINT: implicit
+
+  /// The rate as a scalar of `dtype`, at the step that `step` counts.
+  Output at(Output step, DType dtype) const;
+
+ private:
+  std::variant<double, Output, Schedule> value_;
+};
+
+/// How gradients are clipped before they are applied; 0 means not at all.
+struct Clipping {
+  double by_value = 0;
+  double by_norm = 0;
+  double by_global_norm = 0;
+};
+
+/// A variable and the gradient of the loss by it.
+using GradientPair = std::pair<Output, Output>;
+
+/// The optimisers are plain structs of settings: `gg::Adam{.learning_rate = 1e-3}.minimize(loss)`.
+///
+/// `minimize` differentiates `loss` (a scalar) by `variables` (when empty: all variables that it
+/// depends on) and returns the train op, which updates them all and adds one to the step counter.
+/// `apply` starts from given gradients; a pair with an empty gradient is left out.
+
+/// Gradient descent, with momentum when asked for. Source: torch.optim.SGD.
+struct GradientDescent {
+  LearningRate learning_rate = 1e-2;
+  double momentum = 0;
+  double dampening = 0;
+  bool nesterov = false;
+  double weight_decay = 0;
+  Clipping clip = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Source: torch.optim.RMSprop.
+struct RmsProp {
+  LearningRate learning_rate = 1e-2;
+  double alpha = 0.99;
+  double epsilon = 1e-8;
+  double momentum = 0;
+  bool centered = false;
+  double weight_decay = 0;
+  Clipping clip = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Source: torch.optim.Adagrad.
+struct Adagrad {
+  LearningRate learning_rate = 1e-2;
+  double learning_rate_decay = 0;
+  double initial_accumulator = 0;
+  double epsilon = 1e-10;
+  double weight_decay = 0;
+  Clipping clip = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Source: torch.optim.Adam.
+struct Adam {
+  LearningRate learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;  ///< L2: added to the gradient
+  Clipping clip = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Source: torch.optim.AdamW.
+struct AdamW {
+  LearningRate learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 1e-2;  ///< decoupled: shrinks the variable itself
+  Clipping clip = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Any of the above, chosen at run time.
+class Optimizer {
+ public:
+  template <class T>
+    requires(!std::same_as<T, Optimizer>)
+  Optimizer(T optimizer)  // NOLINT: implicit
+      : minimize_([optimizer = std::move(optimizer)](Output loss,
+                                                     const std::vector<Output>& variables,
+                                                     SourceLocation where) {
+          return optimizer.minimize(loss, variables, where);
+        }) {}
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const {
+    return minimize_(loss, variables, where);
+  }
+
+ private:
+  std::function<Output(Output, const std::vector<Output>&, SourceLocation)> minimize_;
+};
+
+}  // namespace gradgraph

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+namespace gradgraph GRADGRAPH_API {
+
+struct SessionOptions {
+  /// Where nodes go that do not ask for a device: "auto", "cpu", "cuda:0".
+  std::string device = "auto";
+  std::uint64_t seed = 0;
+  /// Threads that CPU kernels use; 0 means all cores. One pool for the whole process.
+  int threads = 0;
+  /// A request that cannot be met falls back to another device; false makes it a PlacementError.
+  bool soft_placement = true;
+  /// Plans kept; the one that was not used for longest goes first.
+  int plan_cache_size = 32;
+  /// Records the time of every node of the runs that follow.
+  bool node_times = false;
+};
+
+/// A placeholder (any Output, in fact) and the value that a run gives it.
+using Feeds = std::vector<std::pair<Output, Tensor>>;
+
+struct NodeTime {
+  const Node* node = nullptr;  ///< the user's node
+  std::string kernel;          ///< its name in the session's own copy
+  double seconds = 0;
+};
+
+/// What the last run did. Times are wall-clock seconds.
+struct RunStats {
+  double total_seconds = 0;
+  std::int64_t step = 0;
+  std::size_t plan_bytes = 0;   ///< memory of intermediate values
+  std::size_t nodes_run = 0;
+  bool plan_was_cached = false;
+  std::vector<NodeTime> nodes;  ///< in order; empty unless SessionOptions::node_times
+};
+
+class SessionState;
+struct PreparedRun;
+
+/// A prepared (feeds, fetches) pair for the steady state: after the first call with some shapes,
+/// calls with these shapes allocate nothing. Must not outlive its Session.
+class Callable {
+ public:
+  /// The feeds' values in the order of `prepare`. The result holds one Tensor per fetch (an empty
+  /// one for an op without outputs) and is overwritten by the next call, except for tensors that
+  /// the caller still shares: these stay as they are.
+  const std::vector<Tensor>& operator()(std::initializer_list<Tensor> feeds);
+  const std::vector<Tensor>& run(const Tensor* feeds, std::size_t count);
+  template <class... T>
+  const std::vector<Tensor>& operator()(const Tensor& first, const T&... rest) {
+    const Tensor feeds[] = {first, rest...};
+    return run(feeds, 1 + sizeof...(rest));
+  }
+  const std::vector<Tensor>& operator()() { return run(nullptr, 0); }
+
+  ~Callable();
+  Callable(Callable&&) noexcept;
+  Callable& operator=(Callable&&) noexcept;
+
+ private:
+  friend class Session;
+  explicit Callable(std::unique_ptr<PreparedRun> prepared);
+  std::unique_ptr<PreparedRun> prepared_;
+};
+
+/// Runs parts of a graph and keeps the variables' values. Sessions on one graph are independent.
+/// A session serves one thread at a time; different sessions may run at once.
+class Session {
+ public:
+  explicit Session(Graph& graph, SessionOptions options = {});
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  /// Computes `fetches`, one Tensor each, from `feeds`. Variables that are still uninitialised
+  /// get their initial values first. Throws RunError for a missing or unfit feed, a fetch of
+  /// another graph, a variable without a value; every variable then keeps its value.
+  std::vector<Tensor> run(const Feeds& feeds, const std::vector<Output>& fetches,
+                          SourceLocation where = SourceLocation::current());
+  Tensor run(const Feeds& feeds, Output fetch, SourceLocation where = SourceLocation::current());
+  Tensor run(Output fetch, SourceLocation where = SourceLocation::current());
+
+  Callable prepare(const std::vector<Output>& feeds, const std::vector<Output>& fetches,
+                   SourceLocation where = SourceLocation::current());
+
+  /// Gives every variable that has none its initial value.
+  void initialize(SourceLocation where = SourceLocation::current());
+  bool is_initialized(Output variable) const;
+  /// A copy of the variable's value; initialises it when it has none yet.
+  Tensor value(Output variable, SourceLocation where = SourceLocation::current());
+  void set_value(Output variable, const Tensor& value,
+                 SourceLocation where = SourceLocation::current());
+
+  /// The number of runs so far; random ops draw by it. Settable, to resume.
+  std::int64_t step() const;
+  void set_step(std::int64_t step);
+
+  const RunStats& last_run() const;
+  /// A line per node that `fetches` need: name, op, device, and why it is there.
+  std::string explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
+                                SourceLocation where = SourceLocation::current());
+
+ private:
+  std::unique_ptr<SessionState> state_;
+};
+
+/// The devices that this process can use: "cpu", and what else was found.
+std::vector<std::string> available_devices();
+
+}  // namespace gradgraph

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <iosfwd>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gradgraph/api.h"
+
+namespace gradgraph GRADGRAPH_API {
+
+/// A dimension that is not known until a run feeds it, such as the batch.
+inline constexpr std::int64_t any = -1;
+
+/// The extents of a tensor, outermost first. The rank is always known and at most `kMaxRank`;
+/// a dimension may be `any`. Held in place: a Shape never allocates.
+class Shape {
+ public:
+  static constexpr int kMaxRank = 8;
+
+  Shape() = default;
+  /// Throws BuildError for a dimension below -1 or more than kMaxRank of them.
+  Shape(std::initializer_list<std::int64_t> dims);
+  explicit Shape(std::span<const std::int64_t> dims);
+  explicit Shape(const std::vector<std::int64_t>& dims);
+
+  int rank() const { return rank_; }
+  /// `axis` in [0, rank).
+  std::int64_t operator[](int axis) const { return dims_[static_cast<std::size_t>(axis)]; }
+  void set(int axis, std::int64_t dim) { dims_[static_cast<std::size_t>(axis)] = dim; }
+  void append(std::int64_t dim);
+
+  std::span<const std::int64_t> dims() const {
+    return {dims_.data(), static_cast<std::size_t>(rank_)};
+  }
+  const std::int64_t* begin() const { return dims_.data(); }
+  const std::int64_t* end() const { return dims_.data() + rank_; }
+
+  bool fully_known() const;
+  /// The product of the dimensions, 1 for a scalar; throws BuildError when one is unknown or the
+  /// product overflows.
+  std::int64_t num_elements() const;
+  /// True when the two could be the same shape: equal ranks, and equal dimensions where both know.
+  bool compatible_with(const Shape& other) const;
+
+  /// "[?,28,28,1]".
+  std::string to_string() const;
+
+  friend bool operator==(const Shape& a, const Shape& b);
+
+ private:
+  std::array<std::int64_t, kMaxRank> dims_{};
+  int rank_ = 0;
+};
+
+std::ostream& operator<<(std::ostream& stream, const Shape& shape);
+
+/// The shape that NumPy's broadcasting gives `a` and `b`, in `result`; false when they clash.
+/// An unknown dimension against 1 stays unknown, against n > 1 it is n.
+bool broadcast_shapes(const Shape& a, const Shape& b, Shape& result);
+
+}  // namespace gradgraph

@@ -1,0 +1,26 @@
+#include "gradgraph/dtype.h"
+
+#include <array>
+#include <ostream>
+
+namespace gradgraph {
+namespace {
+
+struct Entry {
+  std::string_view name;
+  std::size_t size;
+};
+constexpr std::array<Entry, 6> kDTypes = {{{"float32", 4},
+                                           {"float64", 8},
+                                           {"int32", 4},
+                                           {"int64", 8},
+                                           {"uint8", 1},
+                                           {"bool", 1}}};
+
+}  // namespace
+
+std::string_view name(DType dtype) { return kDTypes[static_cast<std::size_t>(dtype)].name; }
+std::size_t size_of(DType dtype) { return kDTypes[static_cast<std::size_t>(dtype)].size; }
+std::ostream& operator<<(std::ostream& stream, DType dtype) { return stream << name(dtype); }
+
+}  // namespace gradgraph

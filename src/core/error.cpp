@@ -1,0 +1,24 @@
+#include "gradgraph/error.h"
+
+#include <string_view>
+
+#include "core/text.h"
+
+namespace gradgraph {
+
+Error::Error(const std::string& message, SourceLocation where)
+    : std::runtime_error(where.known() ? message + "  (" + to_string(where) + ")" : message),
+      where_(where) {}
+
+std::string to_string(SourceLocation where) {
+  std::string_view file = where.file;
+  if (const auto slash = file.rfind('/'); slash != std::string_view::npos)
+    file.remove_prefix(slash + 1);
+  return fmt::format("{}:{}", file, where.line);
+}
+
+std::string node_message(std::string_view op, std::string_view node, std::string_view message) {
+  return fmt::format("[{}] '{}': {}", op, node, message);
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,81 @@
+#include "gradgraph/shape.h"
+
+#include <algorithm>
+#include <ostream>
+
+#include "core/text.h"
+
+namespace gradgraph {
+
+Shape::Shape(std::initializer_list<std::int64_t> dims)
+    : Shape(std::span<const std::int64_t>(dims.begin(), dims.size())) {}
+
+Shape::Shape(const std::vector<std::int64_t>& dims) : Shape(std::span<const std::int64_t>(dims)) {}
+
+Shape::Shape(std::span<const std::int64_t> dims) {
+  for (const std::int64_t dim : dims) append(dim);
+}
+
+void Shape::append(std::int64_t dim) {
+  if (rank_ == kMaxRank) throw BuildError(fmt::format("a shape has at most {} axes", kMaxRank));
+  if (dim < any) throw BuildError(fmt::format("{} is not a dimension", dim));
+  dims_[static_cast<std::size_t>(rank_++)] = dim;
+}
+
+bool Shape::fully_known() const {
+  return std::none_of(begin(), end(), [](std::int64_t dim) { return dim == any; });
+}
+
+std::int64_t Shape::num_elements() const {
+  std::int64_t count = 1;
+  bool overflow = false;
+  for (const std::int64_t dim : *this) {
+    if (dim == any) throw BuildError("the number of elements of " + to_string() + " is not known");
+    overflow |= __builtin_mul_overflow(count, dim, &count);
+  }
+  if (std::find(begin(), end(), 0) != end()) return 0;
+  if (overflow) throw BuildError(to_string() + " has too many elements");
+  return count;
+}
+
+bool Shape::compatible_with(const Shape& other) const {
+  return std::equal(begin(), end(), other.begin(), other.end(),
+                    [](std::int64_t a, std::int64_t b) { return a == b || a == any || b == any; });
+}
+
+std::string Shape::to_string() const {
+  std::string text = "[";
+  for (int i = 0; i < rank_; ++i) {
+    if (i > 0) text += ',';
+    text += (*this)[i] == any ? "?" : std::to_string((*this)[i]);
+  }
+  return text + "]";
+}
+
+bool operator==(const Shape& a, const Shape& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
+std::ostream& operator<<(std::ostream& stream, const Shape& shape) {
+  return stream << shape.to_string();
+}
+
+bool broadcast_shapes(const Shape& a, const Shape& b, Shape& result) {
+  const int rank = std::max(a.rank(), b.rank());
+  result = Shape();
+  for (int axis = 0; axis < rank; ++axis) {
+    const int in_a = axis - (rank - a.rank()), in_b = axis - (rank - b.rank());
+    const std::int64_t dim_a = in_a < 0 ? 1 : a[in_a], dim_b = in_b < 0 ? 1 : b[in_b];
+    if (dim_a == dim_b || dim_b == 1)
+      result.append(dim_a);
+    else if (dim_a == 1)
+      result.append(dim_b);
+    else if (dim_a == any || dim_b == any)
+      result.append(std::max(dim_a, dim_b));
+    else
+      return false;
+  }
+  return true;
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,161 @@
+#include "gradgraph/tensor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <ostream>
+
+#include "core/convert.h"
+#include "core/text.h"
+
+namespace gradgraph {
+namespace {
+
+std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
+  constexpr auto alignment = std::align_val_t{Tensor::kAlignment};
+  return {::operator new(std::max<std::size_t>(bytes, 1), alignment),
+          [](void* memory) { ::operator delete(memory, alignment); }};
+}
+
+}  // namespace
+
+Tensor::Tensor(DType dtype, const Shape& shape)
+    : num_elements_(shape.num_elements()), shape_(shape), dtype_(dtype) {
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(static_cast<std::size_t>(num_elements_), size_of(dtype), &bytes))
+    throw BuildError(fmt::format("{} {} does not fit in memory", dtype, shape));
+  storage_ = allocate_aligned(bytes);
+  data_ = storage_.get();
+}
+
+Tensor Tensor::zeros(DType dtype, const Shape& shape) {
+  Tensor tensor(dtype, shape);
+  std::memset(tensor.data_, 0, tensor.bytes());
+  return tensor;
+}
+
+Tensor Tensor::full(DType dtype, const Shape& shape, double value) {
+  Tensor tensor(dtype, shape);
+  visit_dtype(dtype, [&]<class T>() {
+    std::fill_n(static_cast<T*>(tensor.data_), tensor.num_elements_, convert<T>(value));
+  });
+  return tensor;
+}
+
+Tensor Tensor::wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr<void> owner) {
+  if (reinterpret_cast<std::uintptr_t>(data) % kAlignment != 0)
+    throw BuildError(fmt::format("wrapped memory must be aligned to {} bytes", kAlignment));
+  Tensor tensor;
+  tensor.num_elements_ = shape.num_elements();
+  tensor.storage_ = std::move(owner);
+  tensor.data_ = data;
+  tensor.shape_ = shape;
+  tensor.dtype_ = dtype;
+  return tensor;
+}
+
+Tensor Tensor::copy_of(DType dtype, const Shape& shape, const void* values, std::size_t count) {
+  Tensor tensor(dtype, shape);
+  if (count != static_cast<std::size_t>(tensor.num_elements_))
+    throw BuildError(fmt::format("{} values do not fill a tensor of shape {}", count, shape));
+  if (count > 0) std::memcpy(tensor.data_, values, tensor.bytes());
+  return tensor;
+}
+
+Tensor Tensor::clone() const {
+  if (empty_handle()) return {};
+  return copy_of(dtype_, shape_, data_, static_cast<std::size_t>(num_elements_));
+}
+
+Tensor Tensor::reshaped(const Shape& shape) const {
+  if (shape.num_elements() != num_elements_)
+    throw RunError(fmt::format("a tensor of shape {} has no view of shape {}", shape_, shape));
+  Tensor tensor = *this;
+  tensor.shape_ = shape;
+  return tensor;
+}
+
+Tensor Tensor::cast(DType dtype) const {
+  Tensor result(dtype, shape_);
+  visit_dtype(dtype_, [&]<class From>() {
+    visit_dtype(dtype, [&]<class To>() {
+      const From* from = static_cast<const From*>(data_);
+      std::transform(from, from + num_elements_, static_cast<To*>(result.data_),
+                     [](From value) { return convert<To>(value); });
+    });
+  });
+  return result;
+}
+
+void Tensor::check_row(std::size_t size, std::size_t expected) {
+  if (size != expected)
+    throw BuildError(fmt::format("rows of a literal differ in length: {} and {}", expected, size));
+}
+
+void Tensor::check_dtype(DType wanted) const {
+  if (empty_handle()) throw RunError("an empty tensor has no data");
+  if (wanted != dtype_)
+    throw RunError(fmt::format("a {} tensor has no {} data", dtype_, wanted));
+}
+
+void Tensor::check_single() const {
+  if (num_elements_ != 1)
+    throw RunError(fmt::format("item() needs one element, the shape is {}", shape_));
+}
+
+std::size_t Tensor::offset_of(std::initializer_list<std::int64_t> index) const {
+  std::int64_t offset = 0;
+  int axis = 0;
+  for (const std::int64_t i : index) {
+    if (axis == shape_.rank() || i < 0 || i >= shape_[axis])
+      throw RunError(fmt::format("index {} on axis {} is outside {}", i, axis, shape_));
+    offset = offset * shape_[axis++] + i;
+  }
+  if (axis != shape_.rank())
+    throw RunError(fmt::format("{} indices for a tensor of shape {}", axis, shape_));
+  return static_cast<std::size_t>(offset);
+}
+
+namespace {
+
+constexpr std::int64_t kEdgeItems = 3;
+
+template <class T>
+void print(fmt::memory_buffer& out, const T* data, const Shape& shape, int axis,
+           std::int64_t stride) {
+  if (axis == shape.rank()) {
+    fmt::format_to(std::back_inserter(out), "{}", *data);
+    return;
+  }
+  const std::int64_t size = shape[axis], step = size > 0 ? stride / size : 0;
+  out.push_back('[');
+  for (std::int64_t i = 0; i < size; ++i) {
+    if (i > 0) fmt::format_to(std::back_inserter(out), ", ");
+    if (size > 2 * kEdgeItems + 1 && i == kEdgeItems) {
+      fmt::format_to(std::back_inserter(out), "..., ");
+      i = size - kEdgeItems;
+    }
+    print(out, data + i * step, shape, axis + 1, step);
+  }
+  out.push_back(']');
+}
+
+}  // namespace
+
+std::string Tensor::to_string() const {
+  if (empty_handle()) return "(empty tensor)";
+  fmt::memory_buffer out;
+  fmt::format_to(std::back_inserter(out), "{}{} ", dtype_, shape_);
+  visit_dtype(dtype_, [&]<class T>() {
+    print(out, static_cast<const T*>(data_), shape_, 0, num_elements_);
+  });
+  return fmt::to_string(out);
+}
+
+std::ostream& operator<<(std::ostream& stream, const Tensor& tensor) {
+  return stream << tensor.to_string();
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace gradgraph {
+
+/// Calls `body(begin, end)` for parts of [0, count) on up to `threads` threads of the OpenMP
+/// pool, each part at least `grain` long. Parts depend on `count`, `grain` and `threads` alone,
+/// so results repeat. `body` must not throw: kernels report bad values after the loop.
+template <class Body>
+void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Body& body) {
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(count / std::max<std::int64_t>(grain, 1), 1, std::max(threads, 1));
+  if (parts == 1) {
+    if (count > 0) body(std::int64_t{0}, count);
+    return;
+  }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(parts))
+#endif
+  for (std::int64_t part = 0; part < parts; ++part)
+    body(count * part / parts, count * (part + 1) / parts);
+}
+
+/// Elements that one thread should at least have before a second one pays for itself.
+inline constexpr std::int64_t kParallelGrain = 16384;
+
+}  // namespace gradgraph

@@ -1,0 +1,71 @@
+#include "device/kernel.h"
+
+#include "core/text.h"
+#include "device/cpu/kernels.h"
+#include "device/device.h"
+
+namespace gradgraph {
+
+std::vector<std::int64_t> KernelSite::static_vector(int i) const {
+  const Node& source = node_.input(i).node();
+  const Attribute* value = source.attributes().find("value");
+  const Tensor* tensor = value ? std::get_if<Tensor>(value) : nullptr;
+  if (!tensor || tensor->dtype() != int64)
+    throw KernelError(fmt::format("input {} is not known when the plan is made", i));
+  const auto values = tensor->span<std::int64_t>();
+  return {values.begin(), values.end()};
+}
+
+DType kernel_dtype(const Node& node) {
+  const Traits& traits = node.op().traits;
+  if (traits.kernel_input >= 0) return node.input(traits.kernel_input).dtype();
+  if (traits.kernel_input == Traits::kDefault)
+    for (int i = 0; i < node.num_inputs(); ++i)
+      if ((traits.static_inputs >> i & 1u) == 0) return node.input(i).dtype();
+  return node.num_outputs() > 0 ? node.dtype(0) : float32;
+}
+
+void execute(const Launch& launch, const KernelArgs& args) {
+  try {
+    launch.kernel->run(args);
+  } catch (const KernelError& error) {
+    const Node& node = *launch.node;
+    throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
+  }
+}
+
+std::string KernelRegistry::key(std::string_view op, std::string_view device_kind, DType dtype) {
+  return fmt::format("{}@{}:{}", op, device_kind, dtype);
+}
+
+void KernelRegistry::add(std::string_view op, std::string_view device_kind,
+                         std::initializer_list<DType> dtypes, Make make) {
+  for (const DType dtype : dtypes) kernels_[key(op, device_kind, dtype)] = make;
+}
+
+const KernelRegistry::Make* KernelRegistry::find(std::string_view op, std::string_view device_kind,
+                                                 DType dtype) const {
+  const auto found = kernels_.find(key(op, device_kind, dtype));
+  return found == kernels_.end() ? nullptr : &found->second;
+}
+
+void KernelRegistry::share(std::string_view kind, std::string_view other) {
+  std::unordered_map<std::string, Make> shared;
+  const std::string marker = fmt::format("@{}:", other);
+  for (const auto& [key, make] : kernels_)
+    if (const auto at = key.find(marker); at != std::string::npos)
+      shared.emplace(fmt::format("{}@{}:{}", key.substr(0, at), kind, key.substr(at + marker.size())),
+                     make);
+  kernels_.merge(shared);
+}
+
+KernelRegistry& kernel_registry() {
+  static KernelRegistry registry = [] {
+    KernelRegistry kernels;
+    register_cpu_kernels(kernels);
+    return kernels;
+  }();
+  return registry;
+}
+
+}  // namespace gradgraph

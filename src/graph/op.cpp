@@ -1,0 +1,85 @@
+#include "gradgraph/op.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace gradgraph {
+
+std::optional<Shape> known_vector(const Output& value) {
+  const OpDef& op = value.node().op();
+  if (!op.vector_value || value.index() != 0) return std::nullopt;
+  return op.vector_value(value.node());
+}
+
+Shape InferContext::vector_value(int i) const {
+  if (dtype(i) != int64 || rank(i) != 1 || shape(i)[0] == any)
+    fail(fmt::format("input {} must be an int64 vector of known length", i));
+  if (const auto known = known_vector(input(i))) return *known;
+  Shape unknown;
+  for (std::int64_t axis = 0; axis < shape(i)[0]; ++axis) unknown.append(any);
+  return unknown;
+}
+
+int InferContext::normalize_axis(std::int64_t axis, int rank) const {
+  if (axis < -rank || axis >= rank)
+    fail(fmt::format("axis {} is outside [{},{})", axis, -rank, rank));
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+void InferContext::require_inputs(int count) const {
+  if (num_inputs() != count) fail(fmt::format("takes {} inputs, not {}", count, num_inputs()));
+}
+
+void InferContext::require_dtype(int i, std::initializer_list<DType> allowed) const {
+  if (std::find(allowed.begin(), allowed.end(), dtype(i)) != allowed.end()) return;
+  fail(fmt::format("input {} must be {}, not {}", i, fmt::join(allowed, " or "), dtype(i)));
+}
+
+void InferContext::require_same_dtype(int i, int j) const {
+  if (dtype(i) != dtype(j)) fail(fmt::format("dtypes differ: {} and {}", dtype(i), dtype(j)));
+}
+
+void InferContext::require_rank(int i, int rank) const {
+  if (this->rank(i) != rank)
+    fail(fmt::format("input {} must have {} axes, not {}", i, rank, this->rank(i)));
+}
+
+void InferContext::fail(const std::string& message) const {
+  std::string inputs;
+  for (const Output& input : inputs_) {
+    if (!inputs.empty()) inputs += " x ";
+    inputs += input ? fmt::format("{}{}", input.dtype(), input.shape()) : "(empty)";
+  }
+  throw BuildError(
+      node_message(op_.name, node_name_, inputs.empty() ? message : message + ": " + inputs),
+      where_);
+}
+
+const OpDef& OpRegistry::add(OpDef op) {
+  if (!op.infer) throw BuildError(fmt::format("op '{}' has no shape inference", op.name));
+  auto owned = std::make_unique<OpDef>(std::move(op));
+  const OpDef& added = *owned;
+  if (!ops_.emplace(added.name, std::move(owned)).second)
+    throw BuildError(fmt::format("op '{}' is registered already", added.name));
+  return added;
+}
+
+const OpDef* OpRegistry::find(std::string_view name) const {
+  const auto found = ops_.find(name);
+  return found == ops_.end() ? nullptr : found->second.get();
+}
+
+const OpDef& OpRegistry::at(std::string_view name) const {
+  if (const OpDef* op = find(name)) return *op;
+  throw BuildError(fmt::format("there is no op '{}'", name));
+}
+
+std::vector<const OpDef*> OpRegistry::all() const {
+  std::vector<const OpDef*> ops;
+  for (const auto& [name, op] : ops_) ops.push_back(op.get());
+  std::sort(ops.begin(), ops.end(), [](auto* a, auto* b) { return a->name < b->name; });
+  return ops;
+}
+
+}  // namespace gradgraph

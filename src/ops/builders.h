@@ -1,0 +1,38 @@
+#pragma once
+
+#include "gradgraph/op.h"
+#include "gradgraph/ops.h"
+
+/// What the op families share: how front functions make nodes, and inference in common use.
+namespace gradgraph {
+
+/// The families, each in a file of its own; called once, by op_registry().
+void register_elementwise_ops(OpRegistry& registry);
+void register_source_ops(OpRegistry& registry);
+
+/// The graph of the first of `inputs`; throws BuildError when that one is empty.
+Graph& graph_of(std::string_view op, const std::vector<Output>& inputs, SourceLocation where);
+
+/// Adds a node of `op` to its inputs' graph.
+Node& make_node(std::string_view op, std::vector<Output> inputs, Attributes attributes,
+                SourceLocation where, std::string_view name = {});
+/// The same for an op with one output.
+inline Output make(std::string_view op, std::vector<Output> inputs, SourceLocation where,
+                   Attributes attributes = {}, std::string_view name = {}) {
+  return make_node(op, std::move(inputs), std::move(attributes), where, name).output();
+}
+/// A node of `op` with two operands, one of which may be a number or a Tensor.
+Output make_binary(std::string_view op, const Operand& a, const Operand& b, SourceLocation where);
+
+/// A constant int64 vector.
+Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where);
+
+/// `grad` summed down to the shape of `like`, which was broadcast to grad's shape.
+Output unbroadcast(Output grad, Output like);
+
+/// Output 0 has input 0's dtype and shape.
+void infer_same(InferContext& context);
+/// The same, and input 0 is of a floating dtype.
+void infer_floating(InferContext& context);
+
+}  // namespace gradgraph

@@ -1,0 +1,67 @@
+#include <cmath>
+
+#include "core/convert.h"
+#include "core/text.h"
+#include "ops/builders.h"
+
+namespace gradgraph {
+
+Graph& graph_of(std::string_view op, const std::vector<Output>& inputs, SourceLocation where) {
+  for (const Output& input : inputs)
+    if (input) return input.graph();
+  throw BuildError(node_message(op, op, "an input is empty"), where);
+}
+
+Node& make_node(std::string_view op, std::vector<Output> inputs, Attributes attributes,
+                SourceLocation where, std::string_view name) {
+  Graph& graph = graph_of(op, inputs, where);
+  return graph.add(op_registry().at(op), std::move(inputs), std::move(attributes), where, name);
+}
+
+Output make_binary(std::string_view op, const Operand& a, const Operand& b, SourceLocation where) {
+  if (!a.is_output() && !b.is_output())
+    throw BuildError(node_message(op, op, "one operand must be an Output"), where);
+  const Output& peer = a.is_output() ? a.output() : b.output();
+  return make(op, {a.resolve(peer, where), b.resolve(peer, where)}, where);
+}
+
+Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where) {
+  return constant(graph, Tensor::from(values, Shape{static_cast<std::int64_t>(values.size())}), {},
+                  where);
+}
+
+Output Operand::resolve(const Output& peer, SourceLocation where) const {
+  if (output_) return output_;
+  if (tensor_) return constant(peer.graph(), tensor_, {}, where);
+  if (!is_number_) throw BuildError("an operand is empty", where);
+  const Tensor value = Tensor::full(peer.dtype(), {}, number_);
+  const double kept = value.cast(float64).item<double>();
+  const bool exact = is_floating(peer.dtype()) || kept == number_;
+  if (!exact)
+    throw BuildError(fmt::format("{} is no {}, the dtype of '{}'", number_, peer.dtype(),
+                                 peer.name()),
+                     where);
+  return constant(peer.graph(), value, {}, where);
+}
+
+Output IntVector::resolve(Graph& graph, SourceLocation where) const {
+  return output_ ? output_ : int_vector(graph, values_, where);
+}
+
+Output unbroadcast(Output grad, Output like) {
+  if (grad.shape() == like.shape() && grad.shape().fully_known()) return grad;
+  return sum_to(grad, shape_of(like));
+}
+
+void infer_same(InferContext& context) {
+  context.require_inputs(1);
+  context.output(context.dtype(0), context.shape(0));
+}
+
+void infer_floating(InferContext& context) {
+  context.require_inputs(1);
+  context.require_dtype(0, {float32, float64});
+  context.output(context.dtype(0), context.shape(0));
+}
+
+}  // namespace gradgraph

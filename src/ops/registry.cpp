@@ -1,0 +1,15 @@
+#include "ops/builders.h"
+
+namespace gradgraph {
+
+OpRegistry& op_registry() {
+  static OpRegistry registry = [] {
+    OpRegistry ops;
+    register_elementwise_ops(ops);
+    register_source_ops(ops);
+    return ops;
+  }();
+  return registry;
+}
+
+}  // namespace gradgraph

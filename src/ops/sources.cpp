@@ -1,0 +1,123 @@
+#include "core/text.h"
+#include "ops/builders.h"
+
+/// Where values come from and where they are kept: placeholders, constants, variables.
+namespace gradgraph {
+namespace {
+
+void infer_placeholder(InferContext& context) {
+  context.require_inputs(0);
+  context.output(context.attribute<DType>("dtype"), context.attribute<Shape>("shape"));
+}
+
+void infer_constant(InferContext& context) {
+  context.require_inputs(0);
+  const Tensor& value = context.attribute<Tensor>("value");
+  context.require(!value.empty_handle(), "the value is an empty tensor");
+  context.output(value.dtype(), value.shape());
+}
+
+std::optional<Shape> constant_vector(const Node& node) {
+  const Tensor& value = node.attributes().get<Tensor>("value");
+  if (value.dtype() != int64 || value.shape().rank() != 1) return std::nullopt;
+  if (value.num_elements() > Shape::kMaxRank) return std::nullopt;
+  for (const std::int64_t dim : value.span<std::int64_t>())
+    if (dim < any) return std::nullopt;
+  return Shape(value.span<std::int64_t>());
+}
+
+void infer_variable(InferContext& context) {
+  infer_placeholder(context);
+  if (!context.attribute<Shape>("shape").fully_known())
+    context.fail("a variable's shape must be fully known, not " +
+                 context.attribute<Shape>("shape").to_string());
+}
+
+void infer_assign(InferContext& context) {
+  context.require_inputs(2);
+  context.require(context.input(0).node().op().name == "variable", "input 0 must be a variable");
+  context.require_same_dtype(0, 1);
+  context.require(context.shape(0).compatible_with(context.shape(1)),
+                  "the value's shape is not the variable's");
+  context.output(context.dtype(0), context.shape(0));
+}
+
+void infer_group(InferContext&) {}
+
+Output make_variable(Graph& graph, DType dtype, const Shape& shape, std::string_view name,
+                     SourceLocation where) {
+  return graph.add(op_registry().at("variable"), {}, {{"dtype", dtype}, {"shape", shape}}, where,
+                   name)
+      .output();
+}
+
+Output make_assign(std::string_view op, Output variable, const Operand& value,
+                   SourceLocation where) {
+  if (!variable) throw BuildError(node_message(op, op, "the variable is empty"), where);
+  ContextGuard guard(variable.graph());
+  variable.graph().context().phase = Phase::update;
+  return make(op, {variable, value.resolve(variable, where)}, where);
+}
+
+}  // namespace
+
+Output placeholder(Graph& graph, DType dtype, const Shape& shape, std::string_view name,
+                   SourceLocation where) {
+  return graph
+      .add(op_registry().at("placeholder"), {}, {{"dtype", dtype}, {"shape", shape}}, where, name)
+      .output();
+}
+
+Output constant(Graph& graph, Tensor value, std::string_view name, SourceLocation where) {
+  return graph.add(op_registry().at("constant"), {}, {{"value", std::move(value)}}, where, name)
+      .output();
+}
+
+Output variable(Graph& graph, DType dtype, const Shape& shape, std::string_view name,
+                SourceLocation where) {
+  return make_variable(graph, dtype, shape, name, where);
+}
+
+Output variable(Output initial_value, std::string_view name, SourceLocation where) {
+  Graph& graph = graph_of("variable", {initial_value}, where);
+  Output variable =
+      make_variable(graph, initial_value.dtype(), initial_value.shape(), name, where);
+  graph.set_initial_value(variable.node(), initial_value);
+  return variable;
+}
+
+Output variable(Graph& graph, Tensor initial_value, std::string_view name, SourceLocation where) {
+  return variable(constant(graph, std::move(initial_value), {}, where), name, where);
+}
+
+Output assign(Output variable, Operand value, SourceLocation where) {
+  return make_assign("assign", variable, value, where);
+}
+Output assign_add(Output variable, Operand delta, SourceLocation where) {
+  return make_assign("assign_add", variable, delta, where);
+}
+Output assign_sub(Output variable, Operand delta, SourceLocation where) {
+  return make_assign("assign_sub", variable, delta, where);
+}
+
+Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name,
+             SourceLocation where) {
+  ContextGuard guard = control_dependencies(graph, ops);
+  graph.context().phase = Phase::update;
+  return graph.add(op_registry().at("group"), {}, {}, where, name).output();
+}
+
+void register_source_ops(OpRegistry& registry) {
+  registry.add({.name = "placeholder", .infer = infer_placeholder});
+  registry.add(
+      {.name = "constant", .infer = infer_constant, .vector_value = constant_vector});
+  registry.add({.name = "variable", .traits = {.stateful = true}, .infer = infer_variable});
+  const Traits update = {.stateful = true, .updates_variable = true, .non_differentiable = true};
+  registry.add({.name = "assign", .traits = update, .infer = infer_assign});
+  registry.add({.name = "assign_add", .traits = update, .infer = infer_assign});
+  registry.add({.name = "assign_sub", .traits = update, .infer = infer_assign});
+  registry.add(
+      {.name = "group", .traits = {.stateful = true, .non_differentiable = true}, .infer = infer_group});
+}
+
+}  // namespace gradgraph
