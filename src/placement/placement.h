@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+namespace gradgraph {
+
+/// Why a node is where it is.
+enum class PlacementReason : std::uint8_t {
+  requested,       ///< the node or its scope asked for this device
+  session,         ///< the session's device
+  variable,        ///< together with the variable that it updates
+  fallback,        ///< asked for another device, which has no kernel for it (soft placement)
+  host_value,      ///< feeds, fetches and static values live on the host
+  beside_reader,   ///< a constant, one for each device that reads it
+  copy,            ///< moves a value between devices
+};
+
+struct PlacementOptions {
+  /// Names of the devices that may be used; the host, "cpu", is the first.
+  std::vector<std::string> devices = {"cpu"};
+  /// Index into `devices` for nodes that ask for none.
+  int default_device = 0;
+  /// A request that cannot be met falls back (to the default, then to any device with a kernel);
+  /// false makes it a PlacementError.
+  bool soft = true;
+  /// Whether a device of this kind ("cpu", "cuda") has a kernel for the node.
+  std::function<bool(const Node&, std::string_view device_kind)> has_kernel;
+};
+
+/// Where every node of a session's copy goes. Both lists are by node id.
+struct Placement {
+  std::vector<std::int32_t> device;  ///< index into PlacementOptions::devices
+  std::vector<PlacementReason> reason;
+};
+
+/// Chooses a device for every node of `graph` (a session's own copy), then inserts "copy" nodes
+/// so that every node reads from its own device: each value crosses at most once per pair of
+/// devices. Constants are duplicated instead of copied. Nodes added here come last, so ids are no
+/// topological order afterwards. Throws PlacementError naming op, dtype, device and line.
+Placement place(Graph& graph, const PlacementOptions& options);
+
+/// A line per node: name, op, device, and the reason in words.
+std::string explain(const Graph& graph, const Placement& placement,
+                    const PlacementOptions& options);
+
+}  // namespace gradgraph

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gradgraph/gradgraph.h"
+
+/// The table of op tests: a row builds a small graph, the harness (op_rows.cpp) does the rest.
+namespace gradgraph::tests {
+
+struct OpRow {
+  std::string name;  ///< "add/broadcast": the op, then what is special
+  std::vector<Tensor> inputs;
+  std::function<std::vector<Output>(const std::vector<Output>& inputs)> build;
+  /// From NumPy or PyTorch, one per output of `build`.
+  std::vector<Tensor> expected;
+
+  /// Largest |actual - expected| / max(1, |expected|) in float32; float64 has 1e-12 unless the
+  /// expected values were themselves written with fewer digits (then this too).
+  double tolerance = 1e-5;
+  /// Checks of first and second order, by central differences in float64, at `inputs`, which must
+  /// stay away from kinks. Off only for outputs without a gradient.
+  bool gradient = true;
+  /// Float inputs that take part in the gradient check; empty means all of them.
+  std::vector<int> differentiable = {};
+  /// float32 inputs are also tried as these, when the values fit; expected is converted.
+  std::vector<DType> also = {float64};
+};
+
+/// Rows by family, each in op_rows_<family>.cpp.
+void add_elementwise_rows(std::vector<OpRow>& rows);
+void add_reduction_rows(std::vector<OpRow>& rows);
+void add_matmul_rows(std::vector<OpRow>& rows);
+void add_convolution_rows(std::vector<OpRow>& rows);
+void add_nn_rows(std::vector<OpRow>& rows);
+void add_array_rows(std::vector<OpRow>& rows);
+
+/// All rows, in the order above.
+const std::vector<OpRow>& op_rows();
+
+}  // namespace gradgraph::tests
