@@ -23,8 +23,8 @@ std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<O
                               GradientOptions options = {},
                               SourceLocation where = SourceLocation::current());
 
-/// `forward(inputs)` with a gradient of the user's own: `gradient(inputs, outputs, grads)` returns
-/// one Output per input (empty for none). Source: jax.custom_vjp.
+/// `forward(inputs)` with a gradient of the user's own: `gradient(inputs, outputs, grads)`
+/// returns one Output per input (empty for none). Source: jax.custom_vjp.
 std::vector<Output> custom_gradient(
     const std::vector<Output>& inputs,
     const std::function<std::vector<Output>(const std::vector<Output>&)>& forward,
@@ -44,4 +44,4 @@ Output clip_by_norm(Output x, double norm, SourceLocation where = SourceLocation
 std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
                                         SourceLocation where = SourceLocation::current());
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

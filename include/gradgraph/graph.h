@@ -142,11 +142,11 @@ class Node {
 
 /// What every node that is added now inherits. Scopes below change it for a while.
 struct BuildContext {
-  std::string scope;        ///< "fc1/" or empty
-  std::string fixed_name;   ///< replaces scope and op name: "gradients/fc1/matmul"
-  std::string device;       ///< the device asked for, or empty
+  std::string scope;       ///< "fc1/" or empty
+  std::string fixed_name;  ///< replaces scope and op name: "gradients/fc1/matmul"
+  std::string device;      ///< the device asked for, or empty
   std::vector<Node*> control_inputs;
-  SourceLocation where;     ///< when known, goes before the caller's own line
+  SourceLocation where;  ///< when known, goes before the caller's own line
   Node* differentiates = nullptr;
   Phase phase = Phase::forward;
 };
@@ -185,9 +185,9 @@ class Graph {
   void set_initial_value(Node& variable, Output value);
   Output initial_value(const Node& variable) const;
 
-  /// Marks `copy`, a node of this graph, as made from `original`: takes over its name, origin,
-  /// line, phase and requested device.
-  void adopt(Node& copy, const Node& original);
+  /// Adds a copy of `original`, a node of another graph, with these inputs: same op, attributes,
+  /// name, line, phase and requested device; shapes are inferred anew.
+  Node& add_copy(const Node& original, std::vector<Output> inputs);
   /// Makes `node` read `value` instead; dtypes must agree. For passes on a session's own copy.
   void set_input(Node& node, int index, Output value);
 
@@ -236,4 +236,4 @@ Output named(Output output, std::string_view name,
 /// shapes and dtypes are what inference gives. Throws BuildError with the first fault.
 void verify(const Graph& graph);
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

@@ -91,8 +91,8 @@ Output layer_norm(Output x, double epsilon = 1e-5, std::string_view name = "laye
                   SourceLocation where = SourceLocation::current());
 
 /// Rows of a table [vocabulary, dimension] at `ids` (int32 or int64).
-Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension, DType dtype = float32,
-                 std::string_view name = "embedding",
+Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension,
+                 DType dtype = float32, std::string_view name = "embedding",
                  SourceLocation where = SourceLocation::current());
 
 }  // namespace nn
@@ -101,4 +101,4 @@ Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension, DT
 /// parameters, then the totals.
 std::string summary(const Graph& graph);
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

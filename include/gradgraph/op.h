@@ -32,6 +32,10 @@ struct Traits {
   bool alias = false;
   /// A kernel may refuse values that it meets (an index out of range).
   bool may_fail = false;
+  /// Never runs: a value that is there already (a variable), or an order (group).
+  bool no_kernel = false;
+  /// Only made by the library itself, in a session's own copy (copy, fetch).
+  bool internal = false;
   /// On the published list of ops without a gradient (docs/ops.md); others must have one.
   bool non_differentiable = false;
   /// Uses its inputs' shapes only, never their values.
@@ -145,4 +149,4 @@ OpRegistry& op_registry();
 /// The int64 vector that `value` is known to be while building; nullopt when nothing is known.
 std::optional<Shape> known_vector(const Output& value);
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

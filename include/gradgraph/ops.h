@@ -20,8 +20,8 @@ class Operand {
   Operand(Output output, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : output_(output), where_(where) {}
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Operand(T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+  requires std::is_arithmetic_v<T> Operand(
+      T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : number_(static_cast<double>(number)), is_number_(true), where_(where) {}
   Operand(Tensor tensor, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : tensor_(std::move(tensor)), where_(where) {}
@@ -47,7 +47,7 @@ class IntVector {
  public:
   IntVector(std::initializer_list<std::int64_t> values) : values_(values) {}
   IntVector(std::vector<std::int64_t> values) : values_(std::move(values)) {}  // NOLINT: implicit
-  IntVector(const Shape& shape)  // NOLINT: implicit
+  IntVector(const Shape& shape)                                                // NOLINT: implicit
       : values_(shape.begin(), shape.end()) {}
   IntVector(Output output) : output_(output) {}  // NOLINT: implicit
 
@@ -65,7 +65,8 @@ class Axes {
   Axes() = default;
   Axes(int axis) : axes_{axis}, all_(false) {}  // NOLINT: implicit
   Axes(std::initializer_list<std::int64_t> axes) : axes_(axes), all_(false) {}
-  Axes(std::vector<std::int64_t> axes) : axes_(std::move(axes)), all_(false) {}  // NOLINT: implicit
+  Axes(std::vector<std::int64_t> axes)
+      : axes_(std::move(axes)), all_(false) {}  // NOLINT: implicit
 
   bool all() const { return all_; }
   const std::vector<std::int64_t>& list() const { return axes_; }
@@ -225,8 +226,7 @@ Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::curren
 Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// One loss a row: `logits` [..., classes], `labels` [...] of int32 or int64 class numbers. A
 /// label outside [0, classes) throws RunError in a run.
-Output sparse_softmax_cross_entropy(Output logits, Output labels,
-                                    Where where = Where::current());
+Output sparse_softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
 /// false. `rate` in [0, 1).
 Output dropout_mask(IntVector shape, DType dtype, double rate, Output training,
@@ -234,7 +234,8 @@ Output dropout_mask(IntVector shape, DType dtype, double rate, Output training,
 /// x * dropout_mask: keeps the mean.
 Output dropout(Output x, double rate, Output training, Where where = Where::current());
 
-// --- Random numbers: Philox 4x32-10, keyed by session seed, node name and step ------------------
+// --- Random numbers: Philox 4x32-10, keyed by session seed, node name and step
+// ------------------
 
 Output random_uniform(Graph& graph, IntVector shape, DType dtype = float32, double low = 0,
                       double high = 1, Where where = Where::current());
@@ -244,7 +245,8 @@ Output random_normal(Graph& graph, IntVector shape, DType dtype = float32, doubl
 Output truncated_normal(Graph& graph, IntVector shape, DType dtype = float32, double mean = 0,
                         double stddev = 1, Where where = Where::current());
 
-// --- Shapes and moving data ----------------------------------------------------------------------
+// --- Shapes and moving data
+// ----------------------------------------------------------------------
 
 /// At most one dimension of `shape` may be -1: what is left over.
 Output reshape(Output x, IntVector shape, Where where = Where::current());
@@ -291,7 +293,8 @@ Output identity(Output x, std::string_view name = {}, Where where = Where::curre
 /// x, through which no gradient flows.
 Output stop_gradient(Output x, Where where = Where::current());
 
-// --- Operators -------------------------------------------------------------------------------------
+// --- Operators
+// -------------------------------------------------------------------------------------
 
 inline Output operator+(Operand a, Operand b) { return add(a, b, a.where()); }
 inline Output operator-(Operand a, Operand b) { return sub(a, b, a.where()); }
@@ -299,4 +302,4 @@ inline Output operator*(Operand a, Operand b) { return mul(a, b, a.where()); }
 inline Output operator/(Operand a, Operand b) { return div(a, b, a.where()); }
 inline Output operator-(Operand a) { return neg(a.output(), a.where()); }
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

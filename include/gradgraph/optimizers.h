@@ -30,9 +30,9 @@ Schedule warm_up(std::int64_t steps, double rate, Schedule after);
 /// A number, an Output (float scalar), or a schedule.
 class LearningRate {
  public:
-  LearningRate(double rate) : value_(rate) {}                        // NOLINT: implicit
-  LearningRate(Output rate) : value_(rate) {}                        // NOLINT: implicit
-  LearningRate(Schedule schedule) : value_(std::move(schedule)) {}   // NOLINT: implicit
+  LearningRate(double rate) : value_(rate) {}                       // NOLINT: implicit
+  LearningRate(Output rate) : value_(rate) {}                       // NOLINT: implicit
+  LearningRate(Schedule schedule) : value_(std::move(schedule)) {}  // NOLINT: implicit
 
   /// The rate as a scalar of `dtype`, at the step that `step` counts.
   Output at(Output step, DType dtype) const;
@@ -51,7 +51,8 @@ struct Clipping {
 /// A variable and the gradient of the loss by it.
 using GradientPair = std::pair<Output, Output>;
 
-/// The optimisers are plain structs of settings: `gg::Adam{.learning_rate = 1e-3}.minimize(loss)`.
+/// The optimisers are plain structs of settings: `gg::Adam{.learning_rate =
+/// 1e-3}.minimize(loss)`.
 ///
 /// `minimize` differentiates `loss` (a scalar) by `variables` (when empty: all variables that it
 /// depends on) and returns the train op, which updates them all and adds one to the step counter.
@@ -137,11 +138,9 @@ struct AdamW {
 class Optimizer {
  public:
   template <class T>
-    requires(!std::same_as<T, Optimizer>)
-  Optimizer(T optimizer)  // NOLINT: implicit
-      : minimize_([optimizer = std::move(optimizer)](Output loss,
-                                                     const std::vector<Output>& variables,
-                                                     SourceLocation where) {
+  requires(!std::same_as<T, Optimizer>) Optimizer(T optimizer)  // NOLINT: implicit
+      : minimize_([optimizer = std::move(optimizer)](
+                      Output loss, const std::vector<Output>& variables, SourceLocation where) {
           return optimizer.minimize(loss, variables, where);
         }) {}
 
@@ -154,4 +153,4 @@ class Optimizer {
   std::function<Output(Output, const std::vector<Output>&, SourceLocation)> minimize_;
 };
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

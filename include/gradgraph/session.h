@@ -38,7 +38,7 @@ struct NodeTime {
 struct RunStats {
   double total_seconds = 0;
   std::int64_t step = 0;
-  std::size_t plan_bytes = 0;   ///< memory of intermediate values
+  std::size_t plan_bytes = 0;  ///< memory of intermediate values
   std::size_t nodes_run = 0;
   bool plan_was_cached = false;
   std::vector<NodeTime> nodes;  ///< in order; empty unless SessionOptions::node_times
@@ -117,4 +117,4 @@ class Session {
 /// The devices that this process can use: "cpu", and what else was found.
 std::vector<std::string> available_devices();
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

@@ -44,7 +44,8 @@ class Shape {
   /// The product of the dimensions, 1 for a scalar; throws BuildError when one is unknown or the
   /// product overflows.
   std::int64_t num_elements() const;
-  /// True when the two could be the same shape: equal ranks, and equal dimensions where both know.
+  /// True when the two could be the same shape: equal ranks, and equal dimensions where both
+  /// know.
   bool compatible_with(const Shape& other) const;
 
   /// "[?,28,28,1]".
@@ -63,4 +64,4 @@ std::ostream& operator<<(std::ostream& stream, const Shape& shape);
 /// An unknown dimension against 1 stays unknown, against n > 1 it is n.
 bool broadcast_shapes(const Shape& a, const Shape& b, Shape& result);
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

@@ -16,7 +16,9 @@
 namespace gradgraph GRADGRAPH_API {
 
 template <class T>
-concept Element = requires { DTypeOf<T>::value; };
+concept Element = requires {
+  DTypeOf<T>::value;
+};
 
 /// A concrete value on the host: contiguous, row-major, 64-byte aligned. Copying a Tensor shares
 /// its memory; `clone` copies the elements. A default Tensor is empty: no dtype, no memory.
@@ -62,8 +64,8 @@ class Tensor {
     return copy_of(dtype_of<T>, shape, values.data(), values.size());
   }
   template <Element T>
-    requires(!std::same_as<T, bool>)
-  static Tensor from(const std::vector<T>& values, const Shape& shape) {
+  requires(!std::same_as<T, bool>) static Tensor
+      from(const std::vector<T>& values, const Shape& shape) {
     return from(std::span<const T>(values), shape);
   }
   /// Wraps memory that `owner` keeps alive, without copying. `data` must be 64-byte aligned.
@@ -162,4 +164,4 @@ class Tensor {
 
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor);
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

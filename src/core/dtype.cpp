@@ -10,12 +10,8 @@ struct Entry {
   std::string_view name;
   std::size_t size;
 };
-constexpr std::array<Entry, 6> kDTypes = {{{"float32", 4},
-                                           {"float64", 8},
-                                           {"int32", 4},
-                                           {"int64", 8},
-                                           {"uint8", 1},
-                                           {"bool", 1}}};
+constexpr std::array<Entry, 6> kDTypes = {
+    {{"float32", 4}, {"float64", 8}, {"int32", 4}, {"int64", 8}, {"uint8", 1}, {"bool", 1}}};
 
 }  // namespace
 

@@ -10,7 +10,8 @@ namespace gradgraph {
 Shape::Shape(std::initializer_list<std::int64_t> dims)
     : Shape(std::span<const std::int64_t>(dims.begin(), dims.size())) {}
 
-Shape::Shape(const std::vector<std::int64_t>& dims) : Shape(std::span<const std::int64_t>(dims)) {}
+Shape::Shape(const std::vector<std::int64_t>& dims)
+    : Shape(std::span<const std::int64_t>(dims)) {}
 
 Shape::Shape(std::span<const std::int64_t> dims) {
   for (const std::int64_t dim : dims) append(dim);
@@ -30,7 +31,8 @@ std::int64_t Shape::num_elements() const {
   std::int64_t count = 1;
   bool overflow = false;
   for (const std::int64_t dim : *this) {
-    if (dim == any) throw BuildError("the number of elements of " + to_string() + " is not known");
+    if (dim == any)
+      throw BuildError("the number of elements of " + to_string() + " is not known");
     overflow |= __builtin_mul_overflow(count, dim, &count);
   }
   if (std::find(begin(), end(), 0) != end()) return 0;
@@ -39,8 +41,9 @@ std::int64_t Shape::num_elements() const {
 }
 
 bool Shape::compatible_with(const Shape& other) const {
-  return std::equal(begin(), end(), other.begin(), other.end(),
-                    [](std::int64_t a, std::int64_t b) { return a == b || a == any || b == any; });
+  return std::equal(
+      begin(), end(), other.begin(), other.end(),
+      [](std::int64_t a, std::int64_t b) { return a == b || a == any || b == any; });
 }
 
 std::string Shape::to_string() const {

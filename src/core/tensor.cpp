@@ -91,13 +91,13 @@ Tensor Tensor::cast(DType dtype) const {
 
 void Tensor::check_row(std::size_t size, std::size_t expected) {
   if (size != expected)
-    throw BuildError(fmt::format("rows of a literal differ in length: {} and {}", expected, size));
+    throw BuildError(
+        fmt::format("rows of a literal differ in length: {} and {}", expected, size));
 }
 
 void Tensor::check_dtype(DType wanted) const {
   if (empty_handle()) throw RunError("an empty tensor has no data");
-  if (wanted != dtype_)
-    throw RunError(fmt::format("a {} tensor has no {} data", dtype_, wanted));
+  if (wanted != dtype_) throw RunError(fmt::format("a {} tensor has no {} data", dtype_, wanted));
 }
 
 void Tensor::check_single() const {

@@ -40,7 +40,7 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   const std::string& name() const { return name_; }  ///< "cuda:0"
-  std::string_view kind() const {                     ///< "cuda": which kernels it runs
+  std::string_view kind() const {                    ///< "cuda": which kernels it runs
     return std::string_view(name_).substr(0, name_.find(':'));
   }
   /// True when the host reads and writes its memory directly and its work is done on return.

@@ -43,7 +43,8 @@ void KernelRegistry::add(std::string_view op, std::string_view device_kind,
   for (const DType dtype : dtypes) kernels_[key(op, device_kind, dtype)] = make;
 }
 
-const KernelRegistry::Make* KernelRegistry::find(std::string_view op, std::string_view device_kind,
+const KernelRegistry::Make* KernelRegistry::find(std::string_view op,
+                                                 std::string_view device_kind,
                                                  DType dtype) const {
   const auto found = kernels_.find(key(op, device_kind, dtype));
   return found == kernels_.end() ? nullptr : &found->second;
@@ -54,8 +55,8 @@ void KernelRegistry::share(std::string_view kind, std::string_view other) {
   const std::string marker = fmt::format("@{}:", other);
   for (const auto& [key, make] : kernels_)
     if (const auto at = key.find(marker); at != std::string::npos)
-      shared.emplace(fmt::format("{}@{}:{}", key.substr(0, at), kind, key.substr(at + marker.size())),
-                     make);
+      shared.emplace(
+          fmt::format("{}@{}:{}", key.substr(0, at), kind, key.substr(at + marker.size())), make);
   kernels_.merge(shared);
 }
 

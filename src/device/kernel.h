@@ -114,7 +114,8 @@ auto dispatch(DType dtype, Body&& body) {
       throw KernelError("no kernel for " + std::string(name(dtype)));
   } else {
     std::optional<Result> result;
-    if (!((dtype == dtype_of<T> ? (result.emplace(body.template operator()<T>()), true) : false) ||
+    if (!((dtype == dtype_of<T> ? (result.emplace(body.template operator()<T>()), true)
+                                : false) ||
           ...))
       throw KernelError("no kernel for " + std::string(name(dtype)));
     return std::move(*result);

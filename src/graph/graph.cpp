@@ -51,11 +51,13 @@ void Attributes::fail(std::string_view name) {
 
 void Node::add_control_input(Node& before) {
   if (&before.graph() != graph_)
-    throw BuildError(node_message(op_->name, name_, "a control input is of another graph"), where_);
-  if (before.id() >= id_)
-    throw BuildError(node_message(op_->name, name_,
-                                  fmt::format("control input '{}' was made later", before.name())),
+    throw BuildError(node_message(op_->name, name_, "a control input is of another graph"),
                      where_);
+  if (before.id() >= id_)
+    throw BuildError(
+        node_message(op_->name, name_,
+                     fmt::format("control input '{}' was made later", before.name())),
+        where_);
   if (std::find(control_inputs_.begin(), control_inputs_.end(), &before) == control_inputs_.end())
     control_inputs_.push_back(&before);
 }
@@ -131,21 +133,22 @@ const Graph::Gradient* Graph::gradient_of(const Node& node) const {
   return found == gradients_.end() ? nullptr : &found->second;
 }
 
-void Graph::set_initial_value(Node& variable, Output value) { initial_values_[&variable] = value; }
+void Graph::set_initial_value(Node& variable, Output value) {
+  initial_values_[&variable] = value;
+}
 
 Output Graph::initial_value(const Node& variable) const {
   const auto found = initial_values_.find(&variable);
   return found == initial_values_.end() ? Output() : found->second;
 }
 
-void Graph::adopt(Node& copy, const Node& original) {
-  by_name_.erase(copy.name_);
-  copy.name_ = unique_name(original.name_);
-  by_name_.emplace(copy.name_, &copy);
+Node& Graph::add_copy(const Node& original, std::vector<Output> inputs) {
+  Node& copy = add(original.op(), std::move(inputs), original.attributes_, original.where_,
+                   original.name_);
   copy.origin_ = original.origin_ ? original.origin_ : &original;
-  copy.where_ = original.where_;
   copy.phase_ = original.phase_;
   copy.device_ = original.device_;
+  return copy;
 }
 
 void Graph::set_input(Node& node, int index, Output value) {

@@ -49,7 +49,8 @@ void verify(const Graph& graph) {
   for (const Node& node : graph.nodes()) {
     for (const Output& input : node.inputs()) {
       if (!input) fail(node, "an input is empty");
-      if (&input.graph() != &graph) fail(node, "input '" + input.name() + "' is of another graph");
+      if (&input.graph() != &graph)
+        fail(node, "input '" + input.name() + "' is of another graph");
       if (input.index() < 0 || input.index() >= input.node().num_outputs())
         fail(node, "input '" + input.name() + "' is no output of its node");
     }

@@ -18,7 +18,8 @@ Node& make_node(std::string_view op, std::vector<Output> inputs, Attributes attr
   return graph.add(op_registry().at(op), std::move(inputs), std::move(attributes), where, name);
 }
 
-Output make_binary(std::string_view op, const Operand& a, const Operand& b, SourceLocation where) {
+Output make_binary(std::string_view op, const Operand& a, const Operand& b,
+                   SourceLocation where) {
   if (!a.is_output() && !b.is_output())
     throw BuildError(node_message(op, op, "one operand must be an Output"), where);
   const Output& peer = a.is_output() ? a.output() : b.output();
@@ -26,8 +27,8 @@ Output make_binary(std::string_view op, const Operand& a, const Operand& b, Sour
 }
 
 Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where) {
-  return constant(graph, Tensor::from(values, Shape{static_cast<std::int64_t>(values.size())}), {},
-                  where);
+  return constant(graph, Tensor::from(values, Shape{static_cast<std::int64_t>(values.size())}),
+                  {}, where);
 }
 
 Output Operand::resolve(const Output& peer, SourceLocation where) const {
@@ -38,9 +39,8 @@ Output Operand::resolve(const Output& peer, SourceLocation where) const {
   const double kept = value.cast(float64).item<double>();
   const bool exact = is_floating(peer.dtype()) || kept == number_;
   if (!exact)
-    throw BuildError(fmt::format("{} is no {}, the dtype of '{}'", number_, peer.dtype(),
-                                 peer.name()),
-                     where);
+    throw BuildError(
+        fmt::format("{} is no {}, the dtype of '{}'", number_, peer.dtype(), peer.name()), where);
   return constant(peer.graph(), value, {}, where);
 }
 

@@ -46,8 +46,8 @@ void infer_group(InferContext&) {}
 
 Output make_variable(Graph& graph, DType dtype, const Shape& shape, std::string_view name,
                      SourceLocation where) {
-  return graph.add(op_registry().at("variable"), {}, {{"dtype", dtype}, {"shape", shape}}, where,
-                   name)
+  return graph
+      .add(op_registry().at("variable"), {}, {{"dtype", dtype}, {"shape", shape}}, where, name)
       .output();
 }
 
@@ -108,16 +108,24 @@ Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name
 }
 
 void register_source_ops(OpRegistry& registry) {
-  registry.add({.name = "placeholder", .infer = infer_placeholder});
-  registry.add(
-      {.name = "constant", .infer = infer_constant, .vector_value = constant_vector});
-  registry.add({.name = "variable", .traits = {.stateful = true}, .infer = infer_variable});
+  const Traits source = {.no_kernel = true};
+  registry.add({.name = "placeholder", .traits = source, .infer = infer_placeholder});
+  registry.add({.name = "constant",
+                .traits = source,
+                .infer = infer_constant,
+                .vector_value = constant_vector});
+  registry.add({.name = "variable",
+                .traits = {.stateful = true, .no_kernel = true},
+                .infer = infer_variable});
   const Traits update = {.stateful = true, .updates_variable = true, .non_differentiable = true};
   registry.add({.name = "assign", .traits = update, .infer = infer_assign});
   registry.add({.name = "assign_add", .traits = update, .infer = infer_assign});
   registry.add({.name = "assign_sub", .traits = update, .infer = infer_assign});
-  registry.add(
-      {.name = "group", .traits = {.stateful = true, .non_differentiable = true}, .infer = infer_group});
+  registry.add({.name = "group",
+                .traits = {.stateful = true, .no_kernel = true, .non_differentiable = true},
+                .infer = infer_group});
+  registry.add({.name = "fetch", .traits = {.internal = true}, .infer = infer_group});
+  registry.add({.name = "copy", .traits = {.internal = true}, .infer = infer_same});
 }
 
 }  // namespace gradgraph

@@ -12,13 +12,13 @@ namespace gradgraph {
 
 /// Why a node is where it is.
 enum class PlacementReason : std::uint8_t {
-  requested,       ///< the node or its scope asked for this device
-  session,         ///< the session's device
-  variable,        ///< together with the variable that it updates
-  fallback,        ///< asked for another device, which has no kernel for it (soft placement)
-  host_value,      ///< feeds, fetches and static values live on the host
-  beside_reader,   ///< a constant, one for each device that reads it
-  copy,            ///< moves a value between devices
+  requested,      ///< the node or its scope asked for this device
+  session,        ///< the session's device
+  variable,       ///< together with the variable that it updates
+  fallback,       ///< asked for another device, which has no kernel for it (soft placement)
+  host_value,     ///< feeds, fetches and static values live on the host
+  beside_reader,  ///< a constant, one for each device that reads it
+  copy,           ///< moves a value between devices
 };
 
 struct PlacementOptions {

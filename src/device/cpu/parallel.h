@@ -22,7 +22,7 @@ void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Bod
     return;
   }
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(parts))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(parts))
 #endif
   for (std::int64_t part = 0; part < parts; ++part)
     body(count * part / parts, count * (part + 1) / parts);
