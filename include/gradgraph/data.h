@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,28 +18,33 @@ Tensor read_idx(const std::filesystem::path& path);
 
 /// Samples and their class numbers, first axis alike.
 struct Dataset {
-  Tensor images;  ///< float32 [N,28,28,1] in [0,1] for MNIST
-  Tensor labels;  ///< int64 [N]
+  /// [N,...]; for MNIST uint8 [N,28,28,1], as stored: a quarter of float32's memory. Batches hand
+  /// out uint8 images as float32 in [0,1].
+  Tensor images;
+  Tensor labels;  ///< [N]; int64 for MNIST
   std::int64_t size() const { return images ? images.shape()[0] : 0; }
-  /// The first `limit` samples; all of them when `limit` is 0.
+  /// The first `limit` samples, sharing memory; all of them when `limit` is 0 or more than there
+  /// are. Throws BuildError for a negative limit.
   Dataset first(std::int64_t limit) const;
 };
 
 struct Mnist {
   Dataset train, test;
   std::filesystem::path directory;
-  std::string source;  ///< "--data", "MNIST_DIR", "data/mnist", ...
+  std::string source;  ///< in words: "MNIST in data/mnist"
 };
 /// Reads the four MNIST files, gzip or plain, from `directory`. Throws DataError when one is
 /// missing, broken, or holds a label outside 0..9.
 Mnist read_mnist(const std::filesystem::path& directory);
-/// Searches `directory` (when not empty), $MNIST_DIR, data/mnist, the cache folder that `run`
-/// downloads to, and Debian's Fashion-MNIST, in this order. A directory that was named but does
-/// not hold the files is an error, not a reason to go on.
+/// The same from `directory` when it is not empty, else $MNIST_DIR when it is set, else the first
+/// that holds some of the files: data/mnist, the folder that `run` downloads to
+/// (${XDG_CACHE_HOME:-~/.cache}/gradgraph/mnist), Debian's Fashion-MNIST. Throws DataError: a
+/// directory that was named but does not hold the files is an error, not a reason to go on.
 Mnist find_mnist(const std::filesystem::path& directory = {});
 
 struct Batch {
-  Tensor images, labels;
+  Tensor images;  ///< float32 x / 255 where the data set has uint8 x, else as in the data set
+  Tensor labels;
   std::int64_t size() const { return labels.num_elements(); }
 };
 
@@ -48,18 +55,27 @@ struct BatchOptions {
   std::int64_t epoch = 0;
   /// Batches made ahead on a second thread; 0 makes them on the caller's.
   int prefetch = 2;
+  /// Applied to every batch on the thread that makes it: augmentation, normalisation. What it
+  /// throws, `next` throws.
+  std::function<void(Batch&)> transform = {};
 };
 
 /// One pass over `dataset` in batches; the last may be smaller. Memory is reused: a Batch is
-/// valid until the next one is asked for. Throws BuildError for a batch size below 1.
+/// valid until the next one is asked for, and no batch after the first few allocates.
+/// Throws BuildError for a batch size below 1 and for images and labels that do not match.
+///
+/// Shuffling is Fisher and Yates' with SplitMix64 (Steele et al. 2014), so that an order depends
+/// on seed, epoch and number of samples alone, on every machine.
 class Batches {
  public:
   Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options = {});
   ~Batches();
   Batches(Batches&&) noexcept;
+  Batches& operator=(Batches&&) noexcept;
 
   std::int64_t size() const;  ///< number of batches
-  /// Starts another pass, shuffled for `epoch`, with the same buffers.
+  /// Starts another pass, shuffled for `epoch`, with the same buffers; the current one may be
+  /// unfinished.
   void restart(std::int64_t epoch);
 
   class Iterator {
