@@ -7,7 +7,9 @@
 namespace gradgraph {
 
 /// The families, each in a file of its own; called once, by op_registry().
+void register_broadcasting_ops(OpRegistry& registry);
 void register_elementwise_ops(OpRegistry& registry);
+void register_shape_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
 
 /// The graph of the first of `inputs`; throws BuildError when that one is empty.
@@ -26,6 +28,12 @@ Output make_binary(std::string_view op, const Operand& a, const Operand& b, Sour
 
 /// A constant int64 vector.
 Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where);
+
+/// The value of a "constant" node, else null.
+const Tensor* constant_value(const Output& output);
+
+/// Fails when input i is a constant vector with an entry below `lowest`.
+void require_entries(const InferContext& context, int i, std::int64_t lowest);
 
 /// `grad` summed down to the shape of `like`, which was broadcast to grad's shape.
 Output unbroadcast(Output grad, Output like);

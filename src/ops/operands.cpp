@@ -48,6 +48,19 @@ Output IntVector::resolve(Graph& graph, SourceLocation where) const {
   return output_ ? output_ : int_vector(graph, values_, where);
 }
 
+const Tensor* constant_value(const Output& output) {
+  const Node& node = output.node();
+  return node.op().name == "constant" ? &node.attributes().get<Tensor>("value") : nullptr;
+}
+
+void require_entries(const InferContext& context, int i, std::int64_t lowest) {
+  const Tensor* value = constant_value(context.input(i));
+  if (!value || value->dtype() != int64) return;
+  for (const std::int64_t entry : value->span<std::int64_t>())
+    if (entry < lowest)
+      context.fail(fmt::format("entry {} of input {} is below {}", entry, i, lowest));
+}
+
 Output unbroadcast(Output grad, Output like) {
   if (grad.shape() == like.shape() && grad.shape().fully_known()) return grad;
   return sum_to(grad, shape_of(like));

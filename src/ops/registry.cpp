@@ -5,7 +5,9 @@ namespace gradgraph {
 OpRegistry& op_registry() {
   static OpRegistry registry = [] {
     OpRegistry ops;
+    register_broadcasting_ops(ops);
     register_elementwise_ops(ops);
+    register_shape_ops(ops);
     register_source_ops(ops);
     return ops;
   }();

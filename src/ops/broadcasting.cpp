@@ -1,0 +1,88 @@
+#include "core/text.h"
+#include "ops/builders.h"
+
+/// Ops that repeat values, and the sums that are their gradients.
+namespace gradgraph {
+namespace {
+
+using Grads = std::vector<Output>;
+using Context = const GradientContext&;
+
+/// Fails unless `small` broadcasts to `large`, as far as the dimensions are known.
+void require_broadcast(const InferContext& context, const Shape& small, const Shape& large) {
+  const int leading = large.rank() - small.rank();
+  bool fits = leading >= 0;
+  for (int axis = 0; fits && axis < small.rank(); ++axis) {
+    const std::int64_t from = small[axis], to = large[axis + leading];
+    fits = from == 1 || from == to || from == any || to == any;
+  }
+  if (!fits) context.fail(fmt::format("{} does not broadcast to {}", small, large));
+}
+
+void infer_broadcast_to(InferContext& context) {
+  context.require_inputs(2);
+  require_entries(context, 1, 0);
+  const Shape& x = context.shape(0);
+  Shape shape = context.vector_value(1);
+  require_broadcast(context, x, shape);
+  const int leading = shape.rank() - x.rank();
+  for (int axis = 0; axis < x.rank(); ++axis)
+    if (shape[axis + leading] == any && x[axis] != 1) shape.set(axis + leading, x[axis]);
+  context.output(context.dtype(0), shape);
+}
+
+void infer_sum_to(InferContext& context) {
+  context.require_inputs(2);
+  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  require_entries(context, 1, 0);
+  const Shape& x = context.shape(0);
+  Shape shape = context.vector_value(1);
+  require_broadcast(context, shape, x);
+  const int leading = x.rank() - shape.rank();
+  for (int axis = 0; axis < shape.rank(); ++axis)
+    if (shape[axis] == any && x[axis + leading] == 1) shape.set(axis, 1);
+  context.output(context.dtype(0), shape);
+}
+
+void infer_fill(InferContext& context) {
+  context.require_inputs(2);
+  require_entries(context, 0, 0);
+  context.require_rank(1, 0);
+  context.output(context.dtype(1), context.vector_value(0));
+}
+
+Grads grad_broadcast_to(Context c) { return {unbroadcast(c.grad(), c.input(0)), {}}; }
+Grads grad_sum_to(Context c) { return {broadcast_to(c.grad(), shape_of(c.input(0))), {}}; }
+Grads grad_fill(Context c) { return {{}, sum_to(c.grad(), {})}; }
+
+Output filled_like(Output x, double value, Where where) {
+  Graph& graph = graph_of("fill", {x}, where);
+  return fill(shape_of(x, where), constant(graph, Tensor::full(x.dtype(), {}, value), {}, where),
+              where);
+}
+
+}  // namespace
+
+Output broadcast_to(Output x, IntVector shape, Where where) {
+  Graph& graph = graph_of("broadcast_to", {x}, where);
+  return make("broadcast_to", {x, shape.resolve(graph, where)}, where);
+}
+
+Output sum_to(Output x, IntVector shape, Where where) {
+  return make("sum_to", {x, shape.resolve(graph_of("sum_to", {x}, where), where)}, where);
+}
+
+Output fill(IntVector shape, Output value, Where where) {
+  return make("fill", {shape.resolve(graph_of("fill", {value}, where), where), value}, where);
+}
+
+Output zeros_like(Output x, Where where) { return filled_like(x, 0, where); }
+Output ones_like(Output x, Where where) { return filled_like(x, 1, where); }
+
+void register_broadcasting_ops(OpRegistry& registry) {
+  registry.add({"broadcast_to", {.static_inputs = 0b10}, infer_broadcast_to, grad_broadcast_to});
+  registry.add({"sum_to", {.static_inputs = 0b10}, infer_sum_to, grad_sum_to});
+  registry.add({"fill", {.static_inputs = 0b01}, infer_fill, grad_fill});
+}
+
+}  // namespace gradgraph
