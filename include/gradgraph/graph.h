@@ -148,6 +148,7 @@ struct BuildContext {
   std::vector<Node*> control_inputs;
   SourceLocation where;  ///< when known, goes before the caller's own line
   Node* differentiates = nullptr;
+  const Node* origin = nullptr;  ///< in a session's own copy: the user's node that asks for it
   Phase phase = Phase::forward;
 };
 

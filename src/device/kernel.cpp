@@ -16,15 +16,6 @@ std::vector<std::int64_t> KernelSite::static_vector(int i) const {
   return {values.begin(), values.end()};
 }
 
-DType kernel_dtype(const Node& node) {
-  const Traits& traits = node.op().traits;
-  if (traits.kernel_input >= 0) return node.input(traits.kernel_input).dtype();
-  if (traits.kernel_input == Traits::kDefault)
-    for (int i = 0; i < node.num_inputs(); ++i)
-      if ((traits.static_inputs >> i & 1u) == 0) return node.input(i).dtype();
-  return node.num_outputs() > 0 ? node.dtype(0) : float32;
-}
-
 void execute(const Launch& launch, const KernelArgs& args) {
   try {
     launch.kernel->run(args);

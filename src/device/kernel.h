@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gradgraph/op.h"
+#include "graph/kernel_dtype.h"
 
 namespace gradgraph {
 
@@ -77,9 +78,6 @@ class KernelSite {
   const Node& node_;
   int threads_;
 };
-
-/// The dtype by which a node's kernel is chosen (Traits::kernel_input).
-DType kernel_dtype(const Node& node);
 
 /// Which kernels exist: (op, kind of device, dtype) -> how to make one. A missing kernel is a
 /// missing entry.

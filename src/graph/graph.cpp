@@ -92,6 +92,7 @@ Node& Graph::add(const OpDef& op, std::vector<Output> inputs, Attributes attribu
   node.device_ = context_.device;
   node.where_ = where;
   node.differentiates_ = context_.differentiates;
+  node.origin_ = context_.origin;
   node.phase_ = context_.phase;
   by_name_.emplace(node.name_, &node);
   return node;

@@ -15,14 +15,17 @@ enum class PlacementReason : std::uint8_t {
   requested,      ///< the node or its scope asked for this device
   session,        ///< the session's device
   variable,       ///< together with the variable that it updates
+  beside_input,   ///< renames its input's bytes, so it stays where they are
   fallback,       ///< asked for another device, which has no kernel for it (soft placement)
   host_value,     ///< feeds, fetches and static values live on the host
+  order_only,     ///< computes nothing, only runs after others
   beside_reader,  ///< a constant, one for each device that reads it
   copy,           ///< moves a value between devices
 };
 
 struct PlacementOptions {
-  /// Names of the devices that may be used; the host, "cpu", is the first.
+  /// Names of the devices that may be used; the host, "cpu", is the first. A node that asks for
+  /// "cuda" means "cuda:0" where no device has just that name.
   std::vector<std::string> devices = {"cpu"};
   /// Index into `devices` for nodes that ask for none.
   int default_device = 0;
@@ -40,12 +43,15 @@ struct Placement {
 };
 
 /// Chooses a device for every node of `graph` (a session's own copy), then inserts "copy" nodes
-/// so that every node reads from its own device: each value crosses at most once per pair of
-/// devices. Constants are duplicated instead of copied. Nodes added here come last, so ids are no
+/// so that every node reads from its own device. A value crosses at most once per pair of
+/// devices, and through the host where neither is the host; only a variable that is read under
+/// control inputs crosses for that reader alone, since its value depends on when it is read.
+/// Constants are duplicated instead. Static inputs stay as they are, and so do inputs of which
+/// only the shape is used: nobody reads their bytes. Nodes added here come last, so ids are no
 /// topological order afterwards. Throws PlacementError naming op, dtype, device and line.
 Placement place(Graph& graph, const PlacementOptions& options);
 
-/// A line per node: name, op, device, and the reason in words.
+/// A line per node, in the order of the data: name, op, device, and the reason in words.
 std::string explain(const Graph& graph, const Placement& placement,
                     const PlacementOptions& options);
 

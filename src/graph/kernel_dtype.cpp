@@ -1,0 +1,16 @@
+#include "graph/kernel_dtype.h"
+
+#include "gradgraph/op.h"
+
+namespace gradgraph {
+
+DType kernel_dtype(const Node& node) {
+  const Traits& traits = node.op().traits;
+  if (traits.kernel_input >= 0) return node.input(traits.kernel_input).dtype();
+  if (traits.kernel_input == Traits::kDefault)
+    for (int i = 0; i < node.num_inputs(); ++i)
+      if ((traits.static_inputs >> i & 1u) == 0) return node.input(i).dtype();
+  return node.num_outputs() > 0 ? node.dtype(0) : float32;
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,328 @@
+#include "placement/placement.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+#include "graph/kernel_dtype.h"
+
+namespace gradgraph {
+namespace {
+
+constexpr int kHost = 0;
+constexpr int kNone = -1;
+
+std::string_view kind_of(std::string_view device) { return device.substr(0, device.find(':')); }
+
+/// The index of the device called `name`, or kNone.
+int find_device(const std::vector<std::string>& devices, const std::string& name) {
+  for (const std::string& candidate : {name, name + ":0"})
+    if (const auto found = std::find(devices.begin(), devices.end(), candidate);
+        found != devices.end())
+      return static_cast<int>(found - devices.begin());
+  return kNone;
+}
+
+class Placer {
+ public:
+  Placer(Graph& graph, const PlacementOptions& options) : graph_(graph), options_(options) {}
+
+  Placement run() {
+    result_.device.assign(graph_.nodes().size(), kNone);
+    result_.reason.assign(graph_.nodes().size(), PlacementReason::session);
+    collect_updates();
+    for (const Node& node : graph_.nodes()) decide(node);
+    insert_copies();
+    return std::move(result_);
+  }
+
+ private:
+  struct Choice {
+    int device;
+    PlacementReason reason;
+  };
+
+  std::int32_t& device_of(const Node& node) {
+    return result_.device[static_cast<std::size_t>(node.id())];
+  }
+  void settle(const Node& node, Choice choice) {
+    device_of(node) = choice.device;
+    result_.reason[static_cast<std::size_t>(node.id())] = choice.reason;
+  }
+  const std::string& name_of(int device) const {
+    return options_.devices[static_cast<std::size_t>(device)];
+  }
+
+  // --- Choosing ---
+
+  /// A variable has one home for all runs of a session, so updates that this run leaves out count
+  /// as well: they are looked up in the user's graph.
+  void collect_updates() {
+    const Graph* user = nullptr;
+    for (const Node& node : graph_.nodes()) {
+      collect_update(node);
+      if (!user && &node.op() == &variable_ && node.origin()) user = &node.origin()->graph();
+    }
+    if (user)
+      for (const Node& node : user->nodes()) collect_update(node);
+  }
+  void collect_update(const Node& node) {
+    if (!node.op().traits.updates_variable) return;
+    updates_[&user_node(node.input(0).node())].push_back(&node);
+  }
+  static const Node& user_node(const Node& node) { return node.origin() ? *node.origin() : node; }
+
+  /// Decides about `node`, and first about the nodes whose place it shares.
+  void decide(const Node& node) {
+    const Node* current = &node;
+    while (device_of(*current) == kNone && follows_input(*current)) {
+      followers_.push_back(current);
+      current = &current->input(0).node();
+    }
+    if (device_of(*current) == kNone && &current->op() != &constant_)
+      settle(*current, choose(*current));
+    for (; !followers_.empty(); followers_.pop_back()) {
+      const Node& follower = *followers_.back();
+      settle(follower, follow(follower));
+    }
+  }
+  bool follows_input(const Node& node) const {
+    const Traits& traits = node.op().traits;
+    return traits.updates_variable ||
+           (traits.alias && find_device(options_.devices, node.device()) == kNone);
+  }
+
+  Choice follow(const Node& node) {
+    const Node& leader = node.input(0).node();
+    const int requested = requested_device(node);
+    // A constant has no place of its own: what follows it is placed like anything else.
+    if (&leader.op() == &constant_) return choose(node);
+    if (!node.op().traits.updates_variable)
+      return {device_of(leader),
+              node.device().empty() ? PlacementReason::beside_input : PlacementReason::fallback};
+    if (!options_.soft && requested != kNone && requested != device_of(leader))
+      fail(node, fmt::format("asks for '{}', but its variable '{}' is on '{}'", node.device(),
+                             leader.name(), name_of(device_of(leader))));
+    return {device_of(leader), PlacementReason::variable};
+  }
+
+  Choice choose(const Node& node) {
+    if (&node.op() == &placeholder_ || &node.op() == &fetch_)
+      return {kHost, PlacementReason::host_value};
+    if (node.op().traits.no_kernel && node.num_outputs() == 0)
+      return {kHost, PlacementReason::order_only};
+
+    const int requested = requested_device(node);
+    const int first = requested != kNone ? requested : options_.default_device;
+    if (!obstacle(node, first))
+      return {first, requested != kNone      ? PlacementReason::requested
+                     : node.device().empty() ? PlacementReason::session
+                                             : PlacementReason::fallback};
+    if (options_.soft) {
+      if (!obstacle(node, options_.default_device))
+        return {options_.default_device, PlacementReason::fallback};
+      for (int device = 0; device < static_cast<int>(options_.devices.size()); ++device)
+        if (!obstacle(node, device)) return {device, PlacementReason::fallback};
+    }
+    const Node& blocked = *obstacle(node, first);
+    const DType dtype = kernel_dtype(blocked);
+    if (options_.soft)
+      fail(blocked, fmt::format("no device has a {} kernel for it (there are: {})", dtype,
+                                fmt::join(options_.devices, ", ")));
+    fail(blocked,
+         fmt::format(
+             "device '{}' has no {} kernel for it{}", name_of(first), dtype,
+             &blocked == &node ? "" : ", but its variable '" + node.name() + "' is there"));
+  }
+
+  /// The device that `node` asks for, kNone when it asks for none or for one that is not there.
+  int requested_device(const Node& node) const {
+    if (node.device().empty()) return kNone;
+    const int device = find_device(options_.devices, node.device());
+    if (device == kNone && !options_.soft)
+      fail(node, fmt::format("there is no device '{}' (there are: {})", node.device(),
+                             fmt::join(options_.devices, ", ")));
+    return device;
+  }
+
+  /// The node that keeps `node` off `device` for want of a kernel: itself, or for a variable one
+  /// of its updates. Null when there is none.
+  const Node* obstacle(const Node& node, int device) const {
+    const std::string_view kind = kind_of(name_of(device));
+    if (!node.op().traits.no_kernel && !node.op().traits.alias)
+      return options_.has_kernel(node, kind) ? nullptr : &node;
+    if (&node.op() != &variable_) return nullptr;
+    const auto updates = updates_.find(&user_node(node));
+    if (updates == updates_.end()) return nullptr;
+    const auto missing =
+        std::find_if(updates->second.begin(), updates->second.end(),
+                     [&](const Node* update) { return !options_.has_kernel(*update, kind); });
+    return missing == updates->second.end() ? nullptr : *missing;
+  }
+
+  [[noreturn]] static void fail(const Node& node, const std::string& message) {
+    throw PlacementError(node_message(node.op().name, node.name(), message), node.where());
+  }
+
+  // --- Copies ---
+
+  void insert_copies() {
+    const ContextGuard guard(graph_);
+    const int original = graph_.num_nodes();
+    for (int id = 0; id < original; ++id) {
+      Node& reader = graph_.nodes()[static_cast<std::size_t>(id)];
+      const Traits& traits = reader.op().traits;
+      if (traits.shape_only) continue;
+      for (int i = 0; i < reader.num_inputs(); ++i) {
+        if (i < 32 && (traits.static_inputs >> i & 1u) != 0) continue;
+        const Output value = reader.input(i);
+        const Output local = on_device(value, device_of(reader), reader);
+        if (!(local == value)) graph_.set_input(reader, i, local);
+      }
+    }
+    for (int id = 0; id < original; ++id) {
+      const Node& node = graph_.nodes()[static_cast<std::size_t>(id)];
+      if (device_of(node) == kNone) settle(node, {kHost, PlacementReason::host_value});
+    }
+  }
+
+  /// `value` as `reader` can read it on `device`.
+  Output on_device(Output value, int device, const Node& reader) {
+    Node& source = value.node();
+    const bool is_constant = &source.op() == &constant_;
+    if (is_constant && device_of(source) == kNone)
+      settle(source, {device, PlacementReason::beside_reader});
+    if (device_of(source) == device) return value;
+
+    const bool at_its_time = &source.op() == &variable_ && !reader.control_inputs().empty();
+    const auto key = static_cast<std::uint64_t>(source.id()) << 32 |
+                     static_cast<std::uint64_t>(value.index()) << 8 |
+                     static_cast<std::uint64_t>(device);
+    if (!at_its_time)
+      if (const auto known = moved_.find(key); known != moved_.end()) return known->second;
+
+    Output from = value;
+    if (!is_constant && device != kHost && device_of(source) != kHost)
+      from = on_device(value, kHost, reader);
+    BuildContext& context = graph_.context();
+    context.origin = &user_node(source);
+    context.where = source.where();
+    context.phase = source.phase();
+    if (at_its_time)
+      context.control_inputs = reader.control_inputs();
+    else
+      context.control_inputs.clear();
+    const std::string name = fmt::format("{}@{}", value.name(), name_of(device));
+    Node& moved = is_constant ? graph_.add(constant_, {}, source.attributes(), {}, name)
+                              : graph_.add(copy_, {from}, {}, {}, name);
+    result_.device.push_back(device);
+    result_.reason.push_back(is_constant ? PlacementReason::beside_reader
+                                         : PlacementReason::copy);
+    if (!at_its_time) moved_.emplace(key, moved.output());
+    return moved.output();
+  }
+
+  const OpDef& placeholder_ = op_registry().at("placeholder");
+  const OpDef& constant_ = op_registry().at("constant");
+  const OpDef& variable_ = op_registry().at("variable");
+  const OpDef& fetch_ = op_registry().at("fetch");
+  const OpDef& copy_ = op_registry().at("copy");
+
+  Graph& graph_;
+  const PlacementOptions& options_;
+  Placement result_;
+  std::unordered_map<const Node*, std::vector<const Node*>> updates_;  // by user's variable
+  std::vector<const Node*> followers_;
+  std::unordered_map<std::uint64_t, Output> moved_;  // by value and device
+};
+
+std::string reason_in_words(const Node& node, PlacementReason reason,
+                            const PlacementOptions& options) {
+  switch (reason) {
+    case PlacementReason::requested:
+      return "asked for";
+    case PlacementReason::session:
+      return "the session's device";
+    case PlacementReason::variable:
+      return fmt::format("updates '{}'", node.input(0).node().name());
+    case PlacementReason::beside_input:
+      return fmt::format("beside '{}'", node.input(0).node().name());
+    case PlacementReason::fallback:
+      if (!node.device().empty() && find_device(options.devices, node.device()) == kNone)
+        return fmt::format("fallback: there is no '{}'", node.device());
+      return fmt::format("fallback: no {} kernel on {}", kernel_dtype(node),
+                         node.device().empty()
+                             ? options.devices[static_cast<std::size_t>(options.default_device)]
+                             : node.device());
+    case PlacementReason::host_value:
+      return &node.op() == &op_registry().at("constant") ? "read while planning"
+                                                         : "fed or fetched on the host";
+    case PlacementReason::order_only:
+      return "only runs after others";
+    case PlacementReason::beside_reader:
+      return "constant, beside its readers";
+    case PlacementReason::copy:
+      return fmt::format("brings '{}'", node.input(0).name());
+  }
+  __builtin_unreachable();
+}
+
+/// Ids in the order of the data: what placement added stands before its first reader.
+std::vector<int> reading_order(const Graph& graph) {
+  std::vector<int> order;
+  std::vector<bool> listed(graph.nodes().size(), false);
+  std::vector<const Node*> pending;
+  for (const Node& root : graph.nodes()) {
+    pending.push_back(&root);
+    while (!pending.empty()) {
+      const Node& node = *pending.back();
+      const std::size_t before = pending.size();
+      for (const Output& input : node.inputs())
+        if (input.node().id() > node.id() && !listed[static_cast<std::size_t>(input.node().id())])
+          pending.push_back(&input.node());
+      if (pending.size() > before) continue;
+      pending.pop_back();
+      if (listed[static_cast<std::size_t>(node.id())]) continue;
+      listed[static_cast<std::size_t>(node.id())] = true;
+      order.push_back(node.id());
+    }
+  }
+  return order;
+}
+
+}  // namespace
+
+Placement place(Graph& graph, const PlacementOptions& options) {
+  return Placer(graph, options).run();
+}
+
+std::string explain(const Graph& graph, const Placement& placement,
+                    const PlacementOptions& options) {
+  constexpr std::size_t kWidest = 48;
+  std::size_t name_width = 4, op_width = 2, device_width = 6;
+  for (const Node& node : graph.nodes()) {
+    name_width = std::max(name_width, std::min(node.name().size(), kWidest));
+    op_width = std::max(op_width, std::min(node.op().name.size(), kWidest));
+  }
+  for (const std::string& device : options.devices)
+    device_width = std::max(device_width, device.size());
+
+  const auto row = [&](std::string_view name, std::string_view op, std::string_view device,
+                       std::string_view why) {
+    return fmt::format("{:<{}}  {:<{}}  {:<{}}  {}\n", name, name_width, op, op_width, device,
+                       device_width, why);
+  };
+  std::string text = row("node", "op", "device", "why");
+  for (const int id : reading_order(graph)) {
+    const auto at = static_cast<std::size_t>(id);
+    const Node& node = graph.nodes()[at];
+    text += row(node.name(), node.op().name,
+                options.devices[static_cast<std::size_t>(placement.device[at])],
+                reason_in_words(node, placement.reason[at], options));
+  }
+  return text;
+}
+
+}  // namespace gradgraph
