@@ -1,0 +1,268 @@
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/text.h"
+#include "gradgraph/data.h"
+
+namespace gradgraph::data {
+namespace {
+
+/// SplitMix64: Steele, Lea and Flood 2014.
+class Generator {
+ public:
+  explicit Generator(std::uint64_t state) : state_(state) {}
+
+  std::uint64_t next() {
+    std::uint64_t z = state_ += 0x9E3779B97F4A7C15U;
+    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBU;
+    return z ^ (z >> 31U);
+  }
+  /// Uniform in [0, bound): draws from the incomplete last stretch are refused.
+  std::uint64_t below(std::uint64_t bound) {
+    const std::uint64_t refused = -bound % bound;  // 2^64 mod bound
+    std::uint64_t draw = next();
+    while (draw < refused) draw = next();
+    return draw % bound;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+void shuffle(std::vector<std::int64_t>& order, std::uint64_t seed, std::int64_t epoch) {
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  // The seed is mixed first, so that (seed, epoch + 1) differs from (seed + 1, epoch).
+  Generator generator(Generator(seed).next() + static_cast<std::uint64_t>(epoch));
+  for (std::size_t left = order.size(); left > 1; --left)
+    std::swap(order[left - 1], order[generator.below(left)]);
+}
+
+/// The first `count` of the tensor's outermost axis, in the same memory.
+Tensor leading(const Tensor& tensor, std::int64_t count) {
+  Shape shape = tensor.shape();
+  if (shape[0] == count) return tensor;
+  shape.set(0, count);
+  auto owner = std::make_shared<Tensor>(tensor);
+  return Tensor::wrap(tensor.dtype(), shape, owner->raw(), owner);
+}
+
+/// Copies samples of a data set into a batch, where uint8 becomes float32 if the batch is that.
+void gather(const Tensor& from, std::span<const std::int64_t> samples, Tensor& to) {
+  const auto elements = static_cast<std::size_t>(from.num_elements() / from.shape()[0]);
+  const auto* in = static_cast<const std::uint8_t*>(from.raw());
+  if (from.dtype() == to.dtype()) {
+    auto* out = static_cast<std::uint8_t*>(to.raw());
+    const std::size_t bytes = elements * size_of(from.dtype());
+    for (const std::int64_t sample : samples) {
+      std::memcpy(out, in + static_cast<std::size_t>(sample) * bytes, bytes);
+      out += bytes;
+    }
+    return;
+  }
+  auto* out = to.data<float>();
+  for (const std::int64_t sample : samples) {
+    const std::uint8_t* first = in + static_cast<std::size_t>(sample) * elements;
+    out = std::transform(first, first + elements, out,
+                         [](std::uint8_t x) { return static_cast<float>(x) / 255.0F; });
+  }
+}
+
+}  // namespace
+
+Dataset Dataset::first(std::int64_t limit) const {
+  if (limit < 0) throw BuildError(fmt::format("a data set has no first {} samples", limit));
+  if (limit == 0 || limit >= size()) return *this;
+  return {leading(images, limit), leading(labels, limit)};
+}
+
+namespace {
+
+Dataset checked(Dataset dataset) {
+  if (!dataset.images || !dataset.labels || dataset.images.shape().rank() == 0 ||
+      dataset.labels.shape().rank() == 0)
+    throw BuildError("batches: images and labels need a first axis, of samples");
+  if (dataset.images.shape()[0] != dataset.labels.shape()[0])
+    throw BuildError(fmt::format("batches: {} images, but {} labels", dataset.images.shape()[0],
+                                 dataset.labels.shape()[0]));
+  return dataset;
+}
+
+std::int64_t checked(std::int64_t batch_size) {
+  if (batch_size < 1)
+    throw BuildError(
+        fmt::format("batches: a batch size of {}; it must be 1 or more", batch_size));
+  return batch_size;
+}
+
+}  // namespace
+
+/// Batch i of a pass lies in slot i modulo their number. `made`, `taken` and `released` count
+/// batches; those in [released, made) must not be written.
+struct Batches::State {
+  struct Slot {
+    Tensor images, labels;            ///< room for a full batch
+    Tensor last_images, last_labels;  ///< the part of it that a smaller last batch fills
+    Batch batch;
+  };
+
+  State(Dataset data, std::int64_t size_of_batch, BatchOptions opts)
+      : dataset(checked(std::move(data))),
+        batch_size(std::min(checked(size_of_batch), std::max<std::int64_t>(dataset.size(), 1))),
+        options(std::move(opts)),
+        count((dataset.size() + batch_size - 1) / batch_size),
+        epoch(options.epoch),
+        order(static_cast<std::size_t>(dataset.size())) {
+    if (options.prefetch < 0)
+      throw BuildError(fmt::format("batches: prefetch of {}", options.prefetch));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    if (count == 0) return;
+    const std::int64_t last = dataset.size() - (count - 1) * batch_size;
+    // One more than is made ahead: the caller's own.
+    slots.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.prefetch + 1, count)));
+    for (Slot& slot : slots) {
+      slot.images = room_for(dataset.images, true);
+      slot.labels = room_for(dataset.labels, false);
+      slot.last_images = leading(slot.images, last);
+      slot.last_labels = leading(slot.labels, last);
+    }
+    if (options.prefetch > 0) worker = std::thread([this] { work(); });
+  }
+
+  ~State() {
+    if (!worker.joinable()) return;
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    changed.notify_all();
+    worker.join();
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  Tensor room_for(const Tensor& from, bool to_unit) const {
+    Shape shape = from.shape();
+    shape.set(0, batch_size);
+    return {to_unit && from.dtype() == uint8 ? float32 : from.dtype(), shape};
+  }
+
+  const Batch* next() {
+    if (options.prefetch == 0) return next_unthreaded();
+    std::unique_lock lock(mutex);
+    released = taken;
+    changed.notify_all();
+    if (taken == count) return nullptr;
+    changed.wait(lock, [this] { return made > taken || failure; });
+    // Batches made before the failure are good.
+    if (made == taken) std::rethrow_exception(failure);
+    return &slot_of(taken++).batch;
+  }
+
+  const Batch* next_unthreaded() {
+    if (taken == count) return nullptr;
+    if (taken == 0 && options.shuffle) shuffle(order, options.seed, epoch);
+    make(taken);
+    return &slot_of(taken++).batch;
+  }
+
+  void restart(std::int64_t new_epoch) {
+    {
+      const std::lock_guard lock(mutex);
+      epoch = new_epoch;
+      made = taken = released = 0;
+      failure = nullptr;
+      ++pass;
+    }
+    changed.notify_all();
+  }
+
+  Slot& slot_of(std::int64_t index) {
+    return slots[static_cast<std::size_t>(index) % slots.size()];
+  }
+
+  void make(std::int64_t index) {
+    const std::int64_t begin = index * batch_size;
+    const std::int64_t size = std::min(batch_size, dataset.size() - begin);
+    const std::span samples(order.data() + begin, static_cast<std::size_t>(size));
+    Slot& slot = slot_of(index);
+    slot.batch.images = size == batch_size ? slot.images : slot.last_images;
+    slot.batch.labels = size == batch_size ? slot.labels : slot.last_labels;
+    gather(dataset.images, samples, slot.batch.images);
+    gather(dataset.labels, samples, slot.batch.labels);
+    if (options.transform) options.transform(slot.batch);
+  }
+
+  /// The second thread: one pass after another, until it is told to stop.
+  void work() {
+    std::unique_lock lock(mutex);
+    std::int64_t shuffled_pass = -1;
+    const auto slot_free = [this] {
+      return !failure && made < count &&
+             made - released < static_cast<std::int64_t>(slots.size());
+    };
+    while (true) {
+      changed.wait(lock, [&] { return stopping || slot_free(); });
+      if (stopping) return;
+      const std::int64_t this_pass = pass, this_epoch = epoch, index = made;
+      lock.unlock();
+      std::exception_ptr thrown;
+      try {
+        if (options.shuffle && shuffled_pass != this_pass)
+          shuffle(order, options.seed, this_epoch);
+        shuffled_pass = this_pass;
+        make(index);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      lock.lock();
+      if (pass != this_pass) continue;  // restarted meanwhile: nobody wants this batch
+      if (thrown)
+        failure = thrown;
+      else
+        ++made;
+      changed.notify_all();
+    }
+  }
+
+  const Dataset dataset;
+  const std::int64_t batch_size;
+  const BatchOptions options;
+  const std::int64_t count;
+  std::vector<Slot> slots;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::int64_t pass = 0, epoch = 0;
+  std::int64_t made = 0, taken = 0, released = 0;
+  std::exception_ptr failure;
+  bool stopping = false;
+
+  std::vector<std::int64_t> order;  ///< written by the thread that makes batches
+  std::thread worker;               ///< last: it uses all of the above
+};
+
+Batches::Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options)
+    : state_(std::make_unique<State>(std::move(dataset), batch_size, std::move(options))) {}
+Batches::~Batches() = default;
+Batches::Batches(Batches&&) noexcept = default;
+Batches& Batches::operator=(Batches&&) noexcept = default;
+
+std::int64_t Batches::size() const { return state_->count; }
+void Batches::restart(std::int64_t epoch) { state_->restart(epoch); }
+const Batch* Batches::next() { return state_->next(); }
+
+Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options) {
+  return {dataset, batch_size, std::move(options)};
+}
+
+}  // namespace gradgraph::data

@@ -1,0 +1,143 @@
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/text.h"
+#include "gradgraph/data.h"
+
+namespace gradgraph::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kTrainImages = "train-images-idx3-ubyte";
+constexpr std::string_view kTrainLabels = "train-labels-idx1-ubyte";
+constexpr std::string_view kTestImages = "t10k-images-idx3-ubyte";
+constexpr std::string_view kTestLabels = "t10k-labels-idx1-ubyte";
+constexpr std::int64_t kSide = 28;
+constexpr std::uint8_t kClasses = 10;
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+/// `name` in `directory`, plain or with ".gz"; an empty path when it is not there.
+fs::path find_file(const fs::path& directory, std::string_view name) {
+  fs::path path = directory / name;
+  if (is_there(path)) return path;
+  path += ".gz";
+  return is_there(path) ? path : fs::path();
+}
+
+fs::path require_file(const fs::path& directory, std::string_view name) {
+  fs::path path = find_file(directory, name);
+  if (path.empty())
+    throw DataError(fmt::format("{}: {}", (directory / name).string(),
+                                is_there(directory)
+                                    ? "no such file, neither plain nor with .gz"
+                                    : "no such file, and the directory is not there either"));
+  return path;
+}
+
+[[noreturn]] void fail(const fs::path& path, std::string_view fault) {
+  throw DataError(fmt::format("{}: {}", path.string(), fault));
+}
+
+Tensor read_images(const fs::path& path) {
+  const Tensor images = read_idx(path);
+  const Shape& shape = images.shape();
+  if (images.dtype() != uint8 || shape.rank() != 3 || shape[1] != kSide || shape[2] != kSide)
+    fail(path,
+         fmt::format("MNIST images are uint8[N,28,28], this is {}{}", images.dtype(), shape));
+  if (shape[0] == 0) fail(path, "holds no images");
+  return images.reshaped({shape[0], kSide, kSide, 1});
+}
+
+Tensor read_labels(const fs::path& path) {
+  const Tensor labels = read_idx(path);
+  if (labels.dtype() != uint8 || labels.shape().rank() != 1)
+    fail(path,
+         fmt::format("MNIST labels are uint8[N], this is {}{}", labels.dtype(), labels.shape()));
+  const auto values = labels.span<std::uint8_t>();
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](std::uint8_t v) { return v >= kClasses; });
+  if (bad != values.end())
+    fail(path, fmt::format("label {} of sample {} is outside 0..9", *bad, bad - values.begin()));
+  return labels.cast(int64);
+}
+
+Dataset read_pair(const fs::path& images_path, const fs::path& labels_path) {
+  Dataset dataset{read_images(images_path), read_labels(labels_path)};
+  if (const auto labels = dataset.labels.num_elements(); labels != dataset.size())
+    fail(labels_path, fmt::format("{} labels for the {} images of {}", labels, dataset.size(),
+                                  images_path.filename().string()));
+  return dataset;
+}
+
+fs::path environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? fs::path(value) : fs::path();
+}
+
+/// Where `run` puts what it downloads; empty when there is no home.
+fs::path cache_directory() {
+  const fs::path cache = environment("XDG_CACHE_HOME"), home = environment("HOME");
+  if (!cache.empty()) return cache / "gradgraph/mnist";
+  return home.empty() ? home : home / ".cache/gradgraph/mnist";
+}
+
+Mnist read_as(const fs::path& directory, std::string_view data_set, std::string_view remark) {
+  Mnist mnist = read_mnist(directory);
+  mnist.source = fmt::format("{} in {} ({})", data_set, directory.string(), remark);
+  return mnist;
+}
+
+}  // namespace
+
+Mnist read_mnist(const fs::path& directory) {
+  // All names first: a missing file is reported before the others have been read.
+  const fs::path train_images = require_file(directory, kTrainImages);
+  const fs::path train_labels = require_file(directory, kTrainLabels);
+  const fs::path test_images = require_file(directory, kTestImages);
+  const fs::path test_labels = require_file(directory, kTestLabels);
+  Mnist mnist;
+  mnist.train = read_pair(train_images, train_labels);
+  mnist.test = read_pair(test_images, test_labels);
+  mnist.directory = directory;
+  mnist.source = fmt::format("MNIST in {}", directory.string());
+  return mnist;
+}
+
+Mnist find_mnist(const fs::path& directory) {
+  if (!directory.empty()) return read_mnist(directory);
+  if (const fs::path named = environment("MNIST_DIR"); !named.empty())
+    return read_as(named, "MNIST", "from $MNIST_DIR");
+
+  struct Place {
+    fs::path directory;
+    std::string_view data_set, remark;
+  };
+  const std::array<Place, 3> places = {{
+      {"data/mnist", "MNIST", "found there"},
+      {cache_directory(), "MNIST", "downloaded"},
+      {"/usr/share/datasets/fashion-mnist", "Fashion-MNIST", "Debian's dataset-fashion-mnist"},
+  }};
+  constexpr std::array kFiles = {kTrainImages, kTrainLabels, kTestImages, kTestLabels};
+  std::string searched;
+  for (const auto& [place, data_set, remark] : places) {
+    if (place.empty()) continue;
+    const bool holds_some = std::any_of(kFiles.begin(), kFiles.end(), [&](std::string_view file) {
+      return !find_file(place, file).empty();
+    });
+    if (holds_some) return read_as(place, data_set, remark);
+    searched += (searched.empty() ? "" : ", ") + place.string();
+  }
+  throw DataError("no MNIST found in " + searched +
+                  "; name its directory with --data or $MNIST_DIR");
+}
+
+}  // namespace gradgraph::data
