@@ -11,6 +11,7 @@ void register_broadcasting_ops(OpRegistry& registry);
 void register_elementwise_ops(OpRegistry& registry);
 void register_shape_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
+void register_custom_gradient_op(OpRegistry& registry);
 
 /// The graph of the first of `inputs`; throws BuildError when that one is empty.
 Graph& graph_of(std::string_view op, const std::vector<Output>& inputs, SourceLocation where);

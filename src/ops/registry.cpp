@@ -9,6 +9,7 @@ OpRegistry& op_registry() {
     register_elementwise_ops(ops);
     register_shape_ops(ops);
     register_source_ops(ops);
+    register_custom_gradient_op(ops);
     return ops;
   }();
   return registry;

@@ -1,0 +1,75 @@
+#include "gradgraph/gradients.h"
+
+#include "core/text.h"
+#include "ops/builders.h"
+
+/// A node whose outputs are its first inputs; the rest are what the user's gradient is by.
+namespace gradgraph {
+namespace {
+
+void infer_custom_gradient(InferContext& context) {
+  const auto outputs = static_cast<int>(context.attribute<std::int64_t>("outputs"));
+  context.require(outputs <= context.num_inputs(), "has fewer inputs than outputs");
+  for (int i = 0; i < outputs; ++i) context.output(context.dtype(i), context.shape(i));
+}
+
+/// Without a gradient of the user's own: that of the identity.
+std::vector<Output> grad_custom_gradient(const GradientContext& context) {
+  std::vector<Output> grads(static_cast<std::size_t>(context.num_inputs()));
+  for (int i = 0; i < context.node().num_outputs(); ++i)
+    grads[static_cast<std::size_t>(i)] = context.grad(i);
+  return grads;
+}
+
+std::vector<Output> outputs_of(Node& node) {
+  std::vector<Output> outputs;
+  for (int i = 0; i < node.num_outputs(); ++i) outputs.push_back(node.output(i));
+  return outputs;
+}
+
+}  // namespace
+
+std::vector<Output> custom_gradient(
+    const std::vector<Output>& inputs,
+    const std::function<std::vector<Output>(const std::vector<Output>&)>& forward,
+    std::function<std::vector<Output>(const std::vector<Output>& inputs,
+                                      const std::vector<Output>& outputs,
+                                      const std::vector<Output>& grads)>
+        gradient,
+    SourceLocation where) {
+  graph_of("custom_gradient", inputs, where);
+  std::vector<Output> operands = forward(inputs);
+  const std::size_t num_outputs = operands.size();
+  if (num_outputs == 0)
+    throw BuildError(node_message("custom_gradient", "custom_gradient",
+                                  "the forward function gives no output"),
+                     where);
+  operands.insert(operands.end(), inputs.begin(), inputs.end());
+  Node& node = make_node("custom_gradient", std::move(operands),
+                         {{"outputs", static_cast<std::int64_t>(num_outputs)}}, where);
+  node.graph().set_gradient(node, [gradient = std::move(gradient), inputs,
+                                   num_outputs](const GradientContext& context) {
+    std::vector<Output> grads;
+    for (int i = 0; i < context.node().num_outputs(); ++i)
+      grads.push_back(context.grad(i) ? context.grad(i) : zeros_like(context.output(i)));
+    const std::vector<Output> by_input = gradient(inputs, outputs_of(context.node()), grads);
+    if (by_input.size() != inputs.size())
+      throw GradientError(
+          node_message("custom_gradient", context.node().name(),
+                       fmt::format("the gradient function gives {} values for {} inputs",
+                                   by_input.size(), inputs.size())),
+          context.node().where());
+    std::vector<Output> result(num_outputs);
+    result.insert(result.end(), by_input.begin(), by_input.end());
+    return result;
+  });
+  return outputs_of(node);
+}
+
+void register_custom_gradient_op(OpRegistry& registry) {
+  registry.add({.name = "custom_gradient",
+                .infer = infer_custom_gradient,
+                .gradient = grad_custom_gradient});
+}
+
+}  // namespace gradgraph
