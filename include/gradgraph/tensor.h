@@ -27,7 +27,8 @@ class Tensor {
   static constexpr std::size_t kAlignment = 64;
 
   Tensor() = default;
-  /// Uninitialised elements. Throws BuildError when the shape is not fully known.
+  /// Uninitialised elements. Throws BuildError when the shape is not fully known, RunError when
+  /// there is not enough memory.
   Tensor(DType dtype, const Shape& shape);
 
   /// Literals: `Tensor(1.5f)`, `Tensor{1.f, 2.f}`, `Tensor{{1.f, 2.f}, {3.f, 4.f}}`.
@@ -68,7 +69,8 @@ class Tensor {
       from(const std::vector<T>& values, const Shape& shape) {
     return from(std::span<const T>(values), shape);
   }
-  /// Wraps memory that `owner` keeps alive, without copying. `data` must be 64-byte aligned.
+  /// Wraps memory that `owner` keeps alive, without copying. `data` must be 64-byte aligned
+  /// (BuildError otherwise).
   static Tensor wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr<void> owner);
 
   bool empty_handle() const { return storage_ == nullptr; }
@@ -151,6 +153,7 @@ class Tensor {
   }
   static void check_row(std::size_t size, std::size_t expected);
   static Tensor copy_of(DType dtype, const Shape& shape, const void* values, std::size_t count);
+  void check_handle() const;
   void check_dtype(DType wanted) const;
   void check_single() const;
   std::size_t offset_of(std::initializer_list<std::int64_t> index) const;

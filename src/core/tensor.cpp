@@ -19,14 +19,24 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
           [](void* memory) { ::operator delete(memory, alignment); }};
 }
 
+std::size_t checked_bytes(DType dtype, const Shape& shape) {
+  std::int64_t bytes = 0;
+  if (__builtin_mul_overflow(shape.num_elements(), static_cast<std::int64_t>(size_of(dtype)),
+                             &bytes))
+    throw BuildError(fmt::format("{}{} does not fit in memory", dtype, shape));
+  return static_cast<std::size_t>(bytes);
+}
+
 }  // namespace
 
 Tensor::Tensor(DType dtype, const Shape& shape)
     : num_elements_(shape.num_elements()), shape_(shape), dtype_(dtype) {
-  std::size_t bytes = 0;
-  if (__builtin_mul_overflow(static_cast<std::size_t>(num_elements_), size_of(dtype), &bytes))
-    throw BuildError(fmt::format("{} {} does not fit in memory", dtype, shape));
-  storage_ = allocate_aligned(bytes);
+  const std::size_t bytes = checked_bytes(dtype, shape);
+  try {
+    storage_ = allocate_aligned(bytes);
+  } catch (const std::bad_alloc&) {
+    throw RunError(fmt::format("no memory for {}{}, {} bytes", dtype, shape, bytes));
+  }
   data_ = storage_.get();
 }
 
@@ -47,6 +57,8 @@ Tensor Tensor::full(DType dtype, const Shape& shape, double value) {
 Tensor Tensor::wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr<void> owner) {
   if (reinterpret_cast<std::uintptr_t>(data) % kAlignment != 0)
     throw BuildError(fmt::format("wrapped memory must be aligned to {} bytes", kAlignment));
+  if (!owner) throw BuildError("wrapped memory needs an owner that keeps it alive");
+  checked_bytes(dtype, shape);
   Tensor tensor;
   tensor.num_elements_ = shape.num_elements();
   tensor.storage_ = std::move(owner);
@@ -70,6 +82,7 @@ Tensor Tensor::clone() const {
 }
 
 Tensor Tensor::reshaped(const Shape& shape) const {
+  check_handle();
   if (shape.num_elements() != num_elements_)
     throw RunError(fmt::format("a tensor of shape {} has no view of shape {}", shape_, shape));
   Tensor tensor = *this;
@@ -78,6 +91,7 @@ Tensor Tensor::reshaped(const Shape& shape) const {
 }
 
 Tensor Tensor::cast(DType dtype) const {
+  if (empty_handle()) return {};
   Tensor result(dtype, shape_);
   visit_dtype(dtype_, [&]<class From>() {
     visit_dtype(dtype, [&]<class To>() {
@@ -95,17 +109,23 @@ void Tensor::check_row(std::size_t size, std::size_t expected) {
         fmt::format("rows of a literal differ in length: {} and {}", expected, size));
 }
 
-void Tensor::check_dtype(DType wanted) const {
+void Tensor::check_handle() const {
   if (empty_handle()) throw RunError("an empty tensor has no data");
+}
+
+void Tensor::check_dtype(DType wanted) const {
+  check_handle();
   if (wanted != dtype_) throw RunError(fmt::format("a {} tensor has no {} data", dtype_, wanted));
 }
 
 void Tensor::check_single() const {
+  check_handle();
   if (num_elements_ != 1)
     throw RunError(fmt::format("item() needs one element, the shape is {}", shape_));
 }
 
 std::size_t Tensor::offset_of(std::initializer_list<std::int64_t> index) const {
+  check_handle();
   std::int64_t offset = 0;
   int axis = 0;
   for (const std::int64_t i : index) {

@@ -128,13 +128,13 @@ Mnist find_mnist(const fs::path& directory) {
   }};
   constexpr std::array kFiles = {kTrainImages, kTrainLabels, kTestImages, kTestLabels};
   std::string searched;
-  for (const auto& [place, data_set, remark] : places) {
-    if (place.empty()) continue;
+  for (const Place& place : places) {
+    if (place.directory.empty()) continue;
     const bool holds_some = std::any_of(kFiles.begin(), kFiles.end(), [&](std::string_view file) {
-      return !find_file(place, file).empty();
+      return !find_file(place.directory, file).empty();
     });
-    if (holds_some) return read_as(place, data_set, remark);
-    searched += (searched.empty() ? "" : ", ") + place.string();
+    if (holds_some) return read_as(place.directory, place.data_set, place.remark);
+    searched += (searched.empty() ? "" : ", ") + place.directory.string();
   }
   throw DataError("no MNIST found in " + searched +
                   "; name its directory with --data or $MNIST_DIR");
