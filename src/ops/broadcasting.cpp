@@ -51,9 +51,41 @@ void infer_fill(InferContext& context) {
   context.output(context.dtype(1), context.vector_value(0));
 }
 
+void infer_tile(InferContext& context) {
+  context.require_inputs(2);
+  require_entries(context, 1, 0);
+  const Shape multiples = context.vector_value(1);
+  Shape shape = context.shape(0);
+  if (multiples.rank() != shape.rank())
+    context.fail(fmt::format("{} multiples for {} axes", multiples.rank(), shape.rank()));
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    std::int64_t dim = any;
+    if (shape[axis] != any && multiples[axis] != any &&
+        __builtin_mul_overflow(shape[axis], multiples[axis], &dim))
+      context.fail(fmt::format("axis {} overflows", axis));
+    shape.set(axis, dim);
+  }
+  context.output(context.dtype(0), shape);
+}
+
 Grads grad_broadcast_to(Context c) { return {unbroadcast(c.grad(), c.input(0)), {}}; }
 Grads grad_sum_to(Context c) { return {broadcast_to(c.grad(), shape_of(c.input(0))), {}}; }
 Grads grad_fill(Context c) { return {{}, sum_to(c.grad(), {})}; }
+
+/// Adds up the copies along one axis after the other: [.., m * d, ..] as [.., m, d, ..].
+Grads grad_tile(Context c) {
+  const Output from = shape_of(c.input(0)), to = shape_of(c.output());
+  const Shape multiples = known_vector(c.input(1)).value_or(Shape());
+  Output grad = c.grad();
+  for (std::int64_t axis = 0; axis < grad.rank(); ++axis) {
+    if (multiples.rank() > axis && multiples[static_cast<int>(axis)] == 1) continue;
+    const Output parts = concat({slice(from, {0}, {axis}), slice(c.input(1), {axis}, {1}),
+                                 slice(from, {axis}, {1}), slice(to, {axis + 1}, {-1})},
+                                0);
+    grad = sum(reshape(grad, parts), static_cast<int>(axis));
+  }
+  return {grad, {}};
+}
 
 Output filled_like(Output x, double value, Where where) {
   Graph& graph = graph_of("fill", {x}, where);
@@ -79,10 +111,15 @@ Output fill(IntVector shape, Output value, Where where) {
 Output zeros_like(Output x, Where where) { return filled_like(x, 0, where); }
 Output ones_like(Output x, Where where) { return filled_like(x, 1, where); }
 
+Output tile(Output x, IntVector multiples, Where where) {
+  return make("tile", {x, multiples.resolve(graph_of("tile", {x}, where), where)}, where);
+}
+
 void register_broadcasting_ops(OpRegistry& registry) {
   registry.add({"broadcast_to", {.static_inputs = 0b10}, infer_broadcast_to, grad_broadcast_to});
   registry.add({"sum_to", {.static_inputs = 0b10}, infer_sum_to, grad_sum_to});
   registry.add({"fill", {.static_inputs = 0b01}, infer_fill, grad_fill});
+  registry.add({"tile", {.static_inputs = 0b10}, infer_tile, grad_tile});
 }
 
 }  // namespace gradgraph

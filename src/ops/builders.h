@@ -9,6 +9,9 @@ namespace gradgraph {
 /// The families, each in a file of its own; called once, by op_registry().
 void register_broadcasting_ops(OpRegistry& registry);
 void register_elementwise_ops(OpRegistry& registry);
+void register_indexing_ops(OpRegistry& registry);
+void register_movement_ops(OpRegistry& registry);
+void register_random_ops(OpRegistry& registry);
 void register_shape_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
 void register_custom_gradient_op(OpRegistry& registry);
@@ -29,6 +32,12 @@ Output make_binary(std::string_view op, const Operand& a, const Operand& b, Sour
 
 /// A constant int64 vector.
 Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where);
+
+/// A negative axis counted from the front. One out of range stays as it is, for inference to
+/// refuse.
+constexpr std::int64_t from_front(std::int64_t axis, int rank) {
+  return axis < 0 && axis >= -rank ? axis + rank : axis;
+}
 
 /// The value of a "constant" node, else null.
 const Tensor* constant_value(const Output& output);

@@ -7,6 +7,9 @@ OpRegistry& op_registry() {
     OpRegistry ops;
     register_broadcasting_ops(ops);
     register_elementwise_ops(ops);
+    register_indexing_ops(ops);
+    register_movement_ops(ops);
+    register_random_ops(ops);
     register_shape_ops(ops);
     register_source_ops(ops);
     register_custom_gradient_op(ops);

@@ -1,0 +1,91 @@
+#include <cmath>
+
+#include "core/text.h"
+#include "ops/builders.h"
+
+/// Draws from the counter-based generator. What a node draws depends on the session's seed, the
+/// step, the node's name and the element's index alone.
+namespace gradgraph {
+namespace {
+
+void infer_shaped(InferContext& context) {
+  require_entries(context, 0, 0);
+  const DType dtype = context.attribute<DType>("dtype");
+  if (!is_floating(dtype)) context.fail(fmt::format("draws float32 or float64, not {}", dtype));
+  context.output(dtype, context.vector_value(0));
+}
+
+void infer_uniform(InferContext& context) {
+  context.require_inputs(1);
+  const double low = context.attribute<double>("low"), high = context.attribute<double>("high");
+  if (!(low < high) || !std::isfinite(high - low))
+    context.fail(fmt::format("[{},{}) is no interval", low, high));
+  infer_shaped(context);
+}
+
+void infer_normal(InferContext& context) {
+  context.require_inputs(1);
+  const double mean = context.attribute<double>("mean");
+  const double stddev = context.attribute<double>("stddev");
+  if (!(stddev >= 0) || !std::isfinite(stddev) || !std::isfinite(mean))
+    context.fail(fmt::format("no distribution has mean {} and stddev {}", mean, stddev));
+  infer_shaped(context);
+}
+
+void infer_dropout_mask(InferContext& context) {
+  context.require_inputs(2);
+  context.require_dtype(1, {boolean});
+  context.require_rank(1, 0);
+  const double rate = context.attribute<double>("rate");
+  if (!(rate >= 0 && rate < 1)) context.fail(fmt::format("rate {} is outside [0,1)", rate));
+  infer_shaped(context);
+}
+
+Output draw(std::string_view op, Graph& graph, const IntVector& shape, Attributes attributes,
+            Where where) {
+  return make(op, {shape.resolve(graph, where)}, where, std::move(attributes));
+}
+
+}  // namespace
+
+Output random_uniform(Graph& graph, IntVector shape, DType dtype, double low, double high,
+                      Where where) {
+  return draw("random_uniform", graph, shape, {{"dtype", dtype}, {"low", low}, {"high", high}},
+              where);
+}
+
+Output random_normal(Graph& graph, IntVector shape, DType dtype, double mean, double stddev,
+                     Where where) {
+  return draw("random_normal", graph, shape,
+              {{"dtype", dtype}, {"mean", mean}, {"stddev", stddev}}, where);
+}
+
+Output truncated_normal(Graph& graph, IntVector shape, DType dtype, double mean, double stddev,
+                        Where where) {
+  return draw("truncated_normal", graph, shape,
+              {{"dtype", dtype}, {"mean", mean}, {"stddev", stddev}}, where);
+}
+
+Output dropout_mask(IntVector shape, DType dtype, double rate, Output training, Where where) {
+  Graph& graph = graph_of("dropout_mask", {training}, where);
+  return make("dropout_mask", {shape.resolve(graph, where), training}, where,
+              {{"dtype", dtype}, {"rate", rate}});
+}
+
+Output dropout(Output x, double rate, Output training, Where where) {
+  graph_of("dropout", {x}, where);
+  return mul(x, dropout_mask(shape_of(x, where), x.dtype(), rate, training, where), where);
+}
+
+void register_random_ops(OpRegistry& registry) {
+  const Traits draws = {.random = true,
+                        .non_differentiable = true,
+                        .static_inputs = 0b1,
+                        .kernel_input = Traits::kOutput};
+  registry.add({"random_uniform", draws, infer_uniform});
+  registry.add({"random_normal", draws, infer_normal});
+  registry.add({"truncated_normal", draws, infer_normal});
+  registry.add({"dropout_mask", draws, infer_dropout_mask});
+}
+
+}  // namespace gradgraph
