@@ -65,19 +65,20 @@ std::ostream& operator<<(std::ostream& stream, const Shape& shape) {
 
 bool broadcast_shapes(const Shape& a, const Shape& b, Shape& result) {
   const int rank = std::max(a.rank(), b.rank());
-  result = Shape();
+  Shape both;  // `result` may be one of the two
   for (int axis = 0; axis < rank; ++axis) {
     const int in_a = axis - (rank - a.rank()), in_b = axis - (rank - b.rank());
     const std::int64_t dim_a = in_a < 0 ? 1 : a[in_a], dim_b = in_b < 0 ? 1 : b[in_b];
     if (dim_a == dim_b || dim_b == 1)
-      result.append(dim_a);
+      both.append(dim_a);
     else if (dim_a == 1)
-      result.append(dim_b);
+      both.append(dim_b);
     else if (dim_a == any || dim_b == any)
-      result.append(std::max(dim_a, dim_b));
+      both.append(std::max(dim_a, dim_b));
     else
       return false;
   }
+  result = both;
   return true;
 }
 

@@ -241,10 +241,8 @@ class Placer {
 std::string reason_in_words(const Node& node, PlacementReason reason,
                             const PlacementOptions& options) {
   switch (reason) {
-    case PlacementReason::requested:
-      return "asked for";
-    case PlacementReason::session:
-      return "the session's device";
+    case PlacementReason::requested: return "asked for";
+    case PlacementReason::session: return "the session's device";
     case PlacementReason::variable:
       return fmt::format("updates '{}'", node.input(0).node().name());
     case PlacementReason::beside_input:
@@ -259,12 +257,9 @@ std::string reason_in_words(const Node& node, PlacementReason reason,
     case PlacementReason::host_value:
       return &node.op() == &op_registry().at("constant") ? "read while planning"
                                                          : "fed or fetched on the host";
-    case PlacementReason::order_only:
-      return "only runs after others";
-    case PlacementReason::beside_reader:
-      return "constant, beside its readers";
-    case PlacementReason::copy:
-      return fmt::format("brings '{}'", node.input(0).name());
+    case PlacementReason::order_only: return "only runs after others";
+    case PlacementReason::beside_reader: return "constant, beside its readers";
+    case PlacementReason::copy: return fmt::format("brings '{}'", node.input(0).name());
   }
   __builtin_unreachable();
 }
@@ -279,9 +274,11 @@ std::vector<int> reading_order(const Graph& graph) {
     while (!pending.empty()) {
       const Node& node = *pending.back();
       const std::size_t before = pending.size();
-      for (const Output& input : node.inputs())
-        if (input.node().id() > node.id() && !listed[static_cast<std::size_t>(input.node().id())])
-          pending.push_back(&input.node());
+      for (int i = node.num_inputs() - 1; i >= 0; --i) {
+        const Node& input = node.input(i).node();
+        if (input.id() > node.id() && !listed[static_cast<std::size_t>(input.id())])
+          pending.push_back(&input);
+      }
       if (pending.size() > before) continue;
       pending.pop_back();
       if (listed[static_cast<std::size_t>(node.id())]) continue;
