@@ -1,3 +1,4 @@
+#include "core/text.h"
 #include "ops/builders.h"
 
 /// Ops that work element by element, with NumPy's broadcasting.
@@ -6,6 +7,8 @@ namespace {
 
 using Grads = std::vector<Output>;
 using Context = const GradientContext&;
+
+// --- Gradients ---------------------------------------------------------------------------------
 
 Grads binary_grads(Context c, Output by_a, Output by_b) {
   return {unbroadcast(by_a, c.input(0)), unbroadcast(by_b, c.input(1))};
@@ -16,33 +19,221 @@ Grads grad_sub(Context c) { return binary_grads(c, c.grad(), -c.grad()); }
 Grads grad_mul(Context c) {
   return binary_grads(c, c.grad() * c.input(1), c.grad() * c.input(0));
 }
+Grads grad_div(Context c) {
+  const Output by_a = c.grad() / c.input(1);
+  return binary_grads(c, by_a, -(by_a * c.output()));
+}
+
+/// The exponents and logarithms that would give infinity times zero are left out.
+Grads grad_pow(Context c) {
+  const Output base = c.input(0), exponent = c.input(1);
+  const Output reduced = where(equal(exponent, 0), 0, exponent - 1);
+  const Output at_zero = logical_and(equal(base, 0), greater_equal(exponent, 0));
+  return binary_grads(c, c.grad() * exponent * pow(base, reduced),
+                      c.grad() * c.output() * log(where(at_zero, 1, base)));
+}
+
+/// The part of `grad` that goes to an operand that wins, or shares a tie.
+Output winner(Output grad, Output wins, Output ties) {
+  return where(ties, grad * 0.5, where(wins, grad, 0));
+}
+Grads grad_maximum(Context c) {
+  const Output a = c.input(0), b = c.input(1), ties = equal(a, b);
+  return binary_grads(c, winner(c.grad(), greater(a, b), ties),
+                      winner(c.grad(), less(a, b), ties));
+}
+Grads grad_minimum(Context c) {
+  const Output a = c.input(0), b = c.input(1), ties = equal(a, b);
+  return binary_grads(c, winner(c.grad(), less(a, b), ties),
+                      winner(c.grad(), greater(a, b), ties));
+}
+
+Grads grad_neg(Context c) { return {-c.grad()}; }
+Grads grad_exp(Context c) { return {c.grad() * c.output()}; }
+Grads grad_log(Context c) { return {c.grad() / c.input(0)}; }
+Grads grad_sqrt(Context c) { return {0.5 * c.grad() / c.output()}; }
+Grads grad_rsqrt(Context c) { return {-0.5 * c.grad() * (c.output() * square(c.output()))}; }
+Grads grad_square(Context c) { return {2 * c.grad() * c.input(0)}; }
+Grads grad_abs(Context c) { return {c.grad() * sign(c.input(0))}; }
+Grads grad_sign(Context) { return {Output()}; }
+Grads grad_relu(Context c) { return {where(less_equal(c.output(), 0), 0, c.grad())}; }
+Grads grad_sigmoid(Context c) { return {c.grad() * c.output() * (1 - c.output())}; }
+Grads grad_tanh(Context c) { return {c.grad() * (1 - square(c.output()))}; }
+
+Grads grad_where(Context c) {
+  const Output condition = c.input(0);
+  return {Output(), unbroadcast(where(condition, c.grad(), 0), c.input(1)),
+          unbroadcast(where(condition, 0, c.grad()), c.input(2))};
+}
+
+Grads grad_cast(Context c) {
+  const DType dtype = c.input(0).dtype();
+  return {is_floating(dtype) ? cast(c.grad(), dtype) : Output()};
+}
+
+// --- Inference ---------------------------------------------------------------------------------
 
 Shape broadcast_inputs(InferContext& context) {
   Shape shape = context.shape(0);
-  for (int i = 1; i < context.num_inputs(); ++i)
-    context.require(broadcast_shapes(shape, context.shape(i), shape), "shapes do not broadcast");
+  for (int i = 1; i < context.num_inputs(); ++i) {
+    const Shape so_far = shape;
+    context.require(broadcast_shapes(so_far, context.shape(i), shape), "shapes do not broadcast");
+  }
   return shape;
+}
+
+void require_numbers(InferContext& context) {
+  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+}
+
+void infer_unary(InferContext& context) {
+  context.require_inputs(1);
+  require_numbers(context);
+  context.output(context.dtype(0), context.shape(0));
 }
 
 void infer_binary(InferContext& context) {
   context.require_inputs(2);
   context.require_same_dtype(0, 1);
-  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  require_numbers(context);
   context.output(context.dtype(0), broadcast_inputs(context));
+}
+
+void infer_equality(InferContext& context) {
+  context.require_inputs(2);
+  context.require_same_dtype(0, 1);
+  context.output(boolean, broadcast_inputs(context));
+}
+
+void infer_order(InferContext& context) {
+  context.require_inputs(2);
+  require_numbers(context);
+  infer_equality(context);
+}
+
+void infer_logical(InferContext& context) {
+  context.require_inputs(context.num_inputs() == 1 ? 1 : 2);
+  for (int i = 0; i < context.num_inputs(); ++i) context.require_dtype(i, {boolean});
+  context.output(boolean, broadcast_inputs(context));
+}
+
+void infer_where(InferContext& context) {
+  context.require_inputs(3);
+  context.require_dtype(0, {boolean});
+  context.require_same_dtype(1, 2);
+  context.output(context.dtype(1), broadcast_inputs(context));
+}
+
+void infer_cast(InferContext& context) {
+  context.require_inputs(1);
+  context.output(context.attribute<DType>("dtype"), context.shape(0));
 }
 
 }  // namespace
 
+// --- Front functions ---------------------------------------------------------------------------
+
 Output add(Operand a, Operand b, Where where) { return make_binary("add", a, b, where); }
 Output sub(Operand a, Operand b, Where where) { return make_binary("sub", a, b, where); }
 Output mul(Operand a, Operand b, Where where) { return make_binary("mul", a, b, where); }
+Output div(Operand a, Operand b, Where where) { return make_binary("div", a, b, where); }
+Output pow(Operand base, Operand exponent, Where where) {
+  return make_binary("pow", base, exponent, where);
+}
+Output maximum(Operand a, Operand b, Where where) { return make_binary("maximum", a, b, where); }
+Output minimum(Operand a, Operand b, Where where) { return make_binary("minimum", a, b, where); }
+
+Output neg(Output x, Where where) { return make("neg", {x}, where); }
+Output exp(Output x, Where where) { return make("exp", {x}, where); }
+Output log(Output x, Where where) { return make("log", {x}, where); }
+Output sqrt(Output x, Where where) { return make("sqrt", {x}, where); }
+Output rsqrt(Output x, Where where) { return make("rsqrt", {x}, where); }
+Output square(Output x, Where where) { return make("square", {x}, where); }
+Output abs(Output x, Where where) { return make("abs", {x}, where); }
+Output sign(Output x, Where where) { return make("sign", {x}, where); }
+Output relu(Output x, Where where) { return make("relu", {x}, where); }
+Output sigmoid(Output x, Where where) { return make("sigmoid", {x}, where); }
+Output tanh(Output x, Where where) { return make("tanh", {x}, where); }
+
+Output equal(Operand a, Operand b, Where where) { return make_binary("equal", a, b, where); }
+Output not_equal(Operand a, Operand b, Where where) {
+  return make_binary("not_equal", a, b, where);
+}
+Output less(Operand a, Operand b, Where where) { return make_binary("less", a, b, where); }
+Output less_equal(Operand a, Operand b, Where where) {
+  return make_binary("less_equal", a, b, where);
+}
+Output greater(Operand a, Operand b, Where where) { return make_binary("greater", a, b, where); }
+Output greater_equal(Operand a, Operand b, Where where) {
+  return make_binary("greater_equal", a, b, where);
+}
+Output logical_and(Operand a, Operand b, Where where) {
+  return make_binary("logical_and", a, b, where);
+}
+Output logical_or(Operand a, Operand b, Where where) {
+  return make_binary("logical_or", a, b, where);
+}
+Output logical_not(Output x, Where where) { return make("logical_not", {x}, where); }
+
+Output where(Output condition, Operand a, Operand b, Where location) {
+  if (!a.is_output() && !b.is_output())
+    throw BuildError(node_message("where", "where", "one of the two values must be an Output"),
+                     location);
+  const Output& peer = a.is_output() ? a.output() : b.output();
+  return make("where", {condition, a.resolve(peer, location), b.resolve(peer, location)},
+              location);
+}
+
+Output cast(Output x, DType dtype, Where where) {
+  return make("cast", {x}, where, {{"dtype", dtype}});
+}
+
+// --- Definitions -------------------------------------------------------------------------------
 
 void register_elementwise_ops(OpRegistry& registry) {
-  const Traits binary = {.elementwise = true, .in_place = true};
+  const Traits plain = {.elementwise = true, .in_place = true};
   const Traits commutative = {.elementwise = true, .commutative = true, .in_place = true};
+  // Integers may meet a zero divisor or a negative power.
+  const Traits refusing = {.elementwise = true, .in_place = true, .may_fail = true};
   registry.add({"add", commutative, infer_binary, grad_add});
-  registry.add({"sub", binary, infer_binary, grad_sub});
+  registry.add({"sub", plain, infer_binary, grad_sub});
   registry.add({"mul", commutative, infer_binary, grad_mul});
+  registry.add({"div", refusing, infer_binary, grad_div});
+  registry.add({"pow", refusing, infer_binary, grad_pow});
+  registry.add({"maximum", commutative, infer_binary, grad_maximum});
+  registry.add({"minimum", commutative, infer_binary, grad_minimum});
+
+  registry.add({"neg", plain, infer_unary, grad_neg});
+  registry.add({"exp", plain, infer_floating, grad_exp});
+  registry.add({"log", plain, infer_floating, grad_log});
+  registry.add({"sqrt", plain, infer_floating, grad_sqrt});
+  registry.add({"rsqrt", plain, infer_floating, grad_rsqrt});
+  registry.add({"square", plain, infer_unary, grad_square});
+  registry.add({"abs", plain, infer_unary, grad_abs});
+  registry.add({"sign", plain, infer_unary, grad_sign});
+  registry.add({"relu", plain, infer_unary, grad_relu});
+  registry.add({"sigmoid", plain, infer_floating, grad_sigmoid});
+  registry.add({"tanh", plain, infer_floating, grad_tanh});
+
+  const Traits comparison = {.elementwise = true, .non_differentiable = true};
+  const Traits symmetric = {.elementwise = true, .commutative = true, .non_differentiable = true};
+  registry.add({"equal", symmetric, infer_equality});
+  registry.add({"not_equal", symmetric, infer_equality});
+  registry.add({"less", comparison, infer_order});
+  registry.add({"less_equal", comparison, infer_order});
+  registry.add({"greater", comparison, infer_order});
+  registry.add({"greater_equal", comparison, infer_order});
+
+  const Traits logical = {
+      .elementwise = true, .commutative = true, .in_place = true, .non_differentiable = true};
+  registry.add({"logical_and", logical, infer_logical});
+  registry.add({"logical_or", logical, infer_logical});
+  registry.add({"logical_not",
+                {.elementwise = true, .in_place = true, .non_differentiable = true},
+                infer_logical});
+
+  registry.add({"where", {.elementwise = true, .kernel_input = 1}, infer_where, grad_where});
+  registry.add({"cast", {.elementwise = true}, infer_cast, grad_cast});
 }
 
 }  // namespace gradgraph
