@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""What `run` does: programs, where their data comes from, and the download of MNIST.
+
+A copy of the script runs in a folder of its own, with small files in MNIST's place, against a
+local server, and with stand-ins for the tools that would build or install anything.
+"""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FILES = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+]
+DEAD_MIRROR = "http://127.0.0.1:1/"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    requests = []
+
+    def do_GET(self):
+        self.requests.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *arguments):
+        pass
+
+
+class RunScript(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.root = self.folder / "a clone"
+        self.home = self.folder / "home"
+        self.tools = self.folder / "tools"
+        self.server_root = self.folder / "server"
+        self.fashion = self.folder / "fashion"
+        for path in (self.root, self.home, self.tools, self.server_root):
+            path.mkdir()
+        self.cache = self.home / ".cache/gradgraph/mnist"
+
+        text = (ROOT / "run").read_text(encoding="utf-8")
+        text = text.replace("/usr/share/datasets/fashion-mnist", str(self.fashion))
+        for name in FILES:
+            content = f"the content of {name}\n".encode() * 500
+            sum_line = f"[{name}]={hashlib.sha256(content).hexdigest()}"
+            text, count = re.subn(rf"\[{name}\]=[0-9a-f]{{64}}", sum_line, text)
+            self.assertEqual(count, 1)
+            self.serve("good", name, gzip.compress(content))
+        self.script = self.root / "run"
+        self.script.write_text(text, encoding="utf-8")
+        self.script.chmod(0o755)
+
+        for name in ("mnist_small", "other"):
+            source = self.root / "graph_examples" / name / "main.cpp"
+            source.parent.mkdir(parents=True)
+            source.write_text(f"/// What {name} is.\nint main() {{}}\n", encoding="utf-8")
+            program = self.root / "build/graph_examples" / name
+            program.parent.mkdir(parents=True, exist_ok=True)
+            self.write_program(program, 'echo "started with [$*] in $(pwd)"')
+        (self.root / "build/build.ninja").touch()
+        self.tool("ninja", 'echo "ninja: no work to do."')
+        self.tool("sudo", 'if [ "$1" != -v ]; then exec "$@"; fi')
+        self.tool("dpkg-query", "shift 2; printf 'installed %s\\n' \"$@\" | grep -v fashion")
+        self.tool("apt-cache", "exit 0")
+        self.tool("apt-get", f'echo "$*" >>"{self.folder}/apt-get.log"; exit 100')
+
+        Handler.requests = []
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=str(self.server_root)))
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        self.address = f"http://127.0.0.1:{server.server_port}/"
+
+    def write_program(self, path, body):
+        path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    def tool(self, name, body):
+        self.write_program(self.tools / name, body)
+
+    def serve(self, mirror, name, content):
+        file = self.server_root / mirror / (name + ".gz")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+
+    def serve_all_but(self, mirror, name, content):
+        shutil.copytree(self.server_root / "good", self.server_root / mirror)
+        self.serve(mirror, name, content)
+
+    def good(self, name):
+        return (self.server_root / "good" / (name + ".gz")).read_bytes()
+
+    def run_script(self, *arguments, mirrors=("good",), path=None, cwd=None, **variables):
+        mirrors = [m if m.startswith("http") else self.address + m for m in mirrors]
+        environment = {
+            "HOME": str(self.home),
+            "PATH": f"{self.tools}:{path or os.environ['PATH']}",
+            "GRADGRAPH_MNIST_MIRRORS": " ".join(mirrors),
+            **variables,
+        }
+        return subprocess.run([str(self.script), *arguments], cwd=cwd or self.folder, text=True,
+                              env=environment, capture_output=True, timeout=60, check=False)
+
+    def check_cache_is_good(self):
+        found = {file.name: file.read_bytes() for file in self.cache.iterdir()}
+        self.assertEqual(found, {name + ".gz": self.good(name) for name in FILES})
+
+    # --- download ---
+
+    def test_good_files_are_downloaded_once(self):
+        result = self.run_script("data")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.check_cache_is_good()
+        self.assertEqual(len(Handler.requests), 4)
+        self.assertEqual(self.run_script("data").returncode, 0)
+        self.assertEqual(len(Handler.requests), 4)
+
+    def test_cache_folder_follows_xdg(self):
+        self.run_script("data", XDG_CACHE_HOME=str(self.folder / "xdg"))
+        self.assertEqual(len(list((self.folder / "xdg/gradgraph/mnist").iterdir())), 4)
+
+    def test_only_missing_files_are_downloaded(self):
+        self.cache.mkdir(parents=True)
+        for name in FILES[:3]:
+            (self.cache / (name + ".gz")).write_bytes(self.good(name))
+        self.assertEqual(self.run_script("data").returncode, 0)
+        self.assertEqual(Handler.requests, [f"/good/{FILES[3]}.gz"])
+        self.check_cache_is_good()
+
+    def check_second_mirror_helps(self, first, message, **options):
+        result = self.run_script("data", mirrors=(first, "good"), **options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(message, result.stderr)
+        self.check_cache_is_good()
+
+    def test_wrong_file(self):
+        self.serve_all_but("wrong", FILES[0], gzip.compress(b"something else"))
+        self.check_second_mirror_helps("wrong", f"{FILES[0]}.gz is cut or not MNIST's")
+
+    def test_cut_file(self):
+        self.serve_all_but("cut", FILES[2], self.good(FILES[2])[:-9])
+        self.check_second_mirror_helps("cut", f"{FILES[2]}.gz is cut or not MNIST's")
+
+    def test_error_page_instead_of_file(self):
+        self.serve_all_but("page", FILES[1], b"<html>Log in to this network</html>")
+        self.check_second_mirror_helps("page", f"{FILES[1]}.gz is cut or not MNIST's")
+
+    def test_missing_file(self):
+        self.check_second_mirror_helps("nowhere", "could not get")
+
+    def test_dead_mirror(self):
+        self.check_second_mirror_helps(DEAD_MIRROR, "could not get")
+
+    @unittest.skipUnless(shutil.which("wget"), "wget is not installed")
+    def test_wget_serves_where_there_is_no_curl(self):
+        without_curl = self.folder / "without_curl"
+        without_curl.mkdir()
+        for tool in pathlib.Path("/usr/bin").iterdir():
+            if tool.name != "curl":
+                (without_curl / tool.name).symlink_to(tool)
+        self.check_second_mirror_helps("nowhere", "could not get", path=str(without_curl))
+
+    def test_fashion_mnist_is_the_last_resort(self):
+        self.tool("apt-get", f'echo "$*" >>"{self.folder}/apt-get.log"; mkdir "{self.fashion}"')
+        result = self.run_script("data", mirrors=("nowhere", DEAD_MIRROR))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("Fashion-MNIST", result.stderr)
+        self.assertIn("install --no-install-recommends dataset-fashion-mnist",
+                      (self.folder / "apt-get.log").read_text())
+        self.assertEqual(list(self.cache.iterdir()), [])
+
+    def test_no_data_at_all_is_a_clear_error(self):
+        self.serve_all_but("cut", FILES[2], self.good(FILES[2])[:100])
+        result = self.run_script("data", mirrors=("cut",))
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("there is no data to train on", result.stderr)
+        self.assertIn("--data DIR or MNIST_DIR", result.stderr)
+        self.assertNotIn(FILES[2] + ".gz", [file.name for file in self.cache.iterdir()])
+
+    # --- programs and their data ---
+
+    def test_program_downloads_what_it_misses(self):
+        result = self.run_script("mnist_small", "--epochs", "1")
+        self.assertEqual(result.stdout, f"started with [--epochs 1] in {self.folder}\n")
+        self.check_cache_is_good()
+
+    def test_program_with_data_downloads_nothing(self):
+        (self.folder / "here/data/mnist").mkdir(parents=True)
+        for arguments, options in ((("--data", "x"), {}), (("--data=x",), {}), (("--help",), {}),
+                                   ((), {"MNIST_DIR": "x"}), ((), {"cwd": self.folder / "here"})):
+            result = self.run_script("mnist_small", *arguments, **options)
+            self.assertIn(f"started with [{' '.join(arguments)}]", result.stdout)
+        self.assertIn("started with []", self.run_script("other").stdout)
+        self.assertEqual(Handler.requests, [])
+
+    def test_data_folder_of_the_clone_is_found_from_anywhere(self):
+        (self.root / "data/mnist").mkdir(parents=True)
+        result = self.run_script("mnist_small", "--quiet")
+        self.assertIn(f"started with [--data {self.root}/data/mnist --quiet]", result.stdout)
+        self.assertEqual(Handler.requests, [])
+
+    def test_status_of_the_program_is_passed_on(self):
+        self.write_program(self.root / "build/graph_examples/other", "exit 7")
+        self.assertEqual(self.run_script("other").returncode, 7)
+
+    # --- commands ---
+
+    def test_list_of_commands(self):
+        result = self.run_script()
+        self.assertEqual(result.returncode, 0)
+        for part in ("setup", "test [FILTER]", "format", "What mnist_small is.", "other"):
+            self.assertIn(part, result.stdout)
+
+    def test_unknown_name(self):
+        result = self.run_script("mnist_smal")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("there is no command or program 'mnist_smal'", result.stderr)
+        self.assertIn("mnist_small ", result.stderr)
+        self.assertEqual(result.stdout, "")
+
+    def test_unknown_flags(self):
+        for command in ("test", "format", "install"):
+            result = self.run_script(command, "--nonsense")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(f"{command} knows", result.stderr)
+
+    def test_missing_package_that_cannot_be_installed(self):
+        self.tool("dpkg-query", "shift 2; printf 'installed %s\\n' \"$@\" | grep -v meson")
+        result = self.run_script("other")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("installing with apt-get, to build gradgraph: meson\n", result.stderr)
+        self.assertIn("cannot install packages", result.stderr)
+        self.assertIn("update", (self.folder / "apt-get.log").read_text())
+
+    def test_it_runs_through_a_link(self):
+        link = self.folder / "link"
+        link.symlink_to(self.script)
+        self.script = link
+        self.assertIn("started with []", self.run_script("other").stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
