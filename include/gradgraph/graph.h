@@ -152,6 +152,15 @@ struct BuildContext {
   Phase phase = Phase::forward;
 };
 
+/// What one layer function made under one scope; `summary` prints a row for each.
+struct Layer {
+  std::string name;  ///< its scope: "fc1"
+  std::string kind;  ///< "dense"
+  Output output;
+  std::vector<Output> trainable;  ///< variables that gradients move
+  std::vector<Output> tracked;    ///< variables that the layer moves itself
+};
+
 /// A symbolic program: nodes and nothing else. Holds no values (each Session has its own), never
 /// moves, and outlives every Output, Session and Callable made from it.
 /// Building is single-threaded; sessions may read one graph from several threads.
@@ -186,6 +195,9 @@ class Graph {
   void set_initial_value(Node& variable, Output value);
   Output initial_value(const Node& variable) const;
 
+  void add_layer(Layer layer) { layers_.push_back(std::move(layer)); }
+  const std::vector<Layer>& layers() const { return layers_; }
+
   /// Adds a copy of `original`, a node of another graph, with these inputs: same op, attributes,
   /// name, line, phase and requested device; shapes are inferred anew.
   Node& add_copy(const Node& original, std::vector<Output> inputs);
@@ -202,6 +214,7 @@ class Graph {
   std::unordered_map<std::string, int> next_suffix_;
   std::unordered_map<const Node*, Gradient> gradients_;
   std::unordered_map<const Node*, Output> initial_values_;
+  std::vector<Layer> layers_;
   BuildContext context_;
 };
 

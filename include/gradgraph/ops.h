@@ -125,6 +125,9 @@ Output sign(Output x, Where where = Where::current());
 Output relu(Output x, Where where = Where::current());
 Output sigmoid(Output x, Where where = Where::current());
 Output tanh(Output x, Where where = Where::current());
+/// Of an angle in radians.
+Output sin(Output x, Where where = Where::current());
+Output cos(Output x, Where where = Where::current());
 
 /// Comparisons give booleans; with NaN all but not_equal are false.
 Output equal(Operand a, Operand b, Where where = Where::current());

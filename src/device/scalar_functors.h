@@ -33,7 +33,7 @@ struct Wrapping {
   using Type = T;
 };
 template <class T>
-requires std::is_integral_v<T>
+  requires std::is_integral_v<T>
 struct Wrapping<T> {
   using Type = std::make_unsigned_t<T>;
 };
@@ -216,6 +216,22 @@ struct Tanh {
     return std::tanh(x);
   }
 };
+struct Sin {
+  static constexpr std::string_view op = "sin";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return std::sin(x);
+  }
+};
+struct Cos {
+  static constexpr std::string_view op = "cos";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return std::cos(x);
+  }
+};
 
 // --- Comparison and logic ----------------------------------------------------------------------
 
@@ -285,8 +301,8 @@ struct LogicalNot {
 
 // --- The lists ---------------------------------------------------------------------------------
 
-using Unary =
-    List<Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid, Tanh, LogicalNot>;
+using Unary = List<Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid, Tanh, Sin, Cos,
+                   LogicalNot>;
 using Arithmetic = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum>;
 using Comparison =
     List<Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, LogicalAnd, LogicalOr>;

@@ -59,6 +59,8 @@ Grads grad_sign(Context) { return {Output()}; }
 Grads grad_relu(Context c) { return {where(less_equal(c.output(), 0), 0, c.grad())}; }
 Grads grad_sigmoid(Context c) { return {c.grad() * c.output() * (1 - c.output())}; }
 Grads grad_tanh(Context c) { return {c.grad() * (1 - square(c.output()))}; }
+Grads grad_sin(Context c) { return {c.grad() * cos(c.input(0))}; }
+Grads grad_cos(Context c) { return {-(c.grad() * sin(c.input(0)))}; }
 
 Grads grad_where(Context c) {
   const Output condition = c.input(0);
@@ -154,6 +156,8 @@ Output sign(Output x, Where where) { return make("sign", {x}, where); }
 Output relu(Output x, Where where) { return make("relu", {x}, where); }
 Output sigmoid(Output x, Where where) { return make("sigmoid", {x}, where); }
 Output tanh(Output x, Where where) { return make("tanh", {x}, where); }
+Output sin(Output x, Where where) { return make("sin", {x}, where); }
+Output cos(Output x, Where where) { return make("cos", {x}, where); }
 
 Output equal(Operand a, Operand b, Where where) { return make_binary("equal", a, b, where); }
 Output not_equal(Operand a, Operand b, Where where) {
@@ -214,6 +218,8 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"relu", plain, infer_unary, grad_relu});
   registry.add({"sigmoid", plain, infer_floating, grad_sigmoid});
   registry.add({"tanh", plain, infer_floating, grad_tanh});
+  registry.add({"sin", plain, infer_floating, grad_sin});
+  registry.add({"cos", plain, infer_floating, grad_cos});
 
   const Traits comparison = {.elementwise = true, .non_differentiable = true};
   const Traits symmetric = {.elementwise = true, .commutative = true, .non_differentiable = true};

@@ -1,0 +1,117 @@
+#include <cmath>
+#include <numbers>
+#include <random>
+
+#include "core/text.h"
+#include "gradgraph/nn.h"
+
+namespace gradgraph::nn {
+namespace {
+
+struct Fans {
+  double in = 1, out = 1;
+};
+
+/// Of a kernel [..., inputs, outputs], whose leading axes are the receptive field.
+Fans fans_of(const Shape& shape) {
+  if (shape.rank() == 0) return {};
+  const int last = shape.rank() - 1;
+  if (last == 0) return {static_cast<double>(shape[0]), static_cast<double>(shape[0])};
+  double field = 1;
+  for (int axis = 0; axis < last - 1; ++axis) field *= static_cast<double>(shape[axis]);
+  return {field * static_cast<double>(shape[last - 1]), field * static_cast<double>(shape[last])};
+}
+
+/// Draws with the variance `scale(fans)`.
+Initializer uniform_scaled(double (*variance)(const Fans&)) {
+  return [variance](Graph& graph, const Shape& shape, DType dtype, SourceLocation where) {
+    const double limit = std::sqrt(3 * variance(fans_of(shape)));
+    return random_uniform(graph, shape, dtype, -limit, limit, where);
+  };
+}
+
+Initializer normal_scaled(double (*variance)(const Fans&)) {
+  // The standard deviation of a standard normal distribution that is cut off at +-2.
+  constexpr double kTruncated = 0.87962566103423978;
+  return [variance](Graph& graph, const Shape& shape, DType dtype, SourceLocation where) {
+    const double stddev = std::sqrt(variance(fans_of(shape))) / kTruncated;
+    return truncated_normal(graph, shape, dtype, 0, stddev, where);
+  };
+}
+
+double glorot_variance(const Fans& fans) { return 2 / std::max(1.0, fans.in + fans.out); }
+double he_variance(const Fans& fans) { return 2 / std::max(1.0, fans.in); }
+
+using Columns = std::vector<std::vector<double>>;
+
+Columns normal_columns(std::size_t count, std::size_t length, std::uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  // Box and Muller by hand: std::normal_distribution differs between standard libraries.
+  const auto uniform = [&] { return (static_cast<double>(generator() >> 11) + 0.5) * 0x1p-53; };
+  Columns columns(count, std::vector<double>(length));
+  for (auto& column : columns)
+    for (double& value : column)
+      value = std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::numbers::pi * uniform());
+  return columns;
+}
+
+/// Gram and Schmidt, each column twice: the second round removes what rounding left.
+void orthonormalize(Columns& columns) {
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    auto& column = columns[i];
+    for (int round = 0; round < 2; ++round)
+      for (std::size_t j = 0; j < i; ++j) {
+        double dot = 0;
+        for (std::size_t k = 0; k < column.size(); ++k) dot += column[k] * columns[j][k];
+        for (std::size_t k = 0; k < column.size(); ++k) column[k] -= dot * columns[j][k];
+      }
+    double square_sum = 0;
+    for (const double value : column) square_sum += value * value;
+    for (double& value : column) value /= std::sqrt(square_sum);
+  }
+}
+
+/// Variables that share a seed still differ: their scopes do.
+std::uint64_t mix(std::uint64_t seed, std::string_view scope) {
+  std::uint64_t hash = 0xcbf29ce484222325u ^ seed;
+  for (const char c : scope) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+}  // namespace
+
+Initializer constant(double value) {
+  return [value](Graph& graph, const Shape& shape, DType dtype, SourceLocation where) {
+    const Output scalar = gradgraph::constant(graph, Tensor::full(dtype, {}, value), {}, where);
+    return fill(shape, scalar, where);
+  };
+}
+Initializer zeros() { return constant(0); }
+Initializer ones() { return constant(1); }
+
+Initializer glorot_uniform() { return uniform_scaled(glorot_variance); }
+Initializer glorot_normal() { return normal_scaled(glorot_variance); }
+Initializer he_uniform() { return uniform_scaled(he_variance); }
+Initializer he_normal() { return normal_scaled(he_variance); }
+
+Initializer orthogonal(double gain, std::uint64_t seed) {
+  return [gain, seed](Graph& graph, const Shape& shape, DType dtype, SourceLocation where) {
+    if (shape.rank() < 2 || shape.num_elements() == 0)
+      throw BuildError(fmt::format("orthogonal: the shape {} is no matrix", shape), where);
+    const auto num_columns = static_cast<std::size_t>(shape[shape.rank() - 1]);
+    const auto num_rows = static_cast<std::size_t>(shape.num_elements()) / num_columns;
+    const bool wide = num_columns > num_rows;
+    Columns columns =
+        normal_columns(std::min(num_rows, num_columns), std::max(num_rows, num_columns),
+                       mix(seed, graph.context().scope));
+    orthonormalize(columns);
+    Tensor values(float64, shape);
+    double* out = values.data<double>();
+    for (std::size_t row = 0; row < num_rows; ++row)
+      for (std::size_t column = 0; column < num_columns; ++column)
+        *out++ = gain * (wide ? columns[row][column] : columns[column][row]);
+    return gradgraph::constant(graph, values.cast(dtype), {}, where);
+  };
+}
+
+}  // namespace gradgraph::nn

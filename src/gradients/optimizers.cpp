@@ -1,0 +1,191 @@
+#include "gradgraph/optimizers.h"
+
+#include "core/text.h"
+#include "gradgraph/ops.h"
+#include "gradients/updates.h"
+
+/// Every update is one chain of expressions of old values, and ends in assigns: a step reads
+/// nothing that it writes.
+namespace gradgraph {
+namespace {
+
+void require(bool condition, const char* optimizer, const char* message, SourceLocation where) {
+  if (!condition) throw BuildError(fmt::format("{}: {}", optimizer, message), where);
+}
+
+bool is_fraction(double value) { return value >= 0 && value < 1; }
+
+/// x + weight * (target - x), as torch.lerp.
+Output lerp(Output x, Output target, Output weight) { return x + weight * (target - x); }
+
+Output with_weight_decay(Updates& updates, Output variable, Output grad, double weight_decay) {
+  if (weight_decay == 0) return grad;
+  return grad + updates.number(weight_decay, grad.dtype()) * variable;
+}
+
+/// What Adam and AdamW share. `shrink` is AdamW's decay: rate * shrink of the variable is lost.
+Output apply_adam(const char* name, const std::vector<GradientPair>& gradients,
+                  const AdamW& settings, double weight_decay, double shrink,
+                  SourceLocation where) {
+  require(is_fraction(settings.beta1), name, "beta1 must be in [0, 1)", where);
+  require(is_fraction(settings.beta2), name, "beta2 must be in [0, 1)", where);
+  require(settings.epsilon >= 0, name, "epsilon must not be negative", where);
+  require(weight_decay >= 0 && shrink >= 0, name, "weight_decay must not be negative", where);
+
+  Updates updates(name, gradients, settings.clip, where);
+  const Output count = updates.step_count() + 1;
+  const Output beta1 = updates.number(settings.beta1, float64);
+  const Output beta2 = updates.number(settings.beta2, float64);
+  const Output rate = settings.learning_rate.at(updates.step(), float64);
+  const Output step_size = rate / (1 - pow(beta1, count));
+  const Output correction = rsqrt(1 - pow(beta2, count));
+  const Output kept = shrink == 0 ? Output() : 1 - rate * shrink;
+
+  for (const auto& [variable, raw_grad] : updates.pairs()) {
+    const DType dtype = variable.dtype();
+    const Output mean = updates.state(variable, "first_moment");
+    const Output variance = updates.state(variable, "second_moment");
+    updates.enter(variable);
+    const Output grad = with_weight_decay(updates, variable, raw_grad, weight_decay);
+    const Output new_mean = lerp(mean, grad, updates.number(1 - settings.beta1, dtype));
+    const Output new_variance = updates.number(settings.beta2, dtype) * variance +
+                                updates.number(1 - settings.beta2, dtype) * square(grad);
+    const Output denominator = sqrt(new_variance) * updates.converted(correction, dtype) +
+                               updates.number(settings.epsilon, dtype);
+    const Output old = kept ? variable * updates.converted(kept, dtype) : variable;
+    updates.set(mean, new_mean);
+    updates.set(variance, new_variance);
+    updates.set(variable, old - updates.converted(step_size, dtype) * (new_mean / denominator));
+  }
+  return updates.finish();
+}
+
+}  // namespace
+
+Output GradientDescent::apply(const std::vector<GradientPair>& gradients,
+                              SourceLocation where) const {
+  constexpr const char* kName = "gradient_descent";
+  require(momentum >= 0, kName, "momentum must not be negative", where);
+  require(weight_decay >= 0, kName, "weight_decay must not be negative", where);
+  require(!nesterov || (momentum > 0 && dampening == 0), kName,
+          "nesterov needs momentum and no dampening", where);
+
+  Updates updates(kName, gradients, clip, where);
+  const Output rate = learning_rate.at(updates.step(), float64);
+  // The first gradient enters the momentum whole, whatever the dampening.
+  const Output undamped =
+      dampening == 0
+          ? Output()
+          : gradgraph::where(equal(updates.step(), 0), updates.number(1, float64), 1 - dampening);
+  for (const auto& [variable, raw_grad] : updates.pairs()) {
+    const DType dtype = variable.dtype();
+    updates.enter(variable);
+    Output direction = with_weight_decay(updates, variable, raw_grad, weight_decay);
+    if (momentum != 0) {
+      const Output factor = updates.number(momentum, dtype);
+      const Output buffer = updates.state(variable, "momentum");
+      const Output entering =
+          undamped ? updates.converted(undamped, dtype) * direction : direction;
+      const Output new_buffer = factor * buffer + entering;
+      updates.set(buffer, new_buffer);
+      direction = nesterov ? direction + factor * new_buffer : new_buffer;
+    }
+    updates.set(variable, variable - updates.converted(rate, dtype) * direction);
+  }
+  return updates.finish();
+}
+
+Output RmsProp::apply(const std::vector<GradientPair>& gradients, SourceLocation where) const {
+  constexpr const char* kName = "rms_prop";
+  require(is_fraction(alpha), kName, "alpha must be in [0, 1)", where);
+  require(epsilon >= 0, kName, "epsilon must not be negative", where);
+  require(momentum >= 0, kName, "momentum must not be negative", where);
+  require(weight_decay >= 0, kName, "weight_decay must not be negative", where);
+
+  Updates updates(kName, gradients, clip, where);
+  const Output rate = learning_rate.at(updates.step(), float64);
+  for (const auto& [variable, raw_grad] : updates.pairs()) {
+    const DType dtype = variable.dtype();
+    const Output entering = updates.number(1 - alpha, dtype);
+    const Output mean_square = updates.state(variable, "mean_square");
+    updates.enter(variable);
+    const Output grad = with_weight_decay(updates, variable, raw_grad, weight_decay);
+    const Output new_square =
+        updates.number(alpha, dtype) * mean_square + entering * square(grad);
+    updates.set(mean_square, new_square);
+    Output spread = new_square;
+    if (centered) {
+      const Output mean = updates.state(variable, "mean");
+      const Output new_mean = lerp(mean, grad, entering);
+      updates.set(mean, new_mean);
+      spread = new_square - square(new_mean);
+    }
+    Output direction = grad / (sqrt(spread) + updates.number(epsilon, dtype));
+    if (momentum != 0) {
+      const Output buffer = updates.state(variable, "momentum");
+      direction = updates.number(momentum, dtype) * buffer + direction;
+      updates.set(buffer, direction);
+    }
+    updates.set(variable, variable - updates.converted(rate, dtype) * direction);
+  }
+  return updates.finish();
+}
+
+Output Adagrad::apply(const std::vector<GradientPair>& gradients, SourceLocation where) const {
+  constexpr const char* kName = "adagrad";
+  require(learning_rate_decay >= 0, kName, "learning_rate_decay must not be negative", where);
+  require(initial_accumulator >= 0, kName, "initial_accumulator must not be negative", where);
+  require(epsilon >= 0, kName, "epsilon must not be negative", where);
+  require(weight_decay >= 0, kName, "weight_decay must not be negative", where);
+
+  Updates updates(kName, gradients, clip, where);
+  Output rate = learning_rate.at(updates.step(), float64);
+  if (learning_rate_decay != 0) rate = rate / (1 + updates.step_count() * learning_rate_decay);
+  for (const auto& [variable, raw_grad] : updates.pairs()) {
+    const DType dtype = variable.dtype();
+    const Output accumulator = updates.state(variable, "accumulator", initial_accumulator);
+    updates.enter(variable);
+    const Output grad = with_weight_decay(updates, variable, raw_grad, weight_decay);
+    const Output new_accumulator = accumulator + square(grad);
+    const Output denominator = sqrt(new_accumulator) + updates.number(epsilon, dtype);
+    updates.set(accumulator, new_accumulator);
+    updates.set(variable, variable - updates.converted(rate, dtype) * (grad / denominator));
+  }
+  return updates.finish();
+}
+
+Output Adam::apply(const std::vector<GradientPair>& gradients, SourceLocation where) const {
+  const AdamW settings = {.learning_rate = learning_rate,
+                          .beta1 = beta1,
+                          .beta2 = beta2,
+                          .epsilon = epsilon,
+                          .clip = clip};
+  return apply_adam("adam", gradients, settings, weight_decay, 0, where);
+}
+
+Output AdamW::apply(const std::vector<GradientPair>& gradients, SourceLocation where) const {
+  return apply_adam("adam_w", gradients, *this, 0, weight_decay, where);
+}
+
+Output GradientDescent::minimize(Output loss, const std::vector<Output>& variables,
+                                 SourceLocation where) const {
+  return apply(loss_gradients("gradient_descent", loss, variables, where), where);
+}
+Output RmsProp::minimize(Output loss, const std::vector<Output>& variables,
+                         SourceLocation where) const {
+  return apply(loss_gradients("rms_prop", loss, variables, where), where);
+}
+Output Adagrad::minimize(Output loss, const std::vector<Output>& variables,
+                         SourceLocation where) const {
+  return apply(loss_gradients("adagrad", loss, variables, where), where);
+}
+Output Adam::minimize(Output loss, const std::vector<Output>& variables,
+                      SourceLocation where) const {
+  return apply(loss_gradients("adam", loss, variables, where), where);
+}
+Output AdamW::minimize(Output loss, const std::vector<Output>& variables,
+                       SourceLocation where) const {
+  return apply(loss_gradients("adam_w", loss, variables, where), where);
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,83 @@
+#include <cmath>
+#include <numbers>
+
+#include "core/text.h"
+#include "gradgraph/ops.h"
+#include "gradgraph/optimizers.h"
+
+/// Schedules count in float64 whatever the variables are: a step fits exactly.
+namespace gradgraph {
+namespace {
+
+void require(bool condition, const char* schedule, const std::string& message) {
+  if (!condition) throw BuildError(fmt::format("{}: {}", schedule, message));
+}
+
+void require_rate(const char* schedule, double rate) {
+  require(std::isfinite(rate) && rate >= 0, schedule,
+          fmt::format("a learning rate cannot be {}", rate));
+}
+
+void require_steps(const char* schedule, std::int64_t steps) {
+  require(steps > 0, schedule,
+          fmt::format("the number of steps must be positive, not {}", steps));
+}
+
+}  // namespace
+
+Schedule constant_schedule(double rate) {
+  require_rate("constant_schedule", rate);
+  return [rate](Output step) { return constant(step.graph(), Tensor(rate)); };
+}
+
+Schedule step_schedule(double rate, std::int64_t every, double factor) {
+  require_rate("step_schedule", rate);
+  require_steps("step_schedule", every);
+  return [rate, every, factor](Output step) {
+    return rate * pow(constant(step.graph(), Tensor(factor)), cast(step / every, float64));
+  };
+}
+
+Schedule exponential_schedule(double rate, std::int64_t every, double factor) {
+  require_rate("exponential_schedule", rate);
+  require_steps("exponential_schedule", every);
+  return [rate, every, factor](Output step) {
+    return rate * pow(constant(step.graph(), Tensor(factor)),
+                      cast(step, float64) / static_cast<double>(every));
+  };
+}
+
+Schedule cosine_schedule(double rate, std::int64_t steps, double final_rate) {
+  require_rate("cosine_schedule", rate);
+  require_rate("cosine_schedule", final_rate);
+  require_steps("cosine_schedule", steps);
+  return [rate, steps, final_rate](Output step) {
+    const Output progress = cast(minimum(step, steps), float64) / static_cast<double>(steps);
+    return final_rate + (rate - final_rate) / 2 * (1.0 + cos(std::numbers::pi * progress));
+  };
+}
+
+Schedule warm_up(std::int64_t steps, double rate, Schedule after) {
+  require_rate("warm_up", rate);
+  require_steps("warm_up", steps);
+  require(static_cast<bool>(after), "warm_up", "needs a schedule for the steps after it");
+  return [steps, rate, after = std::move(after)](Output step) {
+    const Output rising = rate / static_cast<double>(steps) * cast(step, float64);
+    const Output rest = after(maximum(step - steps, 0));
+    return where(less(step, steps), rising, rest.dtype() == float64 ? rest : cast(rest, float64));
+  };
+}
+
+Output LearningRate::at(Output step, DType dtype) const {
+  if (const double* rate = std::get_if<double>(&value_))
+    return constant(step.graph(), Tensor::full(dtype, {}, *rate), "learning_rate");
+  const Output* given = std::get_if<Output>(&value_);
+  const Output rate = given ? *given : std::get<Schedule>(value_)(step);
+  if (!rate || !is_floating(rate.dtype()) || rate.rank() != 0)
+    throw BuildError(rate ? fmt::format("the learning rate '{}' is {}{}, not a floating scalar",
+                                        rate.name(), rate.dtype(), rate.shape())
+                          : "the learning rate is an empty Output");
+  return rate.dtype() == dtype ? rate : cast(rate, dtype);
+}
+
+}  // namespace gradgraph

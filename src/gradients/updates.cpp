@@ -1,0 +1,187 @@
+#include "gradients/updates.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/text.h"
+#include "gradgraph/gradients.h"
+#include "gradgraph/op.h"
+#include "gradgraph/ops.h"
+
+namespace gradgraph {
+namespace {
+
+[[noreturn]] void fail(std::string_view optimizer, const std::string& message,
+                       SourceLocation where) {
+  throw BuildError(fmt::format("{}: {}", optimizer, message), where);
+}
+
+void require_variable(std::string_view optimizer, const Output& variable, SourceLocation where) {
+  if (!variable) fail(optimizer, "a variable is empty", where);
+  if (variable.node().op().name != "variable")
+    fail(optimizer,
+         fmt::format("'{}' is a {}, no variable", variable.name(), variable.node().op().name),
+         where);
+}
+
+void require_pair(std::string_view optimizer, const GradientPair& pair, const Graph& graph,
+                  SourceLocation where) {
+  const auto& [variable, grad] = pair;
+  require_variable(optimizer, variable, where);
+  if (&variable.graph() != &graph || (grad && &grad.graph() != &graph))
+    fail(optimizer, fmt::format("'{}' is of another graph", variable.name()), where);
+  if (!grad) return;
+  if (!is_floating(variable.dtype()) || grad.dtype() != variable.dtype() ||
+      !grad.shape().compatible_with(variable.shape()))
+    fail(optimizer,
+         fmt::format("'{}' is {}{}, its gradient {}{}", variable.name(), variable.dtype(),
+                     variable.shape(), grad.dtype(), grad.shape()),
+         where);
+}
+
+std::vector<GradientPair> connected(std::string_view optimizer,
+                                    const std::vector<GradientPair>& pairs,
+                                    SourceLocation where) {
+  if (pairs.empty()) fail(optimizer, "there is no variable to update", where);
+  std::set<const Node*> seen;
+  std::vector<GradientPair> result;
+  for (const GradientPair& pair : pairs) {
+    require_pair(optimizer, pair, pairs.front().first.graph(), where);
+    if (!seen.insert(&pair.first.node()).second)
+      fail(optimizer, fmt::format("'{}' is given twice", pair.first.name()), where);
+    if (pair.second) result.push_back(pair);
+  }
+  if (result.empty())
+    throw GradientError(fmt::format("{}: no gradient reaches any variable ('{}', ...)", optimizer,
+                                    pairs.front().first.name()),
+                        where);
+  return result;
+}
+
+void clip_gradients(std::string_view optimizer, std::vector<GradientPair>& pairs,
+                    const Clipping& clip, SourceLocation where) {
+  if (!(clip.by_value >= 0) || !(clip.by_norm >= 0) || !(clip.by_global_norm >= 0))
+    fail(optimizer, "gradients cannot be clipped to a negative limit", where);
+  for (auto& [variable, grad] : pairs) {
+    if (clip.by_value > 0) grad = clip_by_value(grad, -clip.by_value, clip.by_value, where);
+    if (clip.by_norm > 0) grad = clip_by_norm(grad, clip.by_norm, where);
+  }
+  if (clip.by_global_norm > 0) {
+    std::vector<Output> grads;
+    for (const GradientPair& pair : pairs) grads.push_back(pair.second);
+    grads = clip_by_global_norm(grads, clip.by_global_norm, where);
+    for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i].second = grads[i];
+  }
+}
+
+}  // namespace
+
+Updates::Updates(std::string_view optimizer, const std::vector<GradientPair>& gradients,
+                 const Clipping& clip, SourceLocation where)
+    : optimizer_(optimizer),
+      pairs_(connected(optimizer, gradients, where)),
+      graph_(pairs_.front().first.graph()),
+      guard_(graph_) {
+  BuildContext& context = graph_.context();
+  control_inputs_ = std::exchange(context.control_inputs, {});
+  device_ = context.device;
+  context.scope = scope_ = graph_.unique_scope("train") + "/";
+  context.phase = Phase::update;
+  context.where = where;
+  clip_gradients(optimizer, pairs_, clip, where);
+  step_ = variable(graph_, Tensor(std::int64_t{0}), "step");
+}
+
+void Updates::enter_shared() {
+  graph_.context().scope = scope_;
+  graph_.context().device = device_;
+}
+
+void Updates::enter(const Output& variable) {
+  graph_.context().scope = scope_ + variable.node().name() + "/";
+  graph_.context().device = variable.node().device();
+}
+
+Output Updates::step_count() {
+  if (!step_count_) {
+    const ContextGuard guard(graph_);
+    enter_shared();
+    step_count_ = cast(step_, float64);
+  }
+  return step_count_;
+}
+
+Output Updates::number(double value, DType dtype) {
+  Output& shared = numbers_[{value, dtype}];
+  if (!shared) {
+    const ContextGuard guard(graph_);
+    enter_shared();
+    shared = constant(graph_, Tensor::full(dtype, {}, value));
+  }
+  return shared;
+}
+
+Output Updates::converted(const Output& value, DType dtype) {
+  if (value.dtype() == dtype) return value;
+  Output& shared = converted_[{value.node().id(), dtype}];
+  if (!shared) {
+    const ContextGuard guard(graph_);
+    enter_shared();
+    shared = cast(value, dtype);
+  }
+  return shared;
+}
+
+Output Updates::state(const Output& variable, std::string_view slot, double initial) {
+  const ContextGuard guard(graph_);
+  enter(variable);
+  graph_.context().scope = fmt::format("{}/{}/", variable.node().name(), optimizer_);
+  const Output value = number(initial, variable.dtype());
+  return gradgraph::variable(fill(variable.shape(), value), slot);
+}
+
+void Updates::set(const Output& variable, const Output& value) {
+  assigns_.push_back(assign(variable, value));
+}
+
+Output Updates::finish() {
+  enter_shared();
+  assigns_.push_back(assign_add(step_, 1));
+  graph_.context().control_inputs = control_inputs_;
+  return group(graph_, assigns_, "update");
+}
+
+std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
+                                         const std::vector<Output>& variables,
+                                         SourceLocation where) {
+  if (!loss) fail(optimizer, "the loss is empty", where);
+  if (!is_floating(loss.dtype()) || loss.rank() != 0)
+    fail(optimizer,
+         fmt::format("the loss '{}' is {}{}, not a floating scalar", loss.name(), loss.dtype(),
+                     loss.shape()),
+         where);
+  std::vector<Output> by = variables;
+  if (by.empty()) {
+    std::vector<bool> seen(static_cast<std::size_t>(loss.node().id()) + 1);
+    std::vector<Node*> open = {&loss.node()};
+    while (!open.empty()) {
+      Node& node = *open.back();
+      open.pop_back();
+      if (seen[static_cast<std::size_t>(node.id())]) continue;
+      seen[static_cast<std::size_t>(node.id())] = true;
+      if (node.op().name == "variable" && is_floating(node.dtype())) by.push_back(node.output());
+      for (const Output& input : node.inputs()) open.push_back(&input.node());
+    }
+    std::ranges::sort(by, {}, [](const Output& variable) { return variable.node().id(); });
+    if (by.empty())
+      fail(optimizer, fmt::format("'{}' depends on no variable", loss.name()), where);
+  }
+  for (const Output& variable : by) require_variable(optimizer, variable, where);
+  const std::vector<Output> grads =
+      gradients({loss}, by, {}, {.unconnected = Unconnected::empty}, where);
+  std::vector<GradientPair> pairs;
+  for (std::size_t i = 0; i < by.size(); ++i) pairs.emplace_back(by[i], grads[i]);
+  return pairs;
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gradgraph/optimizers.h"
+
+namespace gradgraph {
+
+/// What the optimisers have in common: the train op of one `apply` while it is being built.
+/// Scalars that all variables share (rates, bias corrections) are computed once, in float64.
+class Updates {
+ public:
+  /// Clips `gradients` and opens the scope "train". Throws BuildError for a pair that does not
+  /// fit or repeats a variable, GradientError when no pair has a gradient.
+  Updates(std::string_view optimizer, const std::vector<GradientPair>& gradients,
+          const Clipping& clip, SourceLocation where);
+
+  const std::vector<GradientPair>& pairs() const { return pairs_; }
+  /// How many updates were done before this one: int64, float64.
+  Output step() const { return step_; }
+  Output step_count();
+
+  /// Nodes made from now on belong to the update of `variable`.
+  void enter(const Output& variable);
+  /// A variable beside `variable`, of its shape and dtype: "<variable>/<optimiser>/<slot>".
+  Output state(const Output& variable, std::string_view slot, double initial = 0);
+  /// `value` as a scalar of `dtype`; the same node for the same value.
+  Output number(double value, DType dtype);
+  /// The float64 scalar `value` as `dtype`; the same node for the same value.
+  Output converted(const Output& value, DType dtype);
+  /// `variable` takes `value` at the end of the step.
+  void set(const Output& variable, const Output& value);
+
+  /// Counts the step and returns the train op.
+  Output finish();
+
+ private:
+  void enter_shared();
+
+  std::string_view optimizer_;
+  std::vector<GradientPair> pairs_;
+  Graph& graph_;
+  ContextGuard guard_;
+  std::vector<Node*> control_inputs_;  ///< the user's: the train op runs after them
+  std::string scope_;                  ///< "train/"
+  std::string device_;                 ///< the device that the user's scope asks for
+  Output step_, step_count_;
+  std::map<std::pair<double, DType>, Output> numbers_;
+  std::map<std::pair<int, DType>, Output> converted_;
+  std::vector<Output> assigns_;
+};
+
+/// The gradients of `loss` by `variables`, or by all variables that it depends on.
+std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
+                                         const std::vector<Output>& variables,
+                                         SourceLocation where);
+
+}  // namespace gradgraph
