@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# The installed library serves a program through pkg-config and CMake, shared and static, from
+# wherever the tree stands; its headers stand alone; it exports its own names only.
+set -euo pipefail
+here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+folder=$(mktemp -d)
+trap 'rm -rf -- "$folder"' EXIT
+cd -- "$folder"
+
+fail() {
+    printf '%s\n' "$*"
+    exit 1
+}
+
+meson install -C "${GRADGRAPH_BUILD:?a build folder}" --no-rebuild --quiet --destdir "$folder/tree"
+pc=$(find tree -name gradgraph.pc)
+libdir=$folder/$(dirname -- "$(dirname -- "$pc")")
+export PKG_CONFIG_PATH=$libdir/pkgconfig CMAKE_PREFIX_PATH=$libdir/cmake
+
+# check_program FILE
+check_program() {
+    [[ $(LD_LIBRARY_PATH=$libdir "$1") == 12.5 ]] || fail "$1 does not print 12.5"
+}
+
+read -ra compile < <(pkg-config --cflags gradgraph)
+read -ra link < <(pkg-config --libs gradgraph)
+read -ra link_static < <(pkg-config --libs --static gradgraph |
+    sed 's/-lgradgraph/-l:libgradgraph.a/')
+compile=(c++ -std=c++20 -Wall -Wextra -Wpedantic -Werror "${compile[@]}")
+"${compile[@]}" "$here/packaging/main.cpp" -o by_pkg_config "${link[@]}"
+check_program ./by_pkg_config
+"${compile[@]}" "$here/packaging/main.cpp" -o by_pkg_config_static "${link_static[@]}"
+check_program ./by_pkg_config_static
+readelf -d by_pkg_config | grep -q 'NEEDED.*libgradgraph\.so\.0' || fail "no soversion"
+! readelf -d by_pkg_config_static | grep -q 'NEEDED.*libgradgraph' || fail "not static"
+
+for static in OFF ON; do
+    cmake -S "$here/packaging" -B "cmake_$static" -DGRADGRAPH_STATIC=$static >/dev/null
+    cmake --build "cmake_$static" >/dev/null
+    check_program "cmake_$static/main"
+done
+! readelf -d cmake_ON/main | grep -q 'NEEDED.*libgradgraph' || fail "not static with CMake"
+
+for header in tree/usr/local/include/gradgraph/*.h; do
+    "${compile[@]}" -fsyntax-only -x c++ - <<<"#include <gradgraph/${header##*/}>"
+done
+
+library=$libdir/libgradgraph.so
+# Instances of the standard library's templates are weak and the same for everybody.
+exported=$(nm -DC --defined-only "$library" | sed -E 's/^[0-9a-f]+ . //')
+others=$(grep -vE '^((non-virtual thunk|typeinfo|typeinfo name|vtable) .* )?gradgraph::|\bstd::' \
+    <<<"$exported" || true)
+[[ -z $others ]] || fail "the shared library exports: $others"
+! grep -F 'gradgraph::KernelRegistry' <<<"$exported" || fail "the shared library exports insides"
+
+strip -o stripped "$library"
+size=$(stat -c %s stripped)
+((size <= 10000000)) || fail "the stripped library has $size bytes"
