@@ -12,6 +12,7 @@ void register_elementwise_ops(OpRegistry& registry);
 void register_indexing_ops(OpRegistry& registry);
 void register_movement_ops(OpRegistry& registry);
 void register_random_ops(OpRegistry& registry);
+void register_reduction_ops(OpRegistry& registry);
 void register_shape_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
 void register_custom_gradient_op(OpRegistry& registry);

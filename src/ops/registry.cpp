@@ -10,6 +10,7 @@ OpRegistry& op_registry() {
     register_indexing_ops(ops);
     register_movement_ops(ops);
     register_random_ops(ops);
+    register_reduction_ops(ops);
     register_shape_ops(ops);
     register_source_ops(ops);
     register_custom_gradient_op(ops);

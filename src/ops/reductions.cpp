@@ -1,0 +1,229 @@
+#include <algorithm>
+#include <numeric>
+
+#include "core/text.h"
+#include "ops/builders.h"
+
+/// Ops that make one value out of many, along some axes.
+///
+/// The attribute "axes" is sorted, explicit and counted from the front.
+namespace gradgraph {
+namespace {
+
+using Grads = std::vector<Output>;
+using Context = const GradientContext&;
+using AxisList = std::vector<std::int64_t>;
+
+// --- Gradients ---------------------------------------------------------------------------------
+
+/// `value`, of the reduction's output shape, with the reduced axes back as axes of size 1.
+Output restored(Context c, Output value) {
+  if (!c.attribute<bool>("keep_dims"))
+    for (const std::int64_t axis : c.attribute<AxisList>("axes"))
+      value = expand_dims(value, axis);
+  return value;
+}
+
+/// How many elements one of the output stands for, as a scalar beside `peer`.
+Output reduced_count(Context c, Output peer) {
+  const Output x = c.input(0);
+  const AxisList& axes = c.attribute<AxisList>("axes");
+  Shape reduced;
+  for (const std::int64_t axis : axes) reduced.append(x.shape()[static_cast<int>(axis)]);
+  if (reduced.fully_known())
+    return Operand(static_cast<double>(reduced.num_elements())).resolve(peer, {});
+  const Output dims = gather(shape_of(x), int_vector(x.graph(), axes, {}));
+  return cast(prod(dims), x.dtype());
+}
+
+Grads grad_sum(Context c) { return {broadcast_to(restored(c, c.grad()), shape_of(c.input(0)))}; }
+Grads grad_mean(Context c) {
+  const Output share = c.grad() / reduced_count(c, c.grad());
+  return {broadcast_to(restored(c, share), shape_of(c.input(0)))};
+}
+
+/// For max and min: in equal parts to all elements that are equal to the result.
+Grads grad_extremum(Context c) {
+  const Output wins = equal(c.input(0), restored(c, c.output()));
+  const Output winners =
+      sum(cast(wins, c.grad().dtype()), c.attribute<AxisList>("axes"), /*keep_dims=*/true);
+  return {where(wins, restored(c, c.grad()) / winners, 0)};
+}
+
+/// Column i of the result is the product of the columns of x [rows, n] before i, or behind it.
+/// By doubling: no division, so zeros do no harm, and log2(n) steps.
+Output exclusive_products(Output x, std::int64_t n, bool before) {
+  const auto shifted = [&](Output value, std::int64_t by) {
+    return before ? pad(slice(value, {0, 0}, {-1, n - by}), {0, by}, {0, 0}, 1)
+                  : pad(slice(value, {0, by}, {-1, -1}), {0, 0}, {0, by}, 1);
+  };
+  Output product = shifted(x, 1);
+  for (std::int64_t step = 1; step < n; step *= 2) product = product * shifted(product, step);
+  return product;
+}
+
+/// x with its reduced axes last, as [rows, n].
+struct Rows {
+  AxisList permutation;
+  Output moved, flat;
+};
+Rows as_rows(Output x, const AxisList& reduced, std::int64_t n) {
+  Rows rows;
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis)
+    if (!std::binary_search(reduced.begin(), reduced.end(), axis))
+      rows.permutation.push_back(axis);
+  rows.permutation.insert(rows.permutation.end(), reduced.begin(), reduced.end());
+  rows.moved = std::is_sorted(rows.permutation.begin(), rows.permutation.end())
+                   ? x
+                   : transpose(x, rows.permutation);
+  rows.flat = reshape(rows.moved, {-1, n});
+  return rows;
+}
+Output from_rows(const Rows& rows, Output flat) {
+  const Output moved = reshape(flat, shape_of(rows.moved));
+  AxisList back(rows.permutation.size());
+  for (std::size_t i = 0; i < back.size(); ++i)
+    back[static_cast<std::size_t>(rows.permutation[i])] = static_cast<std::int64_t>(i);
+  return std::is_sorted(back.begin(), back.end()) ? moved : transpose(moved, back);
+}
+
+/// Where the number of factors is not known while building: divides, and counts zeros apart. The
+/// first order is exact everywhere, the second only where no factor is zero.
+Output product_of_others(Context c) {
+  const Output x = c.input(0), zero = equal(x, 0), others = where(zero, 1, x);
+  const AxisList& axes = c.attribute<AxisList>("axes");
+  const Output product = prod(others, axes, /*keep_dims=*/true);
+  const Output zeros = sum(cast(zero, x.dtype()), axes, /*keep_dims=*/true);
+  return where(equal(zeros, cast(zero, x.dtype())), product / others, 0);
+}
+
+Grads grad_prod(Context c) {
+  const Output x = c.input(0);
+  const AxisList& axes = c.attribute<AxisList>("axes");
+  std::int64_t n = 1;
+  for (const std::int64_t axis : axes) {
+    const std::int64_t dim = x.shape()[static_cast<int>(axis)];
+    if (dim == any) return {restored(c, c.grad()) * product_of_others(c)};
+    n *= dim;
+  }
+  if (n == 0) return {zeros_like(x)};
+  const Rows rows = as_rows(x, axes, n);
+  const Output others =
+      exclusive_products(rows.flat, n, true) * exclusive_products(rows.flat, n, false);
+  return {from_rows(rows, reshape(c.grad(), {-1, 1}) * others)};
+}
+
+// --- Inference ---------------------------------------------------------------------------------
+
+Shape reduced_shape(InferContext& context, const AxisList& axes, bool keep_dims) {
+  const Shape& x = context.shape(0);
+  std::uint32_t reduced = 0;
+  for (const std::int64_t axis : axes) {
+    const std::uint32_t bit = 1u << context.normalize_axis(axis, x.rank());
+    if (reduced & bit) context.fail(fmt::format("axis {} is named twice", axis));
+    reduced |= bit;
+  }
+  Shape shape;
+  for (int axis = 0; axis < x.rank(); ++axis) {
+    if ((reduced >> axis & 1u) == 0)
+      shape.append(x[axis]);
+    else if (keep_dims)
+      shape.append(1);
+  }
+  return shape;
+}
+
+void infer_over_axes(InferContext& context) {
+  context.require_inputs(1);
+  context.output(context.dtype(0), reduced_shape(context, context.attribute<AxisList>("axes"),
+                                                 context.attribute<bool>("keep_dims")));
+}
+
+void infer_sum(InferContext& context) {
+  context.require_inputs(1);
+  context.require_dtype(0, {float32, float64, int32, int64});
+  infer_over_axes(context);
+}
+
+void infer_mean(InferContext& context) {
+  context.require_inputs(1);
+  context.require_dtype(0, {float32, float64});
+  infer_over_axes(context);
+}
+
+/// Fails when there are results to make out of no elements, as far as that is known.
+void require_elements(InferContext& context, const AxisList& axes, const Shape& result) {
+  const bool none_wanted = std::find(result.begin(), result.end(), 0) != result.end();
+  for (const std::int64_t axis : axes)
+    if (!none_wanted && context.shape(0)[static_cast<int>(axis)] == 0)
+      context.fail("there is no largest or smallest of no elements");
+}
+
+void infer_extremum(InferContext& context) {
+  context.require_inputs(1);
+  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  infer_over_axes(context);
+  require_elements(context, context.attribute<AxisList>("axes"), context.outputs()[0].shape);
+}
+
+void infer_index(InferContext& context) {
+  context.require_inputs(1);
+  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  const AxisList axes = {context.attribute<std::int64_t>("axis")};
+  const Shape shape = reduced_shape(context, axes, context.attribute<bool>("keep_dims"));
+  require_elements(context, axes, shape);
+  context.output(int64, shape);
+}
+
+Output reduce(std::string_view op, Output x, const Axes& axes, bool keep_dims, Where where) {
+  graph_of(op, {x}, where);
+  AxisList list = axes.list();
+  if (axes.all()) {
+    list.resize(static_cast<std::size_t>(x.rank()));
+    std::iota(list.begin(), list.end(), 0);
+  }
+  for (std::int64_t& axis : list) axis = from_front(axis, x.rank());
+  std::sort(list.begin(), list.end());
+  return make(op, {x}, where, {{"axes", std::move(list)}, {"keep_dims", keep_dims}});
+}
+
+Output index_of(std::string_view op, Output x, std::int64_t axis, bool keep_dims, Where where) {
+  graph_of(op, {x}, where);
+  return make(op, {x}, where, {{"axis", from_front(axis, x.rank())}, {"keep_dims", keep_dims}});
+}
+
+}  // namespace
+
+Output sum(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("sum", x, axes, keep_dims, where);
+}
+Output mean(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("mean", x, axes, keep_dims, where);
+}
+Output prod(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("prod", x, axes, keep_dims, where);
+}
+Output max(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("max", x, axes, keep_dims, where);
+}
+Output min(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("min", x, axes, keep_dims, where);
+}
+Output argmax(Output x, std::int64_t axis, bool keep_dims, Where where) {
+  return index_of("argmax", x, axis, keep_dims, where);
+}
+Output argmin(Output x, std::int64_t axis, bool keep_dims, Where where) {
+  return index_of("argmin", x, axis, keep_dims, where);
+}
+
+void register_reduction_ops(OpRegistry& registry) {
+  registry.add({"sum", {}, infer_sum, grad_sum});
+  registry.add({"mean", {}, infer_mean, grad_mean});
+  registry.add({"prod", {}, infer_sum, grad_prod});
+  registry.add({"max", {}, infer_extremum, grad_extremum});
+  registry.add({"min", {}, infer_extremum, grad_extremum});
+  registry.add({"argmax", {.non_differentiable = true}, infer_index});
+  registry.add({"argmin", {.non_differentiable = true}, infer_index});
+}
+
+}  // namespace gradgraph
