@@ -4,6 +4,11 @@ namespace gradgraph {
 
 void register_cpu_kernels(KernelRegistry& registry) {
   register_elementwise_kernels(registry);
+  register_indexing_kernels(registry);
+  register_movement_kernels(registry);
+  register_random_kernels(registry);
+  register_shape_kernels(registry);
+  register_sum_to_kernels(registry);
   register_source_kernels(registry);
 }
 
