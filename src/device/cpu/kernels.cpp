@@ -10,6 +10,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_movement_kernels(registry);
   register_pooling_kernels(registry);
   register_random_kernels(registry);
+  register_reduction_kernels(registry);
   register_shape_kernels(registry);
   register_softmax_kernels(registry);
   register_source_kernels(registry);

@@ -16,6 +16,7 @@ void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);
 void register_pooling_kernels(KernelRegistry& registry);
 void register_random_kernels(KernelRegistry& registry);
+void register_reduction_kernels(KernelRegistry& registry);
 void register_shape_kernels(KernelRegistry& registry);
 void register_softmax_kernels(KernelRegistry& registry);
 void register_source_kernels(KernelRegistry& registry);
