@@ -26,6 +26,8 @@ struct Traits {
   bool random = false;
   /// Writes the variable that is input 0, in place; output 0 is the new value.
   bool updates_variable = false;
+  /// An update that does not read the old value.
+  bool overwrites_variable = false;
   /// Output 0 may use input 0's buffer when nobody else reads it.
   bool in_place = false;
   /// Output 0 is input 0's bytes under another shape: never computed, only renamed.

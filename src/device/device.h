@@ -69,8 +69,7 @@ class DeviceRegistry {
   /// `names` lists the devices of this kind that are there now: {"cuda:0", "cuda:1"}.
   void add(std::string kind, Open open, std::vector<std::string> names);
   std::vector<std::string> names() const;
-  /// The device called `name`, the same object for everybody. "cuda" means "cuda:0" where "cuda"
-  /// itself is no device. Null when there is none.
+  /// The device called `name`, the same object for everybody; null when there is none.
   std::shared_ptr<Device> open(const std::string& name);
 
  private:

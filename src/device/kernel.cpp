@@ -2,7 +2,6 @@
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
-#include "device/device.h"
 
 namespace gradgraph {
 
@@ -14,15 +13,6 @@ std::vector<std::int64_t> KernelSite::static_vector(int i) const {
     throw KernelError(fmt::format("input {} is not known when the plan is made", i));
   const auto values = tensor->span<std::int64_t>();
   return {values.begin(), values.end()};
-}
-
-void execute(const Launch& launch, const KernelArgs& args) {
-  try {
-    launch.kernel->run(args);
-  } catch (const KernelError& error) {
-    const Node& node = *launch.node;
-    throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
-  }
 }
 
 std::string KernelRegistry::key(std::string_view op, std::string_view device_kind, DType dtype) {

@@ -24,8 +24,7 @@ class Reader {
   explicit Reader(const fs::path& path) : path_(path) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
-    if (status.type() == fs::file_type::not_found) fail("no such file");
-    if (error) fail(error.message());
+    if (!fs::exists(status)) fail(error ? error.message() : "no such file");
     if (!fs::is_regular_file(status)) fail("not a regular file");
     stored_bytes_ = fs::file_size(path, error);
     if (error) fail(error.message());
@@ -62,9 +61,11 @@ class Reader {
     return done;
   }
 
-  bool compressed() { return gzdirect(file_) == 0; }
-  /// No file of this size holds more: deflate shrinks by at most a factor of 1,032.
-  std::uint64_t most_bytes() { return compressed() ? stored_bytes_ * 1032 : stored_bytes_; }
+  /// No file of this size can hold more: deflate shrinks by at most a factor of 1,032.
+  std::uint64_t most_bytes() {
+    constexpr std::uint64_t kMostDeflate = 1032;
+    return gzdirect(file_) != 0 ? stored_bytes_ : stored_bytes_ * kMostDeflate;
+  }
 
  private:
   [[noreturn]] void fail_reading() const {
@@ -141,21 +142,18 @@ Tensor read_idx(const fs::path& path) {
     nothing |= dim == 0;
   }
   if (nothing) bytes = 0, overflow = false;
-  const auto fail_truncated = [&](std::string_view only, std::uint64_t follow) {
-    reader.fail(fmt::format("truncated: the header says {}{}, but {} {} bytes follow", dtype,
-                            shape, only, follow));
-  };
   // Checked before memory is taken, so that a broken header cannot ask for all of it.
-  const auto header_bytes = static_cast<std::uint64_t>(4 + 4 * rank);
-  if (const std::uint64_t most = reader.most_bytes() - header_bytes; overflow || bytes > most)
-    fail_truncated(reader.compressed() ? "at most" : "only", most);
+  if (overflow || bytes > reader.most_bytes())
+    reader.fail(fmt::format("truncated: the header says {}{}, more than the file can hold", dtype,
+                            shape));
 
   Tensor tensor(dtype, shape);
   if (const auto got = reader.read(tensor.raw(), tensor.bytes()); got < tensor.bytes())
-    fail_truncated("only", got);
+    reader.fail(fmt::format("truncated: the header says {}{}, {} bytes, but {} follow", dtype,
+                            shape, tensor.bytes(), got));
   // Reading past the end also makes zlib check the sum of the compressed data.
   if (char extra = 0; reader.read(&extra, 1) != 0)
-    reader.fail(fmt::format("the header says {}{}, but more than {} bytes follow", dtype, shape,
+    reader.fail(fmt::format("the header says {}{}, {} bytes, but more follow", dtype, shape,
                             tensor.bytes()));
   to_native(tensor);
   return tensor;

@@ -118,7 +118,9 @@ void register_source_ops(OpRegistry& registry) {
                 .traits = {.stateful = true, .no_kernel = true},
                 .infer = infer_variable});
   const Traits update = {.stateful = true, .updates_variable = true, .non_differentiable = true};
-  registry.add({.name = "assign", .traits = update, .infer = infer_assign});
+  Traits overwrite = update;
+  overwrite.overwrites_variable = true;
+  registry.add({.name = "assign", .traits = overwrite, .infer = infer_assign});
   registry.add({.name = "assign_add", .traits = update, .infer = infer_assign});
   registry.add({.name = "assign_sub", .traits = update, .infer = infer_assign});
   registry.add({.name = "group",

@@ -1,0 +1,200 @@
+#include "passes/specialize.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+
+namespace gradgraph {
+namespace {
+
+/// Larger results are computed in the run instead of being kept as constants.
+constexpr std::int64_t kMaxFoldedElements = 16384;
+
+std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
+
+/// What the fetches need when the fed outputs come from outside: nodes, and which feeds.
+struct Needed {
+  std::vector<bool> nodes;  ///< by node id
+  std::vector<bool> feeds;  ///< by index into `fed`
+};
+
+Needed find_needed(const Graph& graph, const std::vector<Output>& fed,
+                   const std::vector<Output>& fetches) {
+  Needed needed{std::vector<bool>(graph.nodes().size(), false),
+                std::vector<bool>(fed.size(), false)};
+  const auto need = [&](const Output& output) {
+    const auto feed = std::find(fed.begin(), fed.end(), output);
+    if (feed != fed.end())
+      needed.feeds[static_cast<std::size_t>(feed - fed.begin())] = true;
+    else
+      needed.nodes[slot(output.node())] = true;
+  };
+  for (const Output& fetch : fetches) need(fetch);
+  // Users' graphs are in topological order: one sweep backwards sees readers first.
+  for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
+    if (!needed.nodes[slot(*node)]) continue;
+    for (const Output& input : node->inputs()) need(input);
+    for (const Node* before : node->control_inputs()) needed.nodes[slot(*before)] = true;
+  }
+  return needed;
+}
+
+class Specializer {
+ public:
+  Specializer(const Graph& graph, const Evaluator& evaluate)
+      : user_(graph), evaluate_(evaluate), first_output_(graph.nodes().size()) {
+    std::size_t outputs = 0;
+    for (const Node& node : graph.nodes()) {
+      first_output_[slot(node)] = outputs;
+      outputs += static_cast<std::size_t>(std::max(node.num_outputs(), 1));
+    }
+    copies_.resize(outputs);
+    result_.graph = std::make_unique<Graph>();
+  }
+
+  SpecializedGraph run(const std::vector<FedValue>& feeds, const std::vector<Output>& fetches) {
+    std::vector<Output> fed;
+    for (const FedValue& feed : feeds) fed.push_back(feed.output);
+    const Needed needed = find_needed(user_, fed, fetches);
+    for (std::size_t i = 0; i < feeds.size(); ++i) {
+      result_.feeds.push_back(nullptr);
+      if (needed.feeds[i]) add_feed(feeds[i]);
+    }
+    for (const Node& node : user_.nodes())
+      if (needed.nodes[slot(node)]) copy(node);
+    for (const Output& fetch : fetches) add_fetch(fetch);
+    return std::move(result_);
+  }
+
+ private:
+  Output& copy_of(const Node& node, int index) {
+    return copies_[first_output_[slot(node)] + static_cast<std::size_t>(index)];
+  }
+  Output& copy_of(const Output& output) { return copy_of(output.node(), output.index()); }
+
+  void add_feed(const FedValue& feed) {
+    const Node& node = feed.output.node();
+    if (feed.value) {
+      copy_of(feed.output) = constant(feed.value, node);
+      return;
+    }
+    Node& placeholder = result_.graph->add(op_registry().at("placeholder"), {},
+                                           {{"dtype", feed.dtype}, {"shape", feed.shape}},
+                                           node.where(), node.name());
+    result_.feeds.back() = &placeholder;
+    copy_of(feed.output) = placeholder.output();
+  }
+
+  Output constant(const Tensor& value, const Node& original) {
+    return result_.graph
+        ->add(op_registry().at("constant"), {}, {{"value", value}}, original.where(),
+              original.name())
+        .output();
+  }
+
+  void copy(const Node& node) {
+    if (node.op().name == "placeholder")
+      throw RunError(
+          node_message("placeholder", node.name(),
+                       fmt::format("{}{} is needed but was not fed", node.dtype(), node.shape())),
+          node.where());
+    std::vector<Output> inputs;
+    inputs.reserve(node.inputs().size());
+    for (const Output& input : node.inputs()) inputs.push_back(copy_of(input));
+    for (int i = 0; i < node.num_inputs(); ++i)
+      if (node.op().traits.static_inputs >> i & 1u)
+        check_static(node, i, inputs[static_cast<std::size_t>(i)]);
+
+    Node& copied = result_.graph->add_copy(node, std::move(inputs));
+    for (const Node* before : node.control_inputs())
+      if (const Output copied_before = copy_of(*before, 0))
+        copied.add_control_input(copied_before.node());
+    for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) copy_of(node, i) = copied.output(i);
+    fold(node, copied);
+  }
+
+  /// Puts constants in place of what is known already, for whoever reads it.
+  void fold(const Node& node, const Node& copied) {
+    const Traits& traits = copied.op().traits;
+    if (traits.no_kernel || traits.stateful || traits.random || copied.num_outputs() == 0 ||
+        !copied.control_inputs().empty())
+      return;
+    if (const auto known = known_vector(copy_of(node, 0)); known && known->fully_known()) {
+      copy_of(node, 0) = constant(Tensor::from(known->dims(), Shape{known->rank()}), node);
+      return;
+    }
+    if (!is_foldable(copied)) return;
+    const auto values = evaluate_(copied);
+    if (!values) return;
+    for (int i = 0; i < copied.num_outputs(); ++i)
+      copy_of(node, i) = constant((*values)[static_cast<std::size_t>(i)], node);
+  }
+
+  static bool is_foldable(const Node& copied) {
+    if (copied.num_inputs() == 0) return false;
+    for (const Output& input : copied.inputs())
+      if (input.node().op().name != "constant") return false;
+    for (int i = 0; i < copied.num_outputs(); ++i)
+      if (!copied.shape(i).fully_known() || copied.shape(i).num_elements() > kMaxFoldedElements)
+        return false;
+    return true;
+  }
+
+  static void check_static(const Node& node, int i, const Output& copied_input) {
+    if (copied_input.node().op().name == "constant") return;
+    throw RunError(
+        node_message(node.op().name, node.name(),
+                     fmt::format("input {}, '{}', decides a shape but depends on values "
+                                 "that are only known during the run",
+                                 i, node.input(i).name())),
+        node.where());
+  }
+
+  void add_fetch(const Output& fetch) {
+    const Output value = copy_of(fetch);
+    const Node& node = fetch.node();
+    result_.fetches.push_back(node.num_outputs() == 0
+                                  ? &value.node()
+                                  : &result_.graph->add(op_registry().at("fetch"), {value}, {},
+                                                        node.where(), "fetch/" + node.name()));
+  }
+
+  const Graph& user_;
+  const Evaluator& evaluate_;
+  /// Where the copies of a node's outputs begin in `copies_`, by node id.
+  std::vector<std::size_t> first_output_;
+  std::vector<Output> copies_;
+  SpecializedGraph result_;
+};
+
+}  // namespace
+
+std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output>& fed,
+                                    const std::vector<Output>& fetches) {
+  const Needed needed = find_needed(graph, fed, fetches);
+  std::vector<bool> value_decides(graph.nodes().size(), false);
+  std::vector<bool> is_static(fed.size(), false);
+  const auto mark = [&](const Output& output) {
+    const auto feed = std::find(fed.begin(), fed.end(), output);
+    if (feed != fed.end())
+      is_static[static_cast<std::size_t>(feed - fed.begin())] = true;
+    else
+      value_decides[slot(output.node())] = true;
+  };
+  for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
+    if (!needed.nodes[slot(*node)]) continue;
+    const Traits& traits = node->op().traits;
+    const bool decides = value_decides[slot(*node)] && !traits.shape_only;
+    for (int i = 0; i < node->num_inputs(); ++i)
+      if (decides || (traits.static_inputs >> i & 1u)) mark(node->input(i));
+  }
+  return is_static;
+}
+
+SpecializedGraph specialize(const Graph& graph, const std::vector<FedValue>& feeds,
+                            const std::vector<Output>& fetches, const Evaluator& evaluate) {
+  return Specializer(graph, evaluate).run(feeds, fetches);
+}
+
+}  // namespace gradgraph

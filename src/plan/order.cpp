@@ -1,0 +1,272 @@
+#include "plan/order.h"
+
+#include <algorithm>
+#include <queue>
+#include <span>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+
+namespace gradgraph {
+
+Node* variable_behind(const Output& output) {
+  Node* node = &output.node();
+  while (node->op().traits.updates_variable) node = &node->input(0).node();
+  return node->op().traits.stateful && node->op().traits.no_kernel && node->num_outputs() == 1
+             ? node
+             : nullptr;
+}
+
+namespace {
+
+std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
+
+/// All that one run does with one variable.
+struct VariableUse {
+  std::vector<Node*> updates;
+  std::vector<Node*> readers;  ///< of the variable or of an update's output
+};
+
+class Orderer {
+ public:
+  Orderer(Graph& graph, Placement& placement, const std::vector<Node*>& fetches)
+      : graph_(graph), placement_(placement) {
+    mark_needed(fetches);
+    find_variable_uses();
+    link();
+    for (auto& [variable, use] : uses_) constrain(*variable, use);
+  }
+
+  std::vector<Node*> run() {
+    for (Node* node : needed_)
+      if (pending_[slot(*node)] == 0) push(*node);
+    while (order_.size() < needed_.size() + snapshots_) {
+      if (ready_.empty()) break_cycle();
+      Node& node = *ready_.top().node;
+      ready_.pop();
+      done_[slot(node)] = true;
+      order_.push_back(&node);
+      for (Node* next : successors(node)) release(*next);
+      const auto anti = overwriters_.find(&node);
+      if (anti == overwriters_.end()) continue;
+      for (Node* update : anti->second) release(*update);
+    }
+    return std::move(order_);
+  }
+
+ private:
+  /// Nodes in the order in which users made them, except that updates wait for all the rest and
+  /// that what the library added (copies, fetches) stands beside what it reads.
+  struct Entry {
+    bool update;
+    std::int32_t key;
+    std::int32_t id;
+    Node* node;
+    bool operator<(const Entry& other) const {  // the queue's top is the largest
+      return std::tie(update, key, id) > std::tie(other.update, other.key, other.id);
+    }
+  };
+
+  void push(Node& node) {
+    const Node* base = &node;
+    while (base->op().traits.internal && base->num_inputs() > 0) base = &base->input(0).node();
+    ready_.push({node.op().traits.updates_variable, base->id(), node.id(), &node});
+  }
+
+  void release(Node& node) {
+    if (--pending_[slot(node)] == 0) push(node);
+  }
+
+  void mark_needed(const std::vector<Node*>& fetches) {
+    is_needed_.assign(graph_.nodes().size(), false);
+    std::vector<Node*> stack;
+    const auto need = [&](Node& node) {
+      if (is_needed_[slot(node)]) return;
+      is_needed_[slot(node)] = true;
+      stack.push_back(&node);
+    };
+    for (Node* fetch : fetches) need(*fetch);
+    while (!stack.empty()) {
+      Node& node = *stack.back();
+      stack.pop_back();
+      needed_.push_back(&node);
+      for (const Output& input : node.inputs()) need(input.node());
+      for (Node* before : node.control_inputs()) need(*before);
+    }
+    std::sort(needed_.begin(), needed_.end(), [](auto* a, auto* b) { return a->id() < b->id(); });
+  }
+
+  void find_variable_uses() {
+    for (Node* node : needed_)
+      if (node->op().traits.updates_variable)
+        uses_[variable_behind(node->input(0))].updates.push_back(node);
+    if (uses_.empty()) return;
+    for (Node* node : needed_)
+      for (const Output& input : node->inputs()) {
+        const auto use = uses_.find(variable_behind(input));
+        if (use == uses_.end()) continue;
+        auto& readers = use->second.readers;
+        if (readers.empty() || readers.back() != node) readers.push_back(node);
+      }
+  }
+
+  /// Successors by data and control as one flat list, and how many a node waits for.
+  void link() {
+    const std::size_t count = graph_.nodes().size();
+    pending_.assign(count, 0);
+    done_.assign(count, false);
+    first_successor_.assign(count + 1, 0);
+    for_each_edge([&](Node& before, Node&) { ++first_successor_[slot(before) + 1]; });
+    for (std::size_t i = 0; i < count; ++i) first_successor_[i + 1] += first_successor_[i];
+    successors_.resize(first_successor_.back());
+    std::vector<std::size_t> next(first_successor_.begin(), first_successor_.end() - 1);
+    for_each_edge([&](Node& before, Node& after) {
+      successors_[next[slot(before)]++] = &after;
+      ++pending_[slot(after)];
+    });
+  }
+
+  template <class Visit>
+  void for_each_edge(const Visit& visit) {
+    for (Node* node : needed_) {
+      for (const Output& input : node->inputs()) visit(input.node(), *node);
+      for (Node* before : node->control_inputs()) visit(*before, *node);
+    }
+  }
+
+  std::span<Node* const> successors(const Node& node) const {
+    // Snapshots are newer than the lists; whoever reads one was told when it was made.
+    if (slot(node) + 1 >= first_successor_.size()) return {};
+    const std::size_t begin = first_successor_[slot(node)];
+    return {successors_.data() + begin, first_successor_[slot(node) + 1] - begin};
+  }
+
+  std::unordered_set<const Node*> reachable_from(Node& start) const {
+    std::unordered_set<const Node*> seen;
+    std::vector<Node*> stack{&start};
+    while (!stack.empty()) {
+      Node& node = *stack.back();
+      stack.pop_back();
+      for (Node* next : successors(node))
+        if (seen.insert(next).second) stack.push_back(next);
+    }
+    return seen;
+  }
+
+  /// Readers that do not depend on an update run before it.
+  void constrain(Node& variable, VariableUse& use) {
+    std::vector<std::unordered_set<const Node*>> after;
+    for (Node* update : use.updates) after.push_back(reachable_from(*update));
+    for (std::size_t i = 0; i < use.updates.size(); ++i)
+      for (std::size_t j = i + 1; j < use.updates.size(); ++j)
+        if (!after[i].contains(use.updates[j]) && !after[j].contains(use.updates[i]))
+          fail_unordered(variable, *use.updates[i], *use.updates[j]);
+
+    for (Node* reader : use.readers)
+      for (std::size_t i = 0; i < use.updates.size(); ++i) {
+        Node& update = *use.updates[i];
+        if (reader == &update) continue;
+        if (!after[i].contains(reader)) {
+          overwriters_[reader].push_back(&update);
+          ++pending_[slot(update)];
+        } else {
+          require_not_overwritten(variable, *reader, update);
+        }
+      }
+  }
+
+  /// `reader` runs after `update`: it cannot also read what an earlier update gave.
+  void require_not_overwritten(Node& variable, Node& reader, Node& update) const {
+    for (int i = reader.op().traits.updates_variable ? 1 : 0; i < reader.num_inputs(); ++i) {
+      Node& source = reader.input(i).node();
+      if (&source == &update || !source.op().traits.updates_variable ||
+          variable_behind(reader.input(i)) != &variable ||
+          !reachable_from(source).contains(&update))
+        continue;
+      throw RunError(
+          node_message(reader.op().name, reader.name(),
+                       fmt::format("reads '{}' after '{}' has overwritten it; read it through "
+                                   "gg::identity before",
+                                   source.name(), update.name())),
+          reader.where());
+    }
+  }
+
+  [[noreturn]] static void fail_unordered(const Node& variable, const Node& a, const Node& b) {
+    throw RunError(node_message(a.op().name, a.name(),
+                                fmt::format("and '{}' ({}) both update variable '{}' in one run; "
+                                            "order them with gg::control_dependencies",
+                                            b.name(), to_string(b.where()), variable.name())),
+                   a.where());
+  }
+
+  /// Nothing can run: some update waits for a reader that waits for another update. The readers
+  /// get a snapshot of the variable that the first such update overwrites.
+  void break_cycle() {
+    for (Node* update : needed_) {
+      if (!update->op().traits.updates_variable || done_[slot(*update)]) continue;
+      std::vector<Node*> waiting;
+      for (auto& [reader, updates] : overwriters_)
+        if (!done_[slot(*reader)] && std::count(updates.begin(), updates.end(), update))
+          waiting.push_back(reader);
+      if (waiting.empty() || static_cast<std::size_t>(pending_[slot(*update)]) != waiting.size())
+        continue;
+      std::sort(waiting.begin(), waiting.end(),
+                [](auto* a, auto* b) { return a->id() < b->id(); });
+      take_snapshot(*variable_behind(update->input(0)), waiting);
+      return;
+    }
+    throw RunError("the graph has a cycle");
+  }
+
+  void take_snapshot(Node& variable, const std::vector<Node*>& readers) {
+    Node& snapshot = graph_.add(op_registry().at("identity"), {variable.output()}, {},
+                                variable.where(), variable.name() + "/snapshot");
+    placement_.device.push_back(placement_.device[slot(variable)]);
+    placement_.reason.push_back(PlacementReason::variable);
+    done_.push_back(true);
+    pending_.push_back(0);
+    order_.push_back(&snapshot);
+    ++snapshots_;
+    for (Node* reader : readers) {
+      for (int i = 0; i < reader->num_inputs(); ++i)
+        if (&reader->input(i).node() == &variable &&
+            !(reader->op().traits.updates_variable && i == 0))
+          graph_.set_input(*reader, i, snapshot.output());
+      auto& updates = overwriters_[reader];
+      const auto same = std::partition(updates.begin(), updates.end(), [&](Node* update) {
+        return variable_behind(update->input(0)) != &variable;
+      });
+      const std::vector<Node*> released(same, updates.end());
+      updates.erase(same, updates.end());
+      for (Node* update : released) release(*update);
+    }
+  }
+
+  Graph& graph_;
+  Placement& placement_;
+  std::vector<bool> is_needed_;
+  std::vector<Node*> needed_;
+  std::unordered_map<Node*, VariableUse> uses_;
+  std::vector<std::size_t> first_successor_;
+  std::vector<Node*> successors_;
+  /// By reader: the updates that must come after it.
+  std::unordered_map<Node*, std::vector<Node*>> overwriters_;
+  std::vector<std::int32_t> pending_;
+  std::vector<bool> done_;
+  std::priority_queue<Entry> ready_;
+  std::vector<Node*> order_;
+  std::size_t snapshots_ = 0;
+};
+
+}  // namespace
+
+std::vector<Node*> order_nodes(Graph& graph, Placement& placement,
+                               const std::vector<Node*>& fetches) {
+  return Orderer(graph, placement, fetches).run();
+}
+
+}  // namespace gradgraph

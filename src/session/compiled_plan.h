@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "gradgraph/session.h"
+#include "passes/specialize.h"
+#include "placement/placement.h"
+#include "plan/plan.h"
+#include "session/memory.h"
+
+namespace gradgraph {
+
+/// A plan with its kernels and addresses: a flat list of commands that runs step after step
+/// without looking anything up.
+class CompiledPlan {
+ public:
+  CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
+               const std::vector<Output>& fetches, const SessionOptions& options,
+               SessionMemory& memory);
+
+  /// A variable of the user's graph and its value.
+  struct Variable {
+    Node* node;
+    VariableSlot* slot;
+  };
+  /// Variables that must have a value before a run, in the order in which they were made.
+  const std::vector<Variable>& required_variables() const { return required_variables_; }
+  /// Where the run's results go: one type per fetch, unused for fetches without a value.
+  const std::vector<OutputType>& result_types() const { return result_types_; }
+  const Plan& plan() const { return plan_; }
+  std::string explain_placement() const;
+  /// One entry per kernel call, for RunStats::nodes; `run` fills in the times.
+  std::vector<NodeTime> node_times() const;
+
+  /// `feeds` and `results` are in the order given at construction; results are allocated. Times
+  /// the kernels when `stats.nodes` is what `node_times` gave. When this throws, every variable
+  /// is as it was.
+  void run(const Tensor* feeds, std::vector<Tensor>& results, const RunInfo& info,
+           RunStats& stats);
+
+ private:
+  enum class CommandKind : std::uint8_t {
+    launch,       ///< launches_[index]
+    copy,         ///< step `index`, a copy between devices
+    fetch,        ///< step `index` into a result
+    backup,       ///< backups_[index]
+    record,       ///< events_[index]
+    wait,         ///< the device's stream for events_[index]
+    host_wait,    ///< the host for events_[index]
+    synchronize,  ///< the host for the device
+  };
+  struct Command {
+    CommandKind kind;
+    std::int32_t stream;
+    std::int32_t index;
+    Device* device;
+  };
+  struct FeedPatch {
+    std::size_t feed;
+    std::size_t address;  ///< into addresses_
+  };
+  struct Backup {
+    VariableSlot* slot;
+    DeviceBuffer copy;
+  };
+
+  void plan_with_kernels(const std::vector<Node*>& fetches, int threads);
+  void make_commands();
+  void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
+  void find_variables();
+  void upload_constants();
+  /// Fills in every address that does not depend on the run.
+  void bake();
+  void* address_of(const PlannedValue& value) const;
+  void execute(const Command& command, std::vector<Tensor>& results);
+  void copy_between(const Command& command);
+  void fetch_result(const Command& command, std::vector<Tensor>& results);
+  /// Puts back what this run has changed, after an error.
+  void recover() noexcept;
+
+  SessionMemory& memory_;
+  std::unique_ptr<Graph> graph_;
+  PlacementOptions placement_options_;
+  Placement placement_;
+  Plan plan_;
+  std::vector<std::size_t> used_devices_;
+
+  std::deque<Kernel> kernels_;  ///< for the launches, in their order; addresses are stable
+  std::vector<Launch> launches_;
+  std::vector<Command> commands_;
+  std::vector<std::unique_ptr<Event>> events_;
+  std::vector<Backup> backups_;
+  std::vector<DeviceBuffer> uploaded_;
+  std::vector<void*> constant_address_;  ///< by value; null for what is no constant
+  std::vector<void*> addresses_;         ///< laid out as Plan::step_values
+  std::vector<FeedPatch> feed_patches_;
+  std::vector<Node*> feed_nodes_;        ///< by feed; null where nothing needs it
+  std::vector<std::int32_t> result_of_;  ///< by node id: the fetch that it answers, or -1
+  std::vector<OutputType> result_types_;
+  std::vector<Variable> required_variables_;
+  std::vector<VariableSlot*> updated_variables_;
+  RunInfo info_;
+  std::int64_t generation_ = -1;
+  std::size_t backups_made_ = 0;
+};
+
+}  // namespace gradgraph

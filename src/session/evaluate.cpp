@@ -1,0 +1,50 @@
+#include "session/evaluate.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "core/text.h"
+#include "device/device.h"
+
+namespace gradgraph {
+
+Kernel make_kernel(const Node& node, std::string_view device_kind, int threads) {
+  const auto* make = kernel_registry().find(node.op().name, device_kind, kernel_dtype(node));
+  if (!make)
+    throw PlacementError(
+        node_message(node.op().name, node.name(),
+                     fmt::format("{} has no kernel for {}", device_kind, kernel_dtype(node))),
+        node.where());
+  try {
+    return (*make)(KernelSite(node, threads));
+  } catch (const KernelError& error) {
+    throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
+  }
+}
+
+Evaluator host_evaluator() {
+  return [](const Node& node) -> std::optional<std::vector<Tensor>> {
+    if (!kernel_registry().has(node.op().name, "cpu", kernel_dtype(node))) return std::nullopt;
+    const Kernel kernel = make_kernel(node, "cpu", 1);
+    std::vector<const void*> inputs;
+    for (const Output& input : node.inputs())
+      inputs.push_back(input.node().attributes().get<Tensor>("value").raw());
+    std::vector<Tensor> results;
+    std::vector<void*> outputs;
+    for (int i = 0; i < node.num_outputs(); ++i)
+      outputs.push_back(results.emplace_back(node.dtype(i), node.shape(i)).raw());
+    const auto workspace_bytes = static_cast<std::int64_t>(kernel.workspace_bytes);
+    Tensor workspace(uint8, Shape{workspace_bytes});
+    const RunInfo run;
+    const Launch launch{&kernel, {inputs, outputs, workspace.raw(), &run}, &node};
+    execute(launch, launch.args);
+    return results;
+  };
+}
+
+int thread_count(int requested) {
+  if (requested > 0) return requested;
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string_view>
+
+#include "device/kernel.h"
+#include "passes/specialize.h"
+
+namespace gradgraph {
+
+/// A kernel for `node` on a kind of device that has one. A value that the kernel refuses while it
+/// is made is a RunError that names the node.
+Kernel make_kernel(const Node& node, std::string_view device_kind, int threads);
+
+/// Runs nodes of constants on the host, for folding.
+Evaluator host_evaluator();
+
+/// `requested`, or all cores for 0.
+int thread_count(int requested);
+
+}  // namespace gradgraph

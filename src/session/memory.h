@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "device/device.h"
+#include "gradgraph/graph.h"
+
+namespace gradgraph {
+
+/// A piece of a device's memory, freed with its owner.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(std::shared_ptr<Device> device, std::size_t bytes);
+  DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~DeviceBuffer();
+
+  void* get() const { return memory_; }
+  std::size_t bytes() const { return bytes_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
+
+  /// Both wait until the bytes are there.
+  void write(const void* host);
+  void read(void* host) const;
+
+ private:
+  void swap(DeviceBuffer& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(memory_, other.memory_);
+    std::swap(bytes_, other.bytes_);
+  }
+
+  std::shared_ptr<Device> device_;
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// A variable's value in one session.
+struct VariableSlot {
+  DeviceBuffer buffer;
+  bool initialized = false;
+};
+
+/// All that a session keeps in devices: variables, and one arena per device that its plans share,
+/// since only one of them runs at a time. Addresses change only when `generation` does.
+class SessionMemory {
+ public:
+  /// `names`: the devices that placements may use, the host first. Opened on first use.
+  explicit SessionMemory(std::vector<std::string> names);
+
+  const std::vector<std::string>& device_names() const { return names_; }
+  const std::shared_ptr<Device>& device(std::size_t index);
+  std::int64_t generation() const { return generation_; }
+
+  void reserve_arena(std::size_t device, std::size_t bytes);
+  void* arena(std::size_t device) const { return arenas_[device].get(); }
+
+  /// The slot of a user's variable; its memory is on the host until a plan asks for more.
+  VariableSlot& variable(const Node& variable);
+  const VariableSlot* find_variable(const Node& variable) const;
+  /// Moves the variable's value, where it is elsewhere.
+  void place_variable(VariableSlot& slot, std::size_t device);
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<std::shared_ptr<Device>> devices_;
+  std::vector<DeviceBuffer> arenas_;
+  std::unordered_map<const Node*, std::unique_ptr<VariableSlot>> variables_;
+  std::int64_t generation_ = 0;
+};
+
+}  // namespace gradgraph

@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "core/text.h"
+#include "session/session_state.h"
+
+namespace gradgraph {
+namespace {
+
+/// Initial values are drawn at a step of their own: they depend on seed and names alone.
+constexpr std::int64_t kInitialStep = -1;
+
+bool same_value(const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+}  // namespace
+
+PreparedRun::PreparedRun(SessionState& session_, std::vector<Output> feeds_,
+                         std::vector<Output> fetches_, SourceLocation where_)
+    : session(session_),
+      feeds(std::move(feeds_)),
+      fetches(std::move(fetches_)),
+      where(where_),
+      results_(fetches.size()) {
+  for (const Output& fetch : fetches) {
+    if (!fetch) throw RunError("a fetch is empty", where);
+    if (&fetch.graph() != &session.graph)
+      throw RunError(fmt::format("fetch '{}' is of another graph", fetch.name()), where);
+  }
+  for (std::size_t i = 0; i < feeds.size(); ++i) {
+    if (!feeds[i]) throw RunError("a feed is empty", where);
+    if (&feeds[i].graph() != &session.graph)
+      throw RunError(fmt::format("feed '{}' is of another graph", feeds[i].name()), where);
+    if (feeds[i].index() >= feeds[i].node().num_outputs())
+      throw RunError(fmt::format("'{}' has no value to feed", feeds[i].name()), where);
+    if (std::count(feeds.begin(), feeds.end(), feeds[i]) > 1)
+      throw RunError(fmt::format("'{}' is fed twice", feeds[i].name()), where);
+  }
+  is_static_ = find_static_feeds(session.graph, feeds, fetches);
+}
+
+void PreparedRun::check_feed(std::size_t i, const Tensor& value) const {
+  const Output& feed = feeds[i];
+  if (value.empty_handle())
+    throw RunError(fmt::format("the value fed for '{}' is empty", feed.name()), where);
+  if (value.dtype() != feed.dtype() || !value.shape().compatible_with(feed.shape()))
+    throw RunError(fmt::format("'{}' takes {}{}, not {}{}", feed.name(), feed.dtype(),
+                               feed.shape(), value.dtype(), value.shape()),
+                   where);
+}
+
+bool PreparedRun::matches(const Entry& entry, const Tensor* values) const {
+  for (std::size_t i = 0; i < feeds.size(); ++i) {
+    if (values[i].dtype() != entry.types[i].dtype || values[i].shape() != entry.types[i].shape ||
+        values[i].empty_handle())
+      return false;
+    if (entry.static_values[i] && !same_value(entry.static_values[i], values[i])) return false;
+  }
+  return true;
+}
+
+CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
+  if (count != feeds.size())
+    throw RunError(fmt::format("takes {} feeds, not {}", feeds.size(), count), where);
+  ++uses_;
+  for (Entry& entry : entries_)
+    if (matches(entry, values)) {
+      entry.last_used = uses_;
+      session.stats.plan_was_cached = true;
+      return *entry.plan;
+    }
+
+  Entry entry;
+  std::vector<FedValue> fed;
+  for (std::size_t i = 0; i < count; ++i) {
+    check_feed(i, values[i]);
+    entry.types.push_back({values[i].dtype(), values[i].shape()});
+    entry.static_values.push_back(is_static_[i] ? values[i].clone() : Tensor());
+    fed.push_back({feeds[i], values[i].dtype(), values[i].shape(), entry.static_values[i]});
+  }
+  try {
+    entry.plan = std::make_unique<CompiledPlan>(session.graph, fed, fetches, session.options,
+                                                session.memory);
+  } catch (const BuildError& error) {  // what was fed does not fit: the message has the line
+    throw RunError(error.what());
+  }
+  entry.last_used = uses_;
+  if (entries_.size() >= static_cast<std::size_t>(std::max(session.options.plan_cache_size, 1)))
+    entries_.erase(std::min_element(
+        entries_.begin(), entries_.end(),
+        [](const Entry& a, const Entry& b) { return a.last_used < b.last_used; }));
+  session.stats.plan_was_cached = false;
+  return *entries_.emplace_back(std::move(entry)).plan;
+}
+
+void PreparedRun::allocate_results(const CompiledPlan& plan) {
+  for (std::size_t i = 0; i < fetches.size(); ++i) {
+    Tensor& result = results_[i];
+    if (fetches[i].node().num_outputs() == 0) continue;
+    const OutputType& type = plan.result_types()[i];
+    // A result that the caller still holds stays his.
+    if (!result || !result.unique() || result.dtype() != type.dtype ||
+        result.shape() != type.shape)
+      result = Tensor(type.dtype, type.shape);
+  }
+}
+
+const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t count) {
+  const auto start = std::chrono::steady_clock::now();
+  CompiledPlan& plan = plan_for(values, count);
+  const auto& required = plan.required_variables();
+  if (std::any_of(required.begin(), required.end(),
+                  [](const auto& variable) { return !variable.slot->initialized; })) {
+    std::vector<Node*> variables;
+    for (const auto& variable : required) variables.push_back(variable.node);
+    session.initialize(variables, where);
+  }
+  allocate_results(plan);
+  RunStats& stats = session.stats;
+  stats.nodes.clear();
+  if (session.options.node_times) stats.nodes = plan.node_times();
+  plan.run(values, results_,
+           {.seed = session.options.seed, .step = initializes ? kInitialStep : session.step},
+           stats);
+  stats.step = session.step;
+  stats.nodes_run = plan.plan().steps.size();
+  stats.plan_bytes = 0;
+  for (const std::size_t bytes : plan.plan().arena_bytes) stats.plan_bytes += bytes;
+  if (!initializes) ++session.step;
+  stats.total_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return results_;
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,205 @@
+#include "gradgraph/session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+#include "session/session_state.h"
+
+namespace gradgraph {
+namespace {
+
+/// The device's full name: "cuda" stands for "cuda:0", "auto" for the best there is.
+std::string resolve_device(const std::string& requested, const std::vector<std::string>& names) {
+  const auto exists = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (requested == "auto") return exists("cuda:0") ? "cuda:0" : "cpu";
+  if (exists(requested)) return requested;
+  if (exists(requested + ":0")) return requested + ":0";
+  throw PlacementError(fmt::format("there is no device '{}'; this machine has: {}", requested,
+                                   fmt::join(names, ", ")));
+}
+
+}  // namespace
+
+std::vector<std::string> available_devices() {
+  std::vector<std::string> names = device_registry().names();
+  std::stable_partition(names.begin(), names.end(), [](const auto& n) { return n == "cpu"; });
+  return names;
+}
+
+SessionState::SessionState(Graph& graph_, SessionOptions options_)
+    : graph(graph_),
+      options(std::move(options_)),
+      memory(available_devices()) {
+  options.device = resolve_device(options.device, memory.device_names());
+  if (options.threads < 0)
+    throw RunError(fmt::format("{} is no number of threads", options.threads));
+}
+
+PreparedRun& SessionState::cached(const Feeds& feeds, const std::vector<Output>& fetches,
+                                  SourceLocation where) {
+  std::vector<Output> outputs;
+  for (const auto& [output, value] : feeds) outputs.push_back(output);
+  const auto found = std::find_if(cache_.begin(), cache_.end(), [&](const auto& prepared) {
+    return prepared->feeds == outputs && prepared->fetches == fetches;
+  });
+  if (found != cache_.end()) {
+    std::rotate(found, found + 1, cache_.end());
+  } else {
+    auto prepared = std::make_unique<PreparedRun>(*this, outputs, fetches, where);
+    if (cache_.size() >= static_cast<std::size_t>(std::max(options.plan_cache_size, 1)))
+      cache_.erase(cache_.begin());
+    cache_.push_back(std::move(prepared));
+  }
+  cache_.back()->where = where;
+  return *cache_.back();
+}
+
+Node& SessionState::require_variable(const Output& variable, SourceLocation where) const {
+  if (!variable) throw RunError("the variable is empty", where);
+  if (&variable.graph() != &graph)
+    throw RunError(fmt::format("'{}' is of another graph", variable.name()), where);
+  if (variable.node().op().name != "variable")
+    throw RunError(
+        fmt::format("'{}' is no variable but a {}", variable.name(), variable.node().op().name),
+        where);
+  return variable.node();
+}
+
+void SessionState::initialize(const std::vector<Node*>& variables, SourceLocation where) {
+  // An initial value may read other variables: these come in an earlier wave.
+  std::map<Node*, int> wave_of;
+  const auto find_wave = [&](auto&& self, Node& variable) -> int {
+    if (memory.variable(variable).initialized) return -1;
+    if (const auto known = wave_of.find(&variable); known != wave_of.end()) return known->second;
+    const Output initial = graph.initial_value(variable);
+    if (!initial)
+      throw RunError(
+          fmt::format("variable '{}' ({}) has no value: it has no initial one and none "
+                      "was set",
+                      variable.name(), to_string(variable.where())),
+          where);
+    int wave = 0;
+    std::set<const Node*> seen;
+    std::vector<Node*> stack{&initial.node()};
+    while (!stack.empty()) {
+      Node& node = *stack.back();
+      stack.pop_back();
+      if (!seen.insert(&node).second) continue;
+      if (node.op().name == "variable") wave = std::max(wave, self(self, node) + 1);
+      for (const Output& input : node.inputs()) stack.push_back(&input.node());
+    }
+    return wave_of[&variable] = wave;
+  };
+  int last = -1;
+  for (Node* variable : variables) last = std::max(last, find_wave(find_wave, *variable));
+  for (int wave = 0; wave <= last; ++wave) {
+    std::vector<Node*> ready;
+    for (const auto& [variable, its_wave] : wave_of)
+      if (its_wave == wave) ready.push_back(variable);
+    std::sort(ready.begin(), ready.end(), [](auto* a, auto* b) { return a->id() < b->id(); });
+    run_initial_values(ready, where);
+  }
+}
+
+void SessionState::run_initial_values(const std::vector<Node*>& variables, SourceLocation where) {
+  std::vector<Output> values;
+  for (const Node* variable : variables) values.push_back(graph.initial_value(*variable));
+  PreparedRun run(*this, {}, values, where);
+  run.initializes = true;
+  const std::vector<Tensor>& results = run.run(nullptr, 0);
+  for (std::size_t i = 0; i < variables.size(); ++i) {
+    VariableSlot& slot = memory.variable(*variables[i]);
+    slot.buffer.write(results[i].raw());
+    slot.initialized = true;
+  }
+}
+
+Callable::Callable(std::unique_ptr<PreparedRun> prepared) : prepared_(std::move(prepared)) {}
+Callable::~Callable() = default;
+Callable::Callable(Callable&&) noexcept = default;
+Callable& Callable::operator=(Callable&&) noexcept = default;
+
+const std::vector<Tensor>& Callable::operator()(std::initializer_list<Tensor> feeds) {
+  return run(feeds.begin(), feeds.size());
+}
+const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count) {
+  return prepared_->run(feeds, count);
+}
+
+Session::Session(Graph& graph, SessionOptions options)
+    : state_(std::make_unique<SessionState>(graph, std::move(options))) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+std::vector<Tensor> Session::run(const Feeds& feeds, const std::vector<Output>& fetches,
+                                 SourceLocation where) {
+  std::vector<Tensor> values;
+  for (const auto& [output, value] : feeds) values.push_back(value);
+  return state_->cached(feeds, fetches, where).run(values.data(), values.size());
+}
+
+Tensor Session::run(const Feeds& feeds, Output fetch, SourceLocation where) {
+  return run(feeds, std::vector<Output>{fetch}, where).front();
+}
+Tensor Session::run(Output fetch, SourceLocation where) { return run({}, fetch, where); }
+
+Callable Session::prepare(const std::vector<Output>& feeds, const std::vector<Output>& fetches,
+                          SourceLocation where) {
+  return Callable(std::make_unique<PreparedRun>(*state_, feeds, fetches, where));
+}
+
+void Session::initialize(SourceLocation where) {
+  std::vector<Node*> variables;
+  for (Node& node : state_->graph.nodes())
+    if (node.op().name == "variable" && state_->graph.initial_value(node))
+      variables.push_back(&node);
+  state_->initialize(variables, where);
+}
+
+bool Session::is_initialized(Output variable) const {
+  const VariableSlot* slot = state_->memory.find_variable(state_->require_variable(variable, {}));
+  return slot && slot->initialized;
+}
+
+Tensor Session::value(Output variable, SourceLocation where) {
+  Node& node = state_->require_variable(variable, where);
+  state_->initialize({&node}, where);
+  Tensor value(node.dtype(), node.shape());
+  state_->memory.variable(node).buffer.read(value.raw());
+  return value;
+}
+
+void Session::set_value(Output variable, const Tensor& value, SourceLocation where) {
+  Node& node = state_->require_variable(variable, where);
+  if (!value || value.dtype() != node.dtype() || value.shape() != node.shape())
+    throw RunError(
+        fmt::format(
+            "variable '{}' takes {}{}, not {}", node.name(), node.dtype(), node.shape(),
+            value ? fmt::format("{}{}", value.dtype(), value.shape()) : "an empty tensor"),
+        where);
+  VariableSlot& slot = state_->memory.variable(node);
+  slot.buffer.write(value.raw());
+  slot.initialized = true;
+}
+
+std::int64_t Session::step() const { return state_->step; }
+void Session::set_step(std::int64_t step) { state_->step = step; }
+const RunStats& Session::last_run() const { return state_->stats; }
+
+std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
+                                       SourceLocation where) {
+  std::vector<Tensor> values;
+  for (const auto& [output, value] : feeds) values.push_back(value);
+  return state_->cached(feeds, fetches, where)
+      .plan_for(values.data(), values.size())
+      .explain_placement();
+}
+
+}  // namespace gradgraph

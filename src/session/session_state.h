@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "session/compiled_plan.h"
+#include "session/memory.h"
+
+namespace gradgraph {
+
+class SessionState;
+
+/// A (feeds, fetches) pair with the plans made for it, one for each set of feed shapes.
+struct PreparedRun {
+  PreparedRun(SessionState& session, std::vector<Output> feeds, std::vector<Output> fetches,
+              SourceLocation where);
+
+  /// Runs with the plan for these feeds, made now if there is none; counts as a step of the
+  /// session unless it initialises variables.
+  const std::vector<Tensor>& run(const Tensor* values, std::size_t count);
+  CompiledPlan& plan_for(const Tensor* values, std::size_t count);
+
+  SessionState& session;
+  const std::vector<Output> feeds;
+  const std::vector<Output> fetches;
+  SourceLocation where;
+  bool initializes = false;
+
+ private:
+  struct Entry {
+    std::vector<OutputType> types;
+    std::vector<Tensor> static_values;  ///< empty tensors for feeds that no shape depends on
+    std::unique_ptr<CompiledPlan> plan;
+    std::int64_t last_used = 0;
+  };
+
+  void check_feed(std::size_t i, const Tensor& value) const;
+  bool matches(const Entry& entry, const Tensor* values) const;
+  void allocate_results(const CompiledPlan& plan);
+
+  std::vector<bool> is_static_;
+  std::vector<Entry> entries_;
+  std::vector<Tensor> results_;
+  std::int64_t uses_ = 0;
+};
+
+/// What a Session holds.
+class SessionState {
+ public:
+  SessionState(Graph& graph, SessionOptions options);
+
+  /// The prepared run for these feeds and fetches, kept for the next time.
+  PreparedRun& cached(const Feeds& feeds, const std::vector<Output>& fetches,
+                      SourceLocation where);
+  /// Gives those of `variables` that have no value their initial one; throws RunError for one
+  /// without.
+  void initialize(const std::vector<Node*>& variables, SourceLocation where);
+  Node& require_variable(const Output& variable, SourceLocation where) const;
+
+  Graph& graph;
+  SessionOptions options;
+  SessionMemory memory;
+  std::int64_t step = 0;
+  RunStats stats;
+
+ private:
+  void run_initial_values(const std::vector<Node*>& variables, SourceLocation where);
+
+  std::vector<std::unique_ptr<PreparedRun>> cache_;  ///< most recently used last
+};
+
+}  // namespace gradgraph
