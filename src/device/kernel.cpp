@@ -1,5 +1,7 @@
 #include "device/kernel.h"
 
+#include <algorithm>
+
 #include "core/text.h"
 #include "device/cpu/kernels.h"
 
@@ -31,13 +33,17 @@ const KernelRegistry::Make* KernelRegistry::find(std::string_view op,
   return found == kernels_.end() ? nullptr : &found->second;
 }
 
-void KernelRegistry::share(std::string_view kind, std::string_view other) {
+void KernelRegistry::share(std::string_view kind, std::string_view other,
+                           const std::vector<std::string>& except) {
   std::unordered_map<std::string, Make> shared;
   const std::string marker = fmt::format("@{}:", other);
-  for (const auto& [key, make] : kernels_)
-    if (const auto at = key.find(marker); at != std::string::npos)
-      shared.emplace(
-          fmt::format("{}@{}:{}", key.substr(0, at), kind, key.substr(at + marker.size())), make);
+  for (const auto& [key, make] : kernels_) {
+    const auto at = key.find(marker);
+    if (at == std::string::npos) continue;
+    const std::string op = key.substr(0, at);
+    if (std::find(except.begin(), except.end(), op) == except.end())
+      shared.emplace(fmt::format("{}@{}:{}", op, kind, key.substr(at + marker.size())), make);
+  }
   kernels_.merge(shared);
 }
 

@@ -91,8 +91,9 @@ class KernelRegistry {
     return find(op, device_kind, dtype) != nullptr;
   }
   const Make* find(std::string_view op, std::string_view device_kind, DType dtype) const;
-  /// Gives devices of `kind` every kernel that `other` has (devices in host memory, in tests).
-  void share(std::string_view kind, std::string_view other);
+  /// Gives devices of `kind` the kernels that `other` has, but for the ops in `except` (tests).
+  void share(std::string_view kind, std::string_view other,
+             const std::vector<std::string>& except = {});
 
  private:
   static std::string key(std::string_view op, std::string_view device_kind, DType dtype);

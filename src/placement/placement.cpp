@@ -175,6 +175,7 @@ class Placer {
       Node& reader = graph_.nodes()[static_cast<std::size_t>(id)];
       const Traits& traits = reader.op().traits;
       if (traits.shape_only) continue;
+      moved_for_reader_.clear();
       for (int i = 0; i < reader.num_inputs(); ++i) {
         if (i < 32 && (traits.static_inputs >> i & 1u) != 0) continue;
         const Output value = reader.input(i);
@@ -196,12 +197,13 @@ class Placer {
       settle(source, {device, PlacementReason::beside_reader});
     if (device_of(source) == device) return value;
 
-    const bool at_its_time = &source.op() == &variable_ && !reader.control_inputs().empty();
+    const bool at_its_time = &source.op() == &variable_ && follows_update(reader);
     const auto key = static_cast<std::uint64_t>(source.id()) << 32 |
                      static_cast<std::uint64_t>(value.index()) << 8 |
                      static_cast<std::uint64_t>(device);
-    if (!at_its_time)
-      if (const auto known = moved_.find(key); known != moved_.end()) return known->second;
+    auto& moved_before = at_its_time ? moved_for_reader_ : moved_;
+    if (const auto known = moved_before.find(key); known != moved_before.end())
+      return known->second;
 
     Output from = value;
     if (!is_constant && device != kHost && device_of(source) != kHost)
@@ -210,18 +212,46 @@ class Placer {
     context.origin = &user_node(source);
     context.where = source.where();
     context.phase = source.phase();
-    if (at_its_time)
+    context.control_inputs.clear();
+    if (at_its_time) {
       context.control_inputs = reader.control_inputs();
-    else
-      context.control_inputs.clear();
+      for (const Output& other : reader.inputs()) context.control_inputs.push_back(&other.node());
+    }
     const std::string name = fmt::format("{}@{}", value.name(), name_of(device));
     Node& moved = is_constant ? graph_.add(constant_, {}, source.attributes(), {}, name)
                               : graph_.add(copy_, {from}, {}, {}, name);
     result_.device.push_back(device);
     result_.reason.push_back(is_constant ? PlacementReason::beside_reader
                                          : PlacementReason::copy);
-    if (!at_its_time) moved_.emplace(key, moved.output());
+    moved_before.emplace(key, moved.output());
     return moved.output();
+  }
+
+  /// Whether `node` depends on an update of some variable. Graphs get deep, so no recursion.
+  bool follows_update(const Node& node) {
+    after_update_.resize(graph_.nodes().size(), Answer::unknown);
+    std::vector<const Node*> stack{&node};
+    while (!stack.empty()) {
+      const Node& current = *stack.back();
+      const std::size_t pending = stack.size();
+      bool follows = false;
+      const auto visit = [&](const Node& before) {
+        const Answer answer = answer_for(before);
+        follows |= before.op().traits.updates_variable || answer == Answer::yes;
+        if (answer == Answer::unknown) stack.push_back(&before);
+      };
+      for (const Output& input : current.inputs()) visit(input.node());
+      for (const Node* before : current.control_inputs()) visit(*before);
+      if (!follows && stack.size() > pending) continue;
+      stack.resize(pending - 1);
+      answer_for(current) = follows ? Answer::yes : Answer::no;
+    }
+    return answer_for(node) == Answer::yes;
+  }
+
+  enum class Answer : std::uint8_t { unknown, no, yes };
+  Answer& answer_for(const Node& node) {
+    return after_update_[static_cast<std::size_t>(node.id())];
   }
 
   const OpDef& placeholder_ = op_registry().at("placeholder");
@@ -236,6 +266,8 @@ class Placer {
   std::unordered_map<const Node*, std::vector<const Node*>> updates_;  // by user's variable
   std::vector<const Node*> followers_;
   std::unordered_map<std::uint64_t, Output> moved_;  // by value and device
+  std::unordered_map<std::uint64_t, Output> moved_for_reader_;
+  std::vector<Answer> after_update_;  // by node id
 };
 
 std::string reason_in_words(const Node& node, PlacementReason reason,
