@@ -26,6 +26,8 @@ struct OpRow {
   std::vector<int> differentiable = {};
   /// float32 inputs are also tried as these, when the values fit; expected is converted.
   std::vector<DType> also = {float64};
+  /// The row is repeated with all dimensions unknown; off for ops that must know some.
+  bool unknown_dims = true;
 };
 
 /// Rows by family, each in op_rows_<family>.cpp.

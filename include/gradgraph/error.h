@@ -41,4 +41,4 @@ struct DataError : Error {
   using Error::Error;
 };
 
-}  // namespace gradgraph
+}  // namespace GRADGRAPH_API

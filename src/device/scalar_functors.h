@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -299,6 +300,77 @@ struct LogicalNot {
   HOST_DEVICE bool operator()(bool x) const { return !x; }
 };
 
+// --- Reductions --------------------------------------------------------------------------------
+
+/// A reduction starts from `start` and combines by `Combine`; `finish` sees the number of
+/// elements. The order in which elements are combined is the device's choice.
+struct Sum {
+  static constexpr std::string_view op = "sum";
+  using Types = List<float, double, std::int32_t, std::int64_t>;
+  using Combine = Add;
+  template <class T>
+  HOST_DEVICE static constexpr T start() {
+    return 0;
+  }
+  template <class T>
+  HOST_DEVICE static T finish(T total, std::int64_t) {
+    return total;
+  }
+};
+struct Mean : Sum {
+  static constexpr std::string_view op = "mean";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE static T finish(T total, std::int64_t count) {
+    return total / static_cast<T>(count);
+  }
+};
+struct Prod : Sum {
+  static constexpr std::string_view op = "prod";
+  using Combine = Mul;
+  template <class T>
+  HOST_DEVICE static constexpr T start() {
+    return 1;
+  }
+};
+struct Max : Sum {
+  static constexpr std::string_view op = "max";
+  using Types = Numbers;
+  using Combine = Maximum;
+  template <class T>
+  HOST_DEVICE static constexpr T start() {
+    using Limits = std::numeric_limits<T>;
+    return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+  }
+};
+struct Min : Max {
+  static constexpr std::string_view op = "min";
+  using Combine = Minimum;
+  template <class T>
+  HOST_DEVICE static constexpr T start() {
+    using Limits = std::numeric_limits<T>;
+    return Limits::has_infinity ? Limits::infinity() : Limits::max();
+  }
+};
+
+/// `better` says whether `x` takes the place of `best`, which came before it. NaN wins.
+struct ArgMax {
+  static constexpr std::string_view op = "argmax";
+  using Types = Numbers;
+  template <class T>
+  HOST_DEVICE static bool better(T x, T best) {
+    return x > best || (x != x && best == best);
+  }
+};
+struct ArgMin {
+  static constexpr std::string_view op = "argmin";
+  using Types = Numbers;
+  template <class T>
+  HOST_DEVICE static bool better(T x, T best) {
+    return x < best || (x != x && best == best);
+  }
+};
+
 // --- The lists ---------------------------------------------------------------------------------
 
 using Unary = List<Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid, Tanh, Sin, Cos,
@@ -306,5 +378,7 @@ using Unary = List<Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid,
 using Arithmetic = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum>;
 using Comparison =
     List<Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, LogicalAnd, LogicalOr>;
+using Reduction = List<Sum, Mean, Prod, Max, Min>;
+using IndexReduction = List<ArgMax, ArgMin>;
 
 }  // namespace gradgraph::functors

@@ -123,7 +123,7 @@ struct Batches::State {
         epoch(options.epoch),
         order(static_cast<std::size_t>(dataset.size())) {
     if (options.prefetch < 0)
-      throw BuildError(fmt::format("batches: prefetch of {}", options.prefetch));
+      throw BuildError(fmt::format("batches: a prefetch of {}", options.prefetch));
     std::iota(order.begin(), order.end(), std::int64_t{0});
     if (count == 0) return;
     const std::int64_t last = dataset.size() - (count - 1) * batch_size;

@@ -24,7 +24,8 @@ class Reader {
   explicit Reader(const fs::path& path) : path_(path) {
     std::error_code error;
     const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) fail(error ? error.message() : "no such file");
+    if (status.type() == fs::file_type::not_found) fail("no such file");
+    if (error) fail(error.message());
     if (!fs::is_regular_file(status)) fail("not a regular file");
     stored_bytes_ = fs::file_size(path, error);
     if (error) fail(error.message());
@@ -61,11 +62,9 @@ class Reader {
     return done;
   }
 
-  /// No file of this size can hold more: deflate shrinks by at most a factor of 1,032.
-  std::uint64_t most_bytes() {
-    constexpr std::uint64_t kMostDeflate = 1032;
-    return gzdirect(file_) != 0 ? stored_bytes_ : stored_bytes_ * kMostDeflate;
-  }
+  bool compressed() { return gzdirect(file_) == 0; }
+  /// No file of this size holds more: deflate shrinks by at most a factor of 1,032.
+  std::uint64_t most_bytes() { return compressed() ? stored_bytes_ * 1032 : stored_bytes_; }
 
  private:
   [[noreturn]] void fail_reading() const {
@@ -87,13 +86,20 @@ class Reader {
 
 DType element_type(const Reader& reader, std::uint8_t code) {
   switch (code) {
-    case 0x08: return uint8;
-    case 0x0C: return int32;
-    case 0x0D: return float32;
-    case 0x0E: return float64;
-    case 0x09: reader.fail("IDX elements of type int8 (0x09) are not supported");
-    case 0x0B: reader.fail("IDX elements of type int16 (0x0B) are not supported");
-    default: reader.fail(fmt::format("0x{:02X} is not an IDX element type", code));
+    case 0x08:
+      return uint8;
+    case 0x0C:
+      return int32;
+    case 0x0D:
+      return float32;
+    case 0x0E:
+      return float64;
+    case 0x09:
+      reader.fail("IDX elements of type int8 (0x09) are not supported");
+    case 0x0B:
+      reader.fail("IDX elements of type int16 (0x0B) are not supported");
+    default:
+      reader.fail(fmt::format("0x{:02X} is not an IDX element type", code));
   }
 }
 
@@ -135,18 +141,21 @@ Tensor read_idx(const fs::path& path) {
     nothing |= dim == 0;
   }
   if (nothing) bytes = 0, overflow = false;
+  const auto fail_truncated = [&](std::string_view only, std::uint64_t follow) {
+    reader.fail(fmt::format("truncated: the header says {}{}, but {} {} bytes follow", dtype,
+                            shape, only, follow));
+  };
   // Checked before memory is taken, so that a broken header cannot ask for all of it.
-  if (overflow || bytes > reader.most_bytes())
-    reader.fail(fmt::format("truncated: the header says {}{}, more than the file can hold", dtype,
-                            shape));
+  const auto header_bytes = static_cast<std::uint64_t>(4 + 4 * rank);
+  if (const std::uint64_t most = reader.most_bytes() - header_bytes; overflow || bytes > most)
+    fail_truncated(reader.compressed() ? "at most" : "only", most);
 
   Tensor tensor(dtype, shape);
   if (const auto got = reader.read(tensor.raw(), tensor.bytes()); got < tensor.bytes())
-    reader.fail(fmt::format("truncated: the header says {}{}, {} bytes, but {} follow", dtype,
-                            shape, tensor.bytes(), got));
+    fail_truncated("only", got);
   // Reading past the end also makes zlib check the sum of the compressed data.
   if (char extra = 0; reader.read(&extra, 1) != 0)
-    reader.fail(fmt::format("the header says {}{}, {} bytes, but more follow", dtype, shape,
+    reader.fail(fmt::format("the header says {}{}, but more than {} bytes follow", dtype, shape,
                             tensor.bytes()));
   to_native(tensor);
   return tensor;

@@ -8,14 +8,18 @@ namespace gradgraph {
 
 /// The families, each in a file of its own; called once, by op_registry().
 void register_broadcasting_ops(OpRegistry& registry);
+void register_convolution_ops(OpRegistry& registry);
+void register_custom_gradient_op(OpRegistry& registry);
 void register_elementwise_ops(OpRegistry& registry);
 void register_indexing_ops(OpRegistry& registry);
+void register_matmul_ops(OpRegistry& registry);
 void register_movement_ops(OpRegistry& registry);
+void register_pooling_ops(OpRegistry& registry);
 void register_random_ops(OpRegistry& registry);
 void register_reduction_ops(OpRegistry& registry);
 void register_shape_ops(OpRegistry& registry);
+void register_softmax_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
-void register_custom_gradient_op(OpRegistry& registry);
 
 /// The graph of the first of `inputs`; throws BuildError when that one is empty.
 Graph& graph_of(std::string_view op, const std::vector<Output>& inputs, SourceLocation where);

@@ -6,14 +6,18 @@ OpRegistry& op_registry() {
   static OpRegistry registry = [] {
     OpRegistry ops;
     register_broadcasting_ops(ops);
+    register_convolution_ops(ops);
+    register_custom_gradient_op(ops);
     register_elementwise_ops(ops);
     register_indexing_ops(ops);
+    register_matmul_ops(ops);
     register_movement_ops(ops);
+    register_pooling_ops(ops);
     register_random_ops(ops);
     register_reduction_ops(ops);
     register_shape_ops(ops);
+    register_softmax_ops(ops);
     register_source_ops(ops);
-    register_custom_gradient_op(ops);
     return ops;
   }();
   return registry;

@@ -3,8 +3,18 @@
 namespace gradgraph {
 
 void register_cpu_kernels(KernelRegistry& registry) {
+  register_convolution_kernels(registry);
   register_elementwise_kernels(registry);
+  register_indexing_kernels(registry);
+  register_matmul_kernels(registry);
+  register_movement_kernels(registry);
+  register_pooling_kernels(registry);
+  register_random_kernels(registry);
+  register_reduction_kernels(registry);
+  register_shape_kernels(registry);
+  register_softmax_kernels(registry);
   register_source_kernels(registry);
+  register_sum_to_kernels(registry);
 }
 
 }  // namespace gradgraph

@@ -9,7 +9,17 @@ inline constexpr std::string_view kCpu = "cpu";
 
 void register_cpu_kernels(KernelRegistry& registry);  ///< all of them
 
+void register_convolution_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);
+void register_indexing_kernels(KernelRegistry& registry);
+void register_matmul_kernels(KernelRegistry& registry);
+void register_movement_kernels(KernelRegistry& registry);
+void register_pooling_kernels(KernelRegistry& registry);
+void register_random_kernels(KernelRegistry& registry);
+void register_reduction_kernels(KernelRegistry& registry);
+void register_shape_kernels(KernelRegistry& registry);
+void register_softmax_kernels(KernelRegistry& registry);
 void register_source_kernels(KernelRegistry& registry);
+void register_sum_to_kernels(KernelRegistry& registry);
 
 }  // namespace gradgraph

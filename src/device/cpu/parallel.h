@@ -22,10 +22,21 @@ void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Bod
     return;
   }
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(parts))
+  const int team = static_cast<int>(parts);
+#pragma omp parallel for schedule(static, 1) num_threads(team)
 #endif
   for (std::int64_t part = 0; part < parts; ++part)
     body(count * part / parts, count * (part + 1) / parts);
+}
+
+/// Calls `body(part, begin, end)` for `parts` parts of [0, count), each on a thread of its own;
+/// by its number a part finds its workspace.
+template <class Body>
+void parallel_parts(std::int64_t count, std::int64_t parts, const Body& body) {
+  parallel_for(parts, 1, static_cast<int>(parts), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t part = begin; part < end; ++part)
+      body(part, count * part / parts, count * (part + 1) / parts);
+  });
 }
 
 /// Elements that one thread should at least have before a second one pays for itself.

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+
+#include "device/kernel.h"
+
+namespace gradgraph {
+
+inline constexpr std::initializer_list<DType> kAllDTypes = {float32, float64, int32,
+                                                            int64,   uint8,   boolean};
+inline constexpr std::initializer_list<DType> kNumberDTypes = {float32, float64, int32, int64,
+                                                               uint8};
+
+/// Calls `body.template operator()<T>()` with the unsigned integer as large as an element: what
+/// kernels that only move elements work with.
+template <class Body>
+decltype(auto) dispatch_size(DType dtype, Body&& body) {
+  switch (size_of(dtype)) {
+    case 1: return body.template operator()<std::uint8_t>();
+    case 4: return body.template operator()<std::uint32_t>();
+    default: return body.template operator()<std::uint64_t>();
+  }
+}
+
+/// Calls `body.template operator()<T>()` with a type that adds like `dtype`; integers are
+/// unsigned, since these wrap around where signed ones must not overflow.
+template <class Body>
+decltype(auto) dispatch_sum(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::float32: return body.template operator()<float>();
+    case DType::float64: return body.template operator()<double>();
+    case DType::int32: return body.template operator()<std::uint32_t>();
+    case DType::int64: return body.template operator()<std::uint64_t>();
+    default: return body.template operator()<std::uint8_t>();
+  }
+}
+
+/// The bits of `value` converted to `dtype`, in the low bytes.
+inline std::uint64_t element_bits(DType dtype, double value) {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, Tensor::full(dtype, {}, value).raw(), size_of(dtype));
+  return bits;
+}
+
+/// The product of the dimensions of `shape` in [first, last).
+inline std::int64_t extent(const Shape& shape, int first, int last) {
+  std::int64_t count = 1;
+  for (int axis = first; axis < last; ++axis) count *= shape[axis];
+  return count;
+}
+
+}  // namespace gradgraph

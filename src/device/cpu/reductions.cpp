@@ -1,0 +1,352 @@
+#include <algorithm>
+#include <array>
+
+#include "device/cpu/broadcast.h"
+#include "device/cpu/kernels.h"
+#include "device/cpu/parallel.h"
+#include "device/scalar_functors.h"
+
+/// Sums and their like. What is combined with what depends on the shape alone, never on the
+/// number of threads, and partial results are combined in pairs, so that the rounding error of a
+/// sum grows with the logarithm of its length.
+namespace gradgraph {
+namespace {
+
+using std::int64_t;
+
+/// Elements that one task combines; longer reductions are cut into chunks of this size.
+constexpr int64_t kChunk = 32768;
+/// Columns that one task carries side by side.
+constexpr int64_t kTile = 64;
+constexpr int64_t kLanes = 16;
+/// Neighbours that are combined one after the other, in lanes, before pairing begins.
+constexpr int64_t kRun = 32 * kLanes;
+
+/// The offsets of the elements of some axes of a larger array, in row-major order.
+class Walk {
+ public:
+  /// Axes are given from the innermost outwards.
+  void append(int64_t extent, int64_t stride) {
+    extents_[rank_] = extent;
+    strides_[rank_++] = stride;
+    count_ *= extent;
+  }
+  int64_t count() const { return count_; }
+  int64_t offset(int64_t index) const {
+    int64_t offset = 0;
+    for (std::size_t axis = 0; axis + 1 < rank_; ++axis) {
+      offset += index % extents_[axis] * strides_[axis];
+      index /= extents_[axis];
+    }
+    return rank_ == 0 ? 0 : offset + index * strides_[rank_ - 1];
+  }
+
+ private:
+  std::array<int64_t, Shape::kMaxRank> extents_{}, strides_{};
+  std::size_t rank_ = 0;
+  int64_t count_ = 1;
+};
+
+/// An array's axes, neighbours of one kind merged: the innermost group apart, which is contiguous,
+/// and the others by whether they are kept.
+struct Layout {
+  Walk kept, reduced;
+  int64_t inner = 1;
+  bool inner_reduced = true;
+
+  Layout(const Shape& shape, std::uint32_t reduced_axes) {
+    int64_t stride = 1;
+    bool first = true;
+    for (int axis = shape.rank() - 1; axis >= 0;) {
+      if (shape[axis] == 1) {
+        --axis;
+        continue;
+      }
+      const auto is_reduced = [&](int a) { return (reduced_axes >> a & 1u) != 0; };
+      const bool group_reduced = is_reduced(axis);
+      int64_t extent = 1;
+      for (; axis >= 0 && (shape[axis] == 1 || is_reduced(axis) == group_reduced); --axis)
+        extent *= shape[axis];
+      if (first) {
+        inner = extent;
+        inner_reduced = group_reduced;
+      } else {
+        (group_reduced ? reduced : kept).append(extent, stride);
+      }
+      stride *= extent;
+      first = false;
+    }
+  }
+
+  int64_t results() const { return kept.count() * (inner_reduced ? 1 : inner); }
+  int64_t elements_each() const { return reduced.count() * (inner_reduced ? inner : 1); }
+};
+
+/// Combines values that come one after the other in pairs, pairs of pairs, and so on.
+template <class R, class T>
+class Cascade {
+ public:
+  void push(T value) {
+    for (int64_t n = count_++; n & 1; n >>= 1)
+      value = typename R::Combine{}(levels_[--height_], value);
+    levels_[height_++] = value;
+  }
+  T total() const {
+    if (height_ == 0) return R::template start<T>();
+    T value = levels_[height_ - 1];
+    for (std::size_t level = height_ - 1; level-- > 0;)
+      value = typename R::Combine{}(levels_[level], value);
+    return value;
+  }
+
+ private:
+  std::array<T, 64> levels_;
+  std::size_t height_ = 0;
+  int64_t count_ = 0;
+};
+
+/// The same for tiles of values side by side.
+template <class R, class T>
+class TileCascade {
+ public:
+  explicit TileCascade(int64_t width) : width_(width) {}
+
+  /// Where the next values are written before `push`.
+  T* next() { return levels_[height_].data(); }
+  void push() {
+    for (int64_t n = count_++; n & 1; n >>= 1) merge();
+    ++height_;
+  }
+  const T* total() {
+    for (--height_; height_ > 0;) merge();
+    return levels_[0].data();
+  }
+
+ private:
+  /// The values at `height_` into those below.
+  void merge() {
+    const T* from = levels_[height_--].data();
+    T* to = levels_[height_].data();
+    GRADGRAPH_VECTORIZE
+    for (int64_t i = 0; i < width_; ++i) to[i] = typename R::Combine{}(to[i], from[i]);
+  }
+
+  std::array<std::array<T, kTile>, 16> levels_;
+  std::size_t height_ = 0;
+  int64_t count_ = 0;
+  int64_t width_;
+};
+
+/// At most kRun neighbours, in kLanes interleaved series.
+template <class R, class T>
+T combine_run(const T* x, int64_t length) {
+  const typename R::Combine combine;
+  T lanes[kLanes];
+  const int64_t whole = length / kLanes * kLanes, rest = length - whole;
+  std::fill_n(lanes, kLanes, R::template start<T>());
+  for (int64_t i = 0; i < whole; i += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = combine(lanes[lane], x[i + lane]);
+  for (int64_t lane = 0; lane < rest; ++lane) lanes[lane] = combine(lanes[lane], x[whole + lane]);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2)
+    for (int64_t lane = 0; lane < width; ++lane)
+      lanes[lane] = combine(lanes[lane], lanes[lane + width]);
+  return lanes[0];
+}
+
+/// `reduced` is innermost: combines elements [begin, end) of those that make one result.
+template <class R, class T>
+T combine_rows(const T* x, const Layout& layout, int64_t begin, int64_t end) {
+  Cascade<R, T> cascade;
+  int64_t row = begin / layout.inner, column = begin % layout.inner;
+  while (begin < end) {
+    const int64_t length = std::min({layout.inner - column, end - begin, kRun});
+    cascade.push(combine_run<R>(x + layout.reduced.offset(row) + column, length));
+    begin += length;
+    column += length;
+    if (column == layout.inner) ++row, column = 0;
+  }
+  return cascade.total();
+}
+
+/// `kept` is innermost: combines rows [begin, end) of `width` columns.
+template <class R, class T>
+void combine_columns(const T* x, const Layout& layout, int64_t begin, int64_t end, int64_t width,
+                     T* result) {
+  constexpr int64_t kRows = 32;
+  const typename R::Combine combine;
+  TileCascade<R, T> cascade(width);
+  for (int64_t row = begin; row < end;) {
+    const int64_t stop = std::min(row + kRows, end);
+    T* total = cascade.next();
+    std::copy_n(x + layout.reduced.offset(row++), width, total);
+    for (; row + 4 <= stop; row += 4) {
+      const T* a = x + layout.reduced.offset(row);
+      const T* b = x + layout.reduced.offset(row + 1);
+      const T* c = x + layout.reduced.offset(row + 2);
+      const T* d = x + layout.reduced.offset(row + 3);
+      GRADGRAPH_VECTORIZE
+      for (int64_t i = 0; i < width; ++i)
+        total[i] = combine(total[i], combine(combine(a[i], b[i]), combine(c[i], d[i])));
+    }
+    for (; row < stop; ++row) {
+      const T* a = x + layout.reduced.offset(row);
+      GRADGRAPH_VECTORIZE
+      for (int64_t i = 0; i < width; ++i) total[i] = combine(total[i], a[i]);
+    }
+    cascade.push();
+  }
+  std::copy_n(cascade.total(), width, result);
+}
+
+/// How the work is cut into tasks, each of which makes `width` neighbouring results out of one
+/// chunk of what they are made of.
+struct Tasks {
+  int64_t width, tiles, chunk, chunks, results;
+
+  explicit Tasks(const Layout& layout) {
+    const int64_t columns = layout.inner_reduced ? 1 : layout.inner;
+    const int64_t each = layout.elements_each();
+    width = std::min(columns, kTile);
+    tiles = (columns + width - 1) / width;
+    chunk = kChunk / width;
+    chunks = (each + chunk - 1) / chunk;
+    results = layout.results();
+  }
+};
+
+template <class R, class T>
+void run_task(const T* x, T* partial, const Layout& layout, const Tasks& tasks, int64_t task) {
+  const int64_t chunk = task % tasks.chunks;
+  const int64_t tile = task / tasks.chunks % tasks.tiles;
+  const int64_t outer = task / tasks.chunks / tasks.tiles;
+  const int64_t begin = chunk * tasks.chunk;
+  const int64_t end = std::min(begin + tasks.chunk, layout.elements_each());
+  const T* from = x + layout.kept.offset(outer);
+  T* to = partial + chunk * tasks.results;
+  if (layout.inner_reduced) {
+    to[outer] = combine_rows<R>(from, layout, begin, end);
+  } else {
+    const int64_t column = tile * tasks.width;
+    combine_columns<R>(from + column, layout, begin, end,
+                       std::min(tasks.width, layout.inner - column),
+                       to + outer * layout.inner + column);
+  }
+}
+
+/// Combines the chunks' partial results.
+template <class R, class T>
+void finish(const T* partial, T* y, const Tasks& tasks, int64_t elements_each, int threads) {
+  const int64_t grain = std::max<int64_t>(kParallelGrain / tasks.chunks, 1);
+  parallel_for(tasks.results, grain, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      Cascade<R, T> cascade;
+      for (int64_t chunk = 0; chunk < tasks.chunks; ++chunk)
+        cascade.push(partial[chunk * tasks.results + i]);
+      y[i] = R::finish(cascade.total(), elements_each);
+    }
+  });
+}
+
+template <class R, class T>
+Kernel reduce_kernel(const Shape& shape, std::uint32_t reduced_axes, int threads) {
+  const Layout layout(shape, reduced_axes);
+  const int64_t results = layout.results(), each = layout.elements_each();
+  if (results == 0) return {[](const KernelArgs&) {}};
+  if (each == 0) {
+    if (std::is_base_of_v<functors::Max, R>)
+      throw KernelError("there is no largest or smallest of no elements");
+    return {[=](const KernelArgs& args) {
+      std::fill_n(args.output<T>(), results, R::finish(R::template start<T>(), 0));
+    }};
+  }
+  const Tasks tasks(layout);
+  const int64_t count = layout.kept.count() * tasks.tiles * tasks.chunks;
+  const int64_t task_size = std::min(tasks.chunk, each) * tasks.width;
+  const int64_t grain = std::max<int64_t>(kParallelGrain / task_size, 1);
+  const bool in_chunks = tasks.chunks > 1;
+  const auto run = [=](const KernelArgs& args) {
+    T* y = args.output<T>();
+    T* partial = in_chunks ? static_cast<T*>(args.workspace) : y;
+    parallel_for(count, grain, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task)
+        run_task<R>(args.input<T>(0), partial, layout, tasks, task);
+    });
+    finish<R>(partial, y, tasks, each, threads);
+  };
+  return {run, in_chunks ? static_cast<std::size_t>(tasks.chunks * results) * sizeof(T) : 0};
+}
+
+/// Where each of [outer, length, inner] has its best element along the middle axis.
+template <class R, class T>
+Kernel index_kernel(const KernelSite& site) {
+  const Shape& shape = site.input_shape(0);
+  const int axis = static_cast<int>(site.attribute<int64_t>("axis"));
+  int64_t outer = 1, inner = 1;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (i != axis) (i < axis ? outer : inner) *= shape[i];
+  const int64_t length = shape[axis];
+  if (outer * inner == 0) return {[](const KernelArgs&) {}};
+  if (length == 0) throw KernelError("there is no largest or smallest of no elements");
+  const int64_t width = std::min(inner, kTile), tiles = (inner + width - 1) / width;
+  const int64_t grain = std::max<int64_t>(kParallelGrain / (length * width), 1);
+  return {[=, threads = site.threads()](const KernelArgs& args) {
+    const T* x = args.input<T>(0);
+    int64_t* y = args.output<int64_t>();
+    parallel_for(outer * tiles, grain, threads, [=](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t row = task / tiles, column = task % tiles * width;
+        const int64_t columns = std::min(width, inner - column);
+        const T* from = x + row * length * inner + column;
+        int64_t* index = y + row * inner + column;
+        T best[kTile];
+        std::copy_n(from, columns, best);
+        std::fill_n(index, columns, 0);
+        for (int64_t i = 1; i < length; ++i)
+          for (int64_t c = 0; c < columns; ++c) {
+            const T value = from[i * inner + c];
+            if (!R::better(value, best[c])) continue;
+            best[c] = value;
+            index[c] = i;
+          }
+      }
+    });
+  }};
+}
+
+std::uint32_t axes_attribute(const KernelSite& site) {
+  std::uint32_t axes = 0;
+  for (const int64_t axis : site.attribute<std::vector<int64_t>>("axes")) axes |= 1u << axis;
+  return axes;
+}
+
+template <class R, class... T>
+void add_reduction(KernelRegistry& registry, functors::List<T...>) {
+  (registry.add(R::op, kCpu, {dtype_of<T>},
+                [](const KernelSite& site) {
+                  return reduce_kernel<R, T>(site.input_shape(0), axes_attribute(site),
+                                             site.threads());
+                }),
+   ...);
+}
+template <class... R>
+void add_reductions(KernelRegistry& registry, functors::List<R...>) {
+  (add_reduction<R>(registry, typename R::Types{}), ...);
+}
+
+template <class R, class... T>
+void add_index_reduction(KernelRegistry& registry, functors::List<T...>) {
+  (registry.add(R::op, kCpu, {dtype_of<T>}, index_kernel<R, T>), ...);
+}
+template <class... R>
+void add_index_reductions(KernelRegistry& registry, functors::List<R...>) {
+  (add_index_reduction<R>(registry, typename R::Types{}), ...);
+}
+
+}  // namespace
+
+void register_reduction_kernels(KernelRegistry& registry) {
+  add_reductions(registry, functors::Reduction{});
+  add_index_reductions(registry, functors::IndexReduction{});
+}
+
+}  // namespace gradgraph
