@@ -12,7 +12,8 @@ fail() {
     exit 1
 }
 
-meson install -C "${GRADGRAPH_BUILD:?a build folder}" --no-rebuild --quiet --destdir "$folder/tree"
+build=${GRADGRAPH_BUILD:?a build folder}
+meson install -C "$build" --no-rebuild --quiet --destdir "$folder/tree"
 pc=$(find tree -name gradgraph.pc)
 libdir=$folder/$(dirname -- "$(dirname -- "$pc")")
 export PKG_CONFIG_PATH=$libdir/pkgconfig CMAKE_PREFIX_PATH=$libdir/cmake

@@ -106,4 +106,4 @@ class Batches {
 Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options = {});
 
 }  // namespace data
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

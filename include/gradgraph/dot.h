@@ -28,4 +28,4 @@ void write_dot(const Graph& graph, std::ostream& stream, const DotOptions& optio
 /// The same into a file, which is either complete or not there. Throws DataError.
 void write_dot(const Graph& graph, const std::string& path, const DotOptions& options = {});
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -49,4 +49,4 @@ struct DTypeOf<bool> : std::integral_constant<DType, boolean> {};
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<std::remove_cv_t<T>>::value;
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

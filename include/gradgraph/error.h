@@ -41,4 +41,4 @@ struct DataError : Error {
   using Error::Error;
 };
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -44,4 +44,4 @@ Output clip_by_norm(Output x, double norm, SourceLocation where = SourceLocation
 std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
                                         SourceLocation where = SourceLocation::current());
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -250,4 +250,4 @@ Output named(Output output, std::string_view name,
 /// shapes and dtypes are what inference gives. Throws BuildError with the first fault.
 void verify(const Graph& graph);
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

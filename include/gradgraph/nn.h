@@ -101,4 +101,4 @@ Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension,
 /// parameters, then the totals.
 std::string summary(const Graph& graph);
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -151,4 +151,4 @@ OpRegistry& op_registry();
 /// The int64 vector that `value` is known to be while building; nullopt when nothing is known.
 std::optional<Shape> known_vector(const Output& value);
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

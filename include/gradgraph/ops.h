@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,15 +14,17 @@
 /// BuildError, with op, node, shapes and the caller's line, when the inputs do not fit.
 namespace gradgraph GRADGRAPH_API {
 
+template <class T>
+concept Arithmetic = std::is_arithmetic_v<T>;
+
 /// An input that may be written as a number or a Tensor literal: it becomes a constant of the
 /// other input's graph; a number takes the other input's dtype. Keeps the line it was written on.
 class Operand {
  public:
   Operand(Output output, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : output_(output), where_(where) {}
-  template <class T>
-  requires std::is_arithmetic_v<T> Operand(
-      T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+  template <Arithmetic T>
+  Operand(T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : number_(static_cast<double>(number)), is_number_(true), where_(where) {}
   Operand(Tensor tensor, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : tensor_(std::move(tensor)), where_(where) {}
@@ -305,4 +308,4 @@ inline Output operator*(Operand a, Operand b) { return mul(a, b, a.where()); }
 inline Output operator/(Operand a, Operand b) { return div(a, b, a.where()); }
 inline Output operator-(Operand a) { return neg(a.output(), a.where()); }
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

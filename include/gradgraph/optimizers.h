@@ -51,8 +51,7 @@ struct Clipping {
 /// A variable and the gradient of the loss by it.
 using GradientPair = std::pair<Output, Output>;
 
-/// The optimisers are plain structs of settings: `gg::Adam{.learning_rate =
-/// 1e-3}.minimize(loss)`.
+/// The optimisers are plain structs of settings: `gg::Adam{.epsilon = 1e-7}.minimize(loss)`.
 ///
 /// `minimize` differentiates `loss` (a scalar) by `variables` (when empty: all variables that it
 /// depends on) and returns the train op, which updates them all and adds one to the step counter.
@@ -134,11 +133,15 @@ struct AdamW {
                SourceLocation where = SourceLocation::current()) const;
 };
 
+class Optimizer;
+template <class T>
+concept OptimizerSettings = !std::same_as<T, Optimizer>;
+
 /// Any of the above, chosen at run time.
 class Optimizer {
  public:
-  template <class T>
-  requires(!std::same_as<T, Optimizer>) Optimizer(T optimizer)  // NOLINT: implicit
+  template <OptimizerSettings T>
+  Optimizer(T optimizer)  // NOLINT: implicit
       : minimize_([optimizer = std::move(optimizer)](
                       Output loss, const std::vector<Output>& variables, SourceLocation where) {
           return optimizer.minimize(loss, variables, where);
@@ -153,4 +156,4 @@ class Optimizer {
   std::function<Output(Output, const std::vector<Output>&, SourceLocation)> minimize_;
 };
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -117,4 +117,4 @@ class Session {
 /// The devices that this process can use: "cpu", and what else was found.
 std::vector<std::string> available_devices();
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -64,4 +64,4 @@ std::ostream& operator<<(std::ostream& stream, const Shape& shape);
 /// An unknown dimension against 1 stays unknown, against n > 1 it is n.
 bool broadcast_shapes(const Shape& a, const Shape& b, Shape& result);
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -19,4 +19,4 @@ struct SourceLocation {
   constexpr bool known() const { return line != 0; }
 };
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

@@ -65,8 +65,8 @@ class Tensor {
     return copy_of(dtype_of<T>, shape, values.data(), values.size());
   }
   template <Element T>
-  requires(!std::same_as<T, bool>) static Tensor
-      from(const std::vector<T>& values, const Shape& shape) {
+  static Tensor from(const std::vector<T>& values, const Shape& shape) {
+    static_assert(!std::same_as<T, bool>, "std::vector<bool> does not hold bools");
     return from(std::span<const T>(values), shape);
   }
   /// Wraps memory that `owner` keeps alive, without copying. `data` must be 64-byte aligned
@@ -167,4 +167,4 @@ class Tensor {
 
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor);
 
-}  // namespace GRADGRAPH_API
+}  // namespace gradgraph

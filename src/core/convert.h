@@ -33,18 +33,12 @@ constexpr To convert(From value) {
 template <class Body>
 decltype(auto) visit_dtype(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::float32:
-      return body.template operator()<float>();
-    case DType::float64:
-      return body.template operator()<double>();
-    case DType::int32:
-      return body.template operator()<std::int32_t>();
-    case DType::int64:
-      return body.template operator()<std::int64_t>();
-    case DType::uint8:
-      return body.template operator()<std::uint8_t>();
-    case DType::boolean:
-      return body.template operator()<bool>();
+    case DType::float32: return body.template operator()<float>();
+    case DType::float64: return body.template operator()<double>();
+    case DType::int32: return body.template operator()<std::int32_t>();
+    case DType::int64: return body.template operator()<std::int64_t>();
+    case DType::uint8: return body.template operator()<std::uint8_t>();
+    case DType::boolean: return body.template operator()<bool>();
   }
   __builtin_unreachable();
 }

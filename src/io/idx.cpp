@@ -86,20 +86,13 @@ class Reader {
 
 DType element_type(const Reader& reader, std::uint8_t code) {
   switch (code) {
-    case 0x08:
-      return uint8;
-    case 0x0C:
-      return int32;
-    case 0x0D:
-      return float32;
-    case 0x0E:
-      return float64;
-    case 0x09:
-      reader.fail("IDX elements of type int8 (0x09) are not supported");
-    case 0x0B:
-      reader.fail("IDX elements of type int16 (0x0B) are not supported");
-    default:
-      reader.fail(fmt::format("0x{:02X} is not an IDX element type", code));
+    case 0x08: return uint8;
+    case 0x0C: return int32;
+    case 0x0D: return float32;
+    case 0x0E: return float64;
+    case 0x09: reader.fail("IDX elements of type int8 (0x09) are not supported");
+    case 0x0B: reader.fail("IDX elements of type int16 (0x0B) are not supported");
+    default: reader.fail(fmt::format("0x{:02X} is not an IDX element type", code));
   }
 }
 
