@@ -34,12 +34,9 @@ std::string to_attribute(Layout layout) { return layout == Layout::nhwc ? "nhwc"
 
 std::string to_attribute(Padding padding) {
   switch (padding) {
-    case Padding::valid:
-      return "valid";
-    case Padding::same:
-      return "same";
-    case Padding::explicit_:
-      return "explicit";
+    case Padding::valid: return "valid";
+    case Padding::same: return "same";
+    case Padding::explicit_: return "explicit";
   }
   throw BuildError("there is no such padding");
 }

@@ -183,12 +183,9 @@ void* CompiledPlan::address_of(const PlannedValue& value) const {
   switch (value.storage) {
     case Storage::arena:
       return static_cast<std::byte*>(memory_.arena(at(value.device))) + value.offset;
-    case Storage::variable:
-      return memory_.variable(user_node(*value.node)).buffer.get();
-    case Storage::constant:
-      return constant_address_[index];
-    case Storage::feed:
-      return nullptr;
+    case Storage::variable: return memory_.variable(user_node(*value.node)).buffer.get();
+    case Storage::constant: return constant_address_[index];
+    case Storage::feed: return nullptr;
   }
   __builtin_unreachable();
 }
@@ -249,12 +246,8 @@ void CompiledPlan::execute(const Command& command, std::vector<Tensor>& results)
     case CommandKind::launch:
       command.device->launch(command.stream, launches_[at(command.index)]);
       break;
-    case CommandKind::copy:
-      copy_between(command);
-      break;
-    case CommandKind::fetch:
-      fetch_result(command, results);
-      break;
+    case CommandKind::copy: copy_between(command); break;
+    case CommandKind::fetch: fetch_result(command, results); break;
     case CommandKind::backup: {
       Backup& backup = backups_[at(command.index)];
       backup.slot->buffer.read(backup.copy.get());
@@ -267,12 +260,8 @@ void CompiledPlan::execute(const Command& command, std::vector<Tensor>& results)
     case CommandKind::wait:
       command.device->wait(command.stream, *events_[at(command.index)]);
       break;
-    case CommandKind::host_wait:
-      command.device->synchronize(*events_[at(command.index)]);
-      break;
-    case CommandKind::synchronize:
-      command.device->synchronize();
-      break;
+    case CommandKind::host_wait: command.device->synchronize(*events_[at(command.index)]); break;
+    case CommandKind::synchronize: command.device->synchronize(); break;
   }
 }
 
