@@ -80,9 +80,8 @@ Grads grad_tile(Context c) {
   for (std::int64_t axis = 0; axis < grad.rank(); ++axis) {
     if (multiples.rank() > axis && multiples[static_cast<int>(axis)] == 1) continue;
     const Output first = slice(from, {0}, {axis}), last = slice(to, {axis + 1}, {-1});
-    const Output here = slice(from, {axis}, {1}), one = int_vector(grad.graph(), {1}, {});
-    grad = reshape(grad, concat({first, slice(c.input(1), {axis}, {1}), here, last}, 0));
-    grad = squeeze(sum_to(grad, concat({first, one, here, last}, 0)), static_cast<int>(axis));
+    const Output here = slice(from, {axis}, {1}), count = slice(c.input(1), {axis}, {1});
+    grad = sum(reshape(grad, concat({first, count, here, last}, 0)), static_cast<int>(axis));
   }
   return {grad, {}};
 }
