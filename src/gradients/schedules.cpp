@@ -69,14 +69,20 @@ Schedule warm_up(std::int64_t steps, double rate, Schedule after) {
 }
 
 Output LearningRate::at(Output step, DType dtype) const {
-  if (const double* rate = std::get_if<double>(&value_))
-    return constant(step.graph(), Tensor::full(dtype, {}, *rate), "learning_rate");
+  const auto require_here = [&](bool condition, const std::string& message) {
+    if (!condition) throw BuildError(message, step.node().where());
+  };
+  if (const double* number = std::get_if<double>(&value_)) {
+    require_here(std::isfinite(*number) && *number >= 0,
+                 fmt::format("a learning rate cannot be {}", *number));
+    return constant(step.graph(), Tensor::full(dtype, {}, *number), "learning_rate");
+  }
   const Output* given = std::get_if<Output>(&value_);
   const Output rate = given ? *given : std::get<Schedule>(value_)(step);
-  if (!rate || !is_floating(rate.dtype()) || rate.rank() != 0)
-    throw BuildError(rate ? fmt::format("the learning rate '{}' is {}{}, not a floating scalar",
-                                        rate.name(), rate.dtype(), rate.shape())
-                          : "the learning rate is an empty Output");
+  require_here(static_cast<bool>(rate), "the learning rate is an empty Output");
+  require_here(is_floating(rate.dtype()) && rate.rank() == 0,
+               fmt::format("the learning rate '{}' is {}{}, not a floating scalar", rate.name(),
+                           rate.dtype(), rate.shape()));
   return rate.dtype() == dtype ? rate : cast(rate, dtype);
 }
 

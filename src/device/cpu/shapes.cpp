@@ -7,12 +7,15 @@
 namespace gradgraph {
 namespace {
 
-/// For ops that rename: a plan rarely runs them.
+/// For ops that rename: output i is input i's bytes. A plan rarely runs them.
 Kernel make_rename(const KernelSite& site) {
-  const std::size_t bytes =
-      static_cast<std::size_t>(site.output_shape().num_elements()) * size_of(site.output_dtype());
+  std::vector<std::size_t> bytes;
+  for (int i = 0; i < site.node().num_outputs(); ++i)
+    bytes.push_back(static_cast<std::size_t>(site.output_shape(i).num_elements()) *
+                    size_of(site.output_dtype(i)));
   return {[bytes](const KernelArgs& args) {
-    if (bytes > 0) std::memcpy(args.outputs[0], args.inputs[0], bytes);
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      if (bytes[i] > 0) std::memcpy(args.outputs[i], args.inputs[i], bytes[i]);
   }};
 }
 
@@ -25,8 +28,8 @@ Kernel make_shape_of(const KernelSite& site) {
 }  // namespace
 
 void register_shape_kernels(KernelRegistry& registry) {
-  for (const char* op :
-       {"reshape", "flatten", "expand_dims", "squeeze", "identity", "stop_gradient"})
+  for (const char* op : {"reshape", "flatten", "expand_dims", "squeeze", "identity",
+                         "stop_gradient", "custom_gradient"})
     registry.add(op, kCpu, kAllDTypes, make_rename);
   registry.add("shape_of", kCpu, kAllDTypes, make_shape_of);
 }

@@ -1,0 +1,325 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "gradgraph/gradgraph.h"
+
+using namespace gradgraph;
+using nlohmann::json;
+
+namespace {
+
+const json& golden() {
+  static const json file =
+      json::parse(std::ifstream(GRADGRAPH_TEST_DATA "/optimizer_trajectories.json"));
+  return file;
+}
+
+Tensor matrix(const json& rows) {
+  std::vector<double> values;
+  for (const json& row : rows)
+    for (const json& value : row) values.push_back(value);
+  return Tensor::from(values, {static_cast<std::int64_t>(rows.size()),
+                               static_cast<std::int64_t>(rows[0].size())});
+}
+Tensor vector(const json& row) {
+  return Tensor::from(row.get<std::vector<double>>(), {static_cast<std::int64_t>(row.size())});
+}
+
+/// The network of tests/golden/make_optimizer_trajectories.py.
+struct Network {
+  Network() {
+    const json& initial = golden()["initial"];
+    const auto add = [&](const char* name, const Tensor& value) {
+      variables.emplace_back(name, variable(graph, value, name));
+      return variables.back().second;
+    };
+    const Output kernel1 = add("kernel1", matrix(initial["kernel1"]));
+    const Output bias1 = add("bias1", vector(initial["bias1"]));
+    const Output kernel2 = add("kernel2", matrix(initial["kernel2"]));
+    const Output bias2 = add("bias2", vector(initial["bias2"]));
+    const Output inputs = constant(graph, matrix(golden()["inputs"]));
+    const Output hidden = tanh(matmul(inputs, kernel1) + bias1);
+    loss = mean(square(matmul(hidden, kernel2) + bias2 - matrix(golden()["targets"])));
+  }
+  Graph graph;
+  std::vector<std::pair<std::string, Output>> variables;
+  Output loss;
+};
+
+Schedule schedule_of(const json& spec) {
+  const std::string kind = spec["kind"];
+  const double rate = spec["rate"];
+  if (kind == "step") return step_schedule(rate, spec["every"], spec["factor"]);
+  if (kind == "exponential") return exponential_schedule(rate, spec["every"], spec["factor"]);
+  if (kind == "cosine") return cosine_schedule(rate, spec["steps"], spec["final_rate"]);
+  REQUIRE(kind == "warm_up");
+  return warm_up(spec["steps"], rate, cosine_schedule(rate, spec["after"]));
+}
+
+template <class T>
+T common(const json& spec) {
+  T optimizer;
+  if (spec["schedule"].is_null())
+    optimizer.learning_rate = spec["settings"]["learning_rate"].get<double>();
+  else
+    optimizer.learning_rate = schedule_of(spec["schedule"]);
+  optimizer.weight_decay = spec["settings"].value("weight_decay", optimizer.weight_decay);
+  optimizer.clip = {.by_value = spec["clip"].value("by_value", 0.0),
+                    .by_norm = spec["clip"].value("by_norm", 0.0),
+                    .by_global_norm = spec["clip"].value("by_global_norm", 0.0)};
+  return optimizer;
+}
+
+template <class T>
+T adam(const json& spec) {
+  T optimizer = common<T>(spec);
+  const json& settings = spec["settings"];
+  optimizer.beta1 = settings.value("beta1", optimizer.beta1);
+  optimizer.beta2 = settings.value("beta2", optimizer.beta2);
+  optimizer.epsilon = settings.value("epsilon", optimizer.epsilon);
+  return optimizer;
+}
+
+Optimizer optimizer_of(const json& spec) {
+  const std::string kind = spec["optimizer"];
+  const json& settings = spec["settings"];
+  if (kind == "GradientDescent") {
+    auto optimizer = common<GradientDescent>(spec);
+    optimizer.momentum = settings.value("momentum", 0.0);
+    optimizer.dampening = settings.value("dampening", 0.0);
+    optimizer.nesterov = settings.value("nesterov", false);
+    return optimizer;
+  }
+  if (kind == "RmsProp") {
+    auto optimizer = common<RmsProp>(spec);
+    optimizer.alpha = settings.value("alpha", optimizer.alpha);
+    optimizer.epsilon = settings.value("epsilon", optimizer.epsilon);
+    optimizer.momentum = settings.value("momentum", 0.0);
+    optimizer.centered = settings.value("centered", false);
+    return optimizer;
+  }
+  if (kind == "Adagrad") {
+    auto optimizer = common<Adagrad>(spec);
+    optimizer.learning_rate_decay = settings.value("learning_rate_decay", 0.0);
+    optimizer.initial_accumulator = settings.value("initial_accumulator", 0.0);
+    optimizer.epsilon = settings.value("epsilon", optimizer.epsilon);
+    return optimizer;
+  }
+  if (kind == "Adam") return adam<Adam>(spec);
+  REQUIRE(kind == "AdamW");
+  return adam<AdamW>(spec);
+}
+
+void check_parameters(Session& session, const Network& network, const json& expected) {
+  for (const auto& [name, variable] : network.variables) {
+    CAPTURE(name);
+    const Tensor value = session.value(variable);
+    const auto wanted = expected[name].get<std::vector<double>>();
+    REQUIRE(value.num_elements() == static_cast<std::int64_t>(wanted.size()));
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      CHECK(std::fabs(value.data<double>()[i] - wanted[i]) <= 1e-12);
+  }
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "(no error)";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("optimizers: 100 steps as PyTorch's, to 1e-12") {
+  for (const json& spec : golden()["cases"]) {
+    const std::string name = spec["name"];
+    SUBCASE(name.c_str()) {
+      Network network;
+      const Output train = optimizer_of(spec).minimize(network.loss);
+      verify(network.graph);
+      Session session(network.graph);
+      Callable step = session.prepare({}, {train});
+      int done = 0;
+      for (const int until : {1, 2, 10, 100}) {
+        CAPTURE(until);
+        for (; done < until; ++done) step();
+        check_parameters(session, network, spec["parameters"][std::to_string(until)]);
+      }
+    }
+  }
+}
+
+TEST_CASE("optimizers: a resumed run goes on as if nothing had happened") {
+  for (const json& spec : golden()["cases"]) {
+    const std::string name = spec["name"];
+    if (name != "adam_all" && name != "sgd_dampening" && name != "schedule_warm_up") continue;
+    SUBCASE(name.c_str()) {
+      Network network;
+      const Output train = optimizer_of(spec).minimize(network.loss);
+      Session first(network.graph), second(network.graph);
+      for (int i = 0; i < 40; ++i) first.run(train);
+      for (Node& node : network.graph.nodes())
+        if (node.op().name == "variable")
+          second.set_value(node.output(), first.value(node.output()));
+      for (int i = 0; i < 60; ++i) second.run(train);
+      check_parameters(second, network, spec["parameters"]["100"]);
+    }
+  }
+}
+
+TEST_CASE("optimizers: state is made of named variables, updates of update nodes") {
+  Network network;
+  const int first = network.graph.num_nodes();
+  const Output train = Adam{}.minimize(network.loss);
+  CHECK(train.node().name() == "train/update");
+  CHECK(train.node().num_outputs() == 0);
+  CHECK(network.graph.find("kernel1/adam/first_moment") != nullptr);
+  CHECK(network.graph.find("bias2/adam/second_moment") != nullptr);
+  REQUIRE(network.graph.find("train/step") != nullptr);
+  CHECK(network.graph.find("train/step")->dtype() == int64);
+  for (int id = first; id < network.graph.num_nodes(); ++id) {
+    const Node& node = network.graph.nodes()[static_cast<std::size_t>(id)];
+    CHECK_MESSAGE((node.phase() == Phase::update || node.phase() == Phase::gradient),
+                  node.name());
+    if (node.phase() == Phase::update)
+      CHECK_MESSAGE(std::string(node.where().file).ends_with("test_optimizers.cpp"), node.name());
+  }
+  // A second train op counts its own steps and keeps its own state.
+  Adam{}.minimize(network.loss);
+  CHECK(network.graph.find("train_1/step") != nullptr);
+  CHECK(network.graph.find("kernel1/adam/first_moment_1") != nullptr);
+}
+
+TEST_CASE("optimizers: the learning rate may be fed") {
+  Graph graph;
+  const Output x = variable(graph, Tensor(1.0), "x");
+  const Output rate = placeholder(graph, float32, {}, "rate");
+  const Output train = GradientDescent{.learning_rate = rate}.minimize(3.0 * x);
+  Session session(graph);
+  session.run({{rate, Tensor(0.5f)}}, train);
+  CHECK(session.value(x).item<double>() == -0.5);
+  session.run({{rate, Tensor(1.0f)}}, train);
+  CHECK(session.value(x).item<double>() == -3.5);
+}
+
+TEST_CASE("optimizers: float32 variables stay float32, and dtypes may mix") {
+  Graph graph;
+  const Output x = variable(graph, Tensor(1.0f), "x");
+  const Output y = variable(graph, Tensor(1.0), "y");
+  const Output loss = cast(square(x), float64) + square(y);
+  const Output train = AdamW{.learning_rate = 0.1, .clip = {.by_global_norm = 1}}.minimize(loss);
+  Session session(graph);
+  for (int i = 0; i < 300; ++i) session.run(train);
+  CHECK(std::fabs(session.value(x).item<float>()) < 1e-3f);
+  CHECK(std::fabs(session.value(y).item<double>()) < 1e-3);
+}
+
+TEST_CASE("optimizers: only the variables asked for move; unconnected ones are left out") {
+  Graph graph;
+  const Output x = variable(graph, Tensor(1.0), "x"), y = variable(graph, Tensor(1.0), "y");
+  const Output held = variable(graph, Tensor(1.0), "held");
+  const Output loss = square(x) + square(y) + stop_gradient(held);
+  Session session(graph);
+  session.run(GradientDescent{.learning_rate = 0.25}.minimize(loss, {x}));
+  CHECK(session.value(x).item<double>() == 0.5);
+  CHECK(session.value(y).item<double>() == 1);
+  session.run(GradientDescent{.learning_rate = 0.25}.minimize(loss));
+  CHECK(session.value(y).item<double>() == 0.5);
+  CHECK(session.value(held).item<double>() == 1);
+  CHECK(graph.find("held/gradient_descent/momentum") == nullptr);
+}
+
+TEST_CASE("optimizers: apply takes gradients from anywhere, and control inputs order it") {
+  Graph graph;
+  const Output x = variable(graph, Tensor{1.0, 2.0}, "x"), y = variable(graph, Tensor(1.0), "y");
+  const Output count = variable(graph, Tensor(std::int64_t{0}), "count");
+  Output train;
+  {
+    const auto after = control_dependencies(graph, {assign_add(count, 1)});
+    train = GradientDescent{.learning_rate = 1}.apply(
+        {{x, constant(graph, Tensor{0.5, 0.25})}, {y, Output()}});
+  }
+  Session session(graph);
+  session.run(train);
+  CHECK(session.value(x).at<double>({0}) == 0.5);
+  CHECK(session.value(x).at<double>({1}) == 1.75);
+  CHECK(session.value(y).item<double>() == 1);
+  CHECK(session.value(count).item<std::int64_t>() == 1);
+}
+
+TEST_CASE("schedules: values") {
+  Graph graph;
+  const Output step = placeholder(graph, int64, {}, "step");
+  Session session(graph);
+  const auto at = [&](const Schedule& schedule, std::int64_t number) {
+    return session.run({{step, Tensor(number)}}, schedule(step)).item<double>();
+  };
+  CHECK(at(constant_schedule(0.5), 7) == 0.5);
+  CHECK(at(step_schedule(1, 10, 0.5), 0) == 1);
+  CHECK(at(step_schedule(1, 10, 0.5), 9) == 1);
+  CHECK(at(step_schedule(1, 10, 0.5), 10) == 0.5);
+  CHECK(at(step_schedule(1, 10, 0.5), 39) == 0.125);
+  CHECK(at(exponential_schedule(1, 10, 0.25), 5) == doctest::Approx(0.5));
+  CHECK(at(cosine_schedule(2, 10), 0) == 2);
+  CHECK(at(cosine_schedule(2, 10), 5) == doctest::Approx(1));
+  CHECK(at(cosine_schedule(2, 10, 0.5), 10) == doctest::Approx(0.5));
+  CHECK(at(cosine_schedule(2, 10, 0.5), 1000) == doctest::Approx(0.5));
+  const Schedule rising = warm_up(4, 2, step_schedule(2, 3, 0.5));
+  CHECK(at(rising, 0) == 0);
+  CHECK(at(rising, 3) == 1.5);
+  CHECK(at(rising, 4) == 2);
+  CHECK(at(rising, 6) == 2);
+  CHECK(at(rising, 7) == 1);
+}
+
+TEST_CASE("optimizers: wrong settings and arguments name what is wrong and the line") {
+  Graph graph;
+  const Output x = variable(graph, Tensor{1.0, 2.0}, "x");
+  const Output input = placeholder(graph, float64, {2}, "input");
+  const Output loss = sum(square(x) * input);
+  const auto fails = [](const std::function<void()>& action, const std::string& part) {
+    const std::string message = message_of(action);
+    CHECK_MESSAGE(contains(message, part), message);
+    CHECK_MESSAGE(contains(message, "test_optimizers.cpp:"), message);
+  };
+  fails([&] { Adam{}.minimize(Output()); }, "adam: the loss is empty");
+  fails([&] { Adam{}.minimize(square(x)); }, "not a floating scalar");
+  fails([&] { Adam{}.minimize(sum(cast(x, int64))); }, "not a floating scalar");
+  fails([&] { Adam{}.minimize(sum(input)); }, "depends on no variable");
+  fails([&] { Adam{}.minimize(loss, {input}); }, "'input' is a placeholder, no variable");
+  fails([&] { Adam{}.minimize(loss, {Output()}); }, "a variable is empty");
+  fails([&] { Adam{}.minimize(loss, {x, x}); }, "'x' is given twice");
+  fails([&] { Adam{}.minimize(sum(stop_gradient(x))); }, "no gradient reaches any variable ('x'");
+  fails([&] { Adam{}.apply({}); }, "no variable to update");
+  fails([&] { Adam{}.apply({{x, sum(x)}}); }, "'x' is float64[2], its gradient float64[]");
+  fails([&] { Adam{}.apply({{x, cast(x, float32)}}); }, "its gradient float32[2]");
+  fails([&] { Adam{.beta1 = 1}.minimize(loss); }, "beta1 must be in [0, 1)");
+  fails([&] { AdamW{.beta2 = -0.1}.minimize(loss); }, "beta2 must be in [0, 1)");
+  fails([&] { Adam{.epsilon = -1}.minimize(loss); }, "epsilon must not be negative");
+  fails([&] { AdamW{.weight_decay = -1}.minimize(loss); }, "weight_decay must not be negative");
+  fails([&] { RmsProp{.alpha = 1.5}.minimize(loss); }, "alpha must be in [0, 1)");
+  fails([&] { Adagrad{.initial_accumulator = -1}.minimize(loss); }, "initial_accumulator");
+  fails([&] { GradientDescent{.momentum = -1}.minimize(loss); }, "momentum must not be negative");
+  fails([&] { GradientDescent{.nesterov = true}.minimize(loss); }, "nesterov needs momentum");
+  fails([&] { Adam{.clip = {.by_norm = -1}}.minimize(loss); }, "negative limit");
+  fails([&] { Adam{.learning_rate = -1}.minimize(loss); }, "a learning rate cannot be -1");
+  fails([&] { Adam{.learning_rate = input}.minimize(loss); }, "'input' is float64[2]");
+  fails([&] { Adam{.learning_rate = Output()}.minimize(loss); }, "empty Output");
+  CHECK_THROWS_AS(step_schedule(1, 0, 0.5), BuildError);
+  CHECK_THROWS_AS(cosine_schedule(std::nan(""), 10), BuildError);
+  CHECK_THROWS_AS(warm_up(10, 1, {}), BuildError);
+  // Nothing is left behind in the graph's context.
+  CHECK(graph.context().scope.empty());
+  CHECK(neg(x).node().phase() == Phase::forward);
+}
