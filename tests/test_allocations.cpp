@@ -1,0 +1,94 @@
+// Sanitizers bring their own malloc, which cannot be counted.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+#include <dlfcn.h>
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstdlib>
+
+#include "gradgraph/gradgraph.h"
+
+// Every allocation of this process, counted while the flag is set: operator new ends in malloc
+// or aligned_alloc, and so does everything that C libraries allocate.
+namespace {
+std::atomic<bool> counting{false};
+std::atomic<int> allocations{0};
+
+template <class Function>
+Function next(const char* name) {
+  return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
+}
+void count() {
+  if (counting.load(std::memory_order_relaxed)) ++allocations;
+}
+}  // namespace
+
+extern "C" {
+void* malloc(std::size_t size) {
+  static const auto real = next<void* (*)(std::size_t)>("malloc");
+  count();
+  return real(size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) {
+  static const auto real = next<void* (*)(std::size_t, std::size_t)>("aligned_alloc");
+  count();
+  return real(alignment, size);
+}
+int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
+  static const auto real = next<int (*)(void**, std::size_t, std::size_t)>("posix_memalign");
+  count();
+  return real(memory, alignment, size);
+}
+}
+
+namespace gradgraph {
+namespace {
+
+struct Model {
+  Graph graph;
+  Output images = placeholder(graph, float32, {any, 12, 12, 1}, "images");
+  Output labels = placeholder(graph, int64, {any}, "labels");
+  Output training = placeholder(graph, boolean, {}, "training");
+  Output loss, train;
+
+  Model() {
+    Output x = nn::conv2d(images, {.filters = 4, .kernel = 3, .activation = relu});
+    x = nn::max_pool2d(x);
+    x = nn::dense(flatten(x), {.units = 16, .activation = relu});
+    x = nn::dropout(x, 0.5, training);
+    const Output logits = nn::dense(x, {.units = 10});
+    loss = mean(sparse_softmax_cross_entropy(logits, labels));
+    train = Adam{.clip = {.by_global_norm = 1}}.minimize(loss);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("training allocates nothing once it runs") {
+  Model model;
+  Session session(model.graph);
+  Callable step =
+      session.prepare({model.images, model.labels, model.training}, {model.train, model.loss});
+  const Tensor training(true);
+  const Tensor images[] = {Tensor::full(float32, {8, 12, 12, 1}, 0.5),
+                           Tensor::full(float32, {3, 12, 12, 1}, 0.25)};
+  const Tensor labels[] = {Tensor::zeros(int64, {8}), Tensor::zeros(int64, {3})};
+  for (int i = 0; i < 2; ++i) step(images[i], labels[i], training);
+  for (int i = 0; i < 2; ++i) step(images[i], labels[i], training);  // pools of threads and BLAS
+
+  counting = true;
+  for (int i = 0; i < 10; ++i) step(images[i % 2], labels[i % 2], training);
+  counting = false;
+  CHECK(allocations == 0);
+
+  allocations = 0;
+  counting = true;  // the counter itself works
+  const Tensor seen = Tensor::zeros(float32, {4});
+  counting = false;
+  CHECK(allocations > 0);
+}
+
+}  // namespace gradgraph
+
+#endif
