@@ -300,11 +300,25 @@ TEST_CASE("MNIST is searched in the documented order") {
     CHECK_THROWS_AS(data::find_mnist(), DataError);
     CHECK_THROWS_AS(data::find_mnist(directory / "absent"), DataError);
   }
-  // Half a data set is broken, not absent.
+  // Half a data set in data/mnist is broken, not absent; half a download does not count.
   fs::remove(directory / "data/mnist/t10k-labels-idx1-ubyte.gz");
   CHECK_THROWS_WITH_AS(
       data::find_mnist(),
       "data/mnist/t10k-labels-idx1-ubyte: no such file, neither plain nor with .gz", DataError);
+  fs::remove_all(directory / "data");
+  fs::remove(directory / "home/.cache/gradgraph/mnist/t10k-labels-idx1-ubyte.gz");
+  if (fs::exists("/usr/share/datasets/fashion-mnist")) {
+    CHECK(contains(data::find_mnist().source, "Fashion-MNIST in /usr/share/datasets"));
+  } else {
+    try {
+      data::find_mnist();
+      FAIL("found MNIST somewhere");
+    } catch (const DataError& error) {
+      for (const char* part : {"no MNIST found in data/mnist, ", "/home/.cache/gradgraph/mnist, ",
+                               "fashion-mnist; name its directory with --data or $MNIST_DIR"})
+        CHECK(contains(error.what(), part));
+    }
+  }
   fs::current_path(before);
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -120,20 +121,22 @@ Mnist find_mnist(const fs::path& directory) {
   struct Place {
     fs::path directory;
     std::string_view data_set, remark;
+    std::ptrdiff_t least_files;
   };
+  // Part of a data set is a fault where a person put it, and nothing where a download stopped.
   const std::array<Place, 3> places = {{
-      {"data/mnist", "MNIST", "found there"},
-      {cache_directory(), "MNIST", "downloaded"},
-      {"/usr/share/datasets/fashion-mnist", "Fashion-MNIST", "Debian's dataset-fashion-mnist"},
+      {"data/mnist", "MNIST", "found there", 1},
+      {cache_directory(), "MNIST", "downloaded", 4},
+      {"/usr/share/datasets/fashion-mnist", "Fashion-MNIST", "Debian's dataset-fashion-mnist", 4},
   }};
   constexpr std::array kFiles = {kTrainImages, kTrainLabels, kTestImages, kTestLabels};
   std::string searched;
   for (const Place& place : places) {
     if (place.directory.empty()) continue;
-    const bool holds_some = std::any_of(kFiles.begin(), kFiles.end(), [&](std::string_view file) {
+    const auto files = std::count_if(kFiles.begin(), kFiles.end(), [&](std::string_view file) {
       return !find_file(place.directory, file).empty();
     });
-    if (holds_some) return read_as(place.directory, place.data_set, place.remark);
+    if (files >= place.least_files) return read_as(place.directory, place.data_set, place.remark);
     searched += (searched.empty() ? "" : ", ") + place.directory.string();
   }
   throw DataError("no MNIST found in " + searched +

@@ -1,0 +1,46 @@
+#include "common/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+namespace examples {
+
+Progress::Progress(bool wanted, std::int64_t samples_per_epoch)
+    : wanted_(wanted && isatty(STDERR_FILENO) == 1), samples_per_epoch_(samples_per_epoch) {}
+
+void Progress::show(int epoch, int epochs, std::int64_t samples_done) {
+  if (!wanted_) return;
+  const auto now = Clock::now();
+  if (epoch != epoch_) {
+    // From the epoch's first batch on: the time before it belongs to the validation data.
+    epoch_ = epoch;
+    epoch_start_ = last_shown_ = now;
+    return;
+  }
+  if (now - last_shown_ < std::chrono::milliseconds(100)) return;
+  last_shown_ = now;
+  const std::chrono::duration<double> passed = now - epoch_start_;
+  const double share =
+      static_cast<double>(samples_done) / static_cast<double>(samples_per_epoch_);
+  constexpr std::size_t kWidth = 30;
+  const auto filled = std::min(kWidth, static_cast<std::size_t>(share * double{kWidth}));
+  std::string bar(filled, '=');
+  if (filled < kWidth) bar += '>';
+  bar.resize(kWidth, ' ');
+  std::fprintf(stderr, "\r\033[Kepoch %d/%d [%s] %3.0f%%  %.0f samples/s", epoch, epochs,
+               bar.c_str(), 100 * share, static_cast<double>(samples_done) / passed.count());
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void Progress::clear() {
+  if (!shown_) return;
+  std::fputs("\r\033[K", stderr);
+  std::fflush(stderr);
+  shown_ = false;
+}
+
+}  // namespace examples

@@ -1,0 +1,156 @@
+#include "common/training.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "common/interrupt.h"
+#include "common/metrics.h"
+#include "common/progress.h"
+
+namespace examples {
+namespace {
+
+namespace gg = gradgraph;
+
+/// Large enough to be fast, small enough to need little memory.
+constexpr std::int64_t kValidationBatch = 500;
+
+/// Means over samples.
+class Mean {
+ public:
+  void add(const gg::data::Batch& batch, const std::vector<gg::Tensor>& results) {
+    const auto size = static_cast<double>(batch.size());
+    loss_ += size * static_cast<double>(results[0].item<float>());
+    accuracy_ += size * static_cast<double>(results[1].item<float>());
+    samples_ += size;
+  }
+  double loss() const { return loss_ / samples_; }
+  double accuracy() const { return accuracy_ / samples_; }
+
+ private:
+  double loss_ = 0, accuracy_ = 0, samples_ = 0;
+};
+
+class Loop {
+ public:
+  Loop(const Flags& flags, const gg::data::Mnist& mnist, const RunBatch& train,
+       const RunBatch& validate)
+      : flags_(flags),
+        train_(train),
+        validate_(validate),
+        batches_(mnist.train, flags.batch_size, {.seed = flags.seed, .epoch = 1}),
+        validation_batches_(mnist.test, kValidationBatch, {.shuffle = false, .prefetch = 1}),
+        metrics_(flags.metrics),
+        progress_(!flags.quiet, mnist.train.size()) {}
+
+  int run() {
+    for (int epoch = 1; epoch <= flags_.epochs; ++epoch)
+      if (!run_epoch(epoch)) return Interrupt::kExitStatus;
+    return 0;
+  }
+
+ private:
+  /// False when Ctrl-C ended it.
+  bool run_epoch(int epoch) {
+    Mean training;
+    std::int64_t done = 0;
+    for (const gg::data::Batch& batch : batches_) {
+      training.add(batch, train_(batch));
+      progress_.show(epoch, flags_.epochs, done * flags_.batch_size + batch.size());
+      if (Interrupt::requested()) return stop(epoch);
+      const bool is_last = ++done == batches_.size();
+      if (flags_.log_every > 0 && done % flags_.log_every == 0 && !is_last &&
+          !log(epoch, done, training))
+        return stop(epoch);
+    }
+    // The next epoch's first batches are made while the validation data is measured.
+    if (epoch < flags_.epochs) batches_.restart(epoch + 1);
+    return log(epoch, done, training) || stop(epoch);
+  }
+
+  /// Measures the validation data and prints the line.
+  bool log(int epoch, std::int64_t batches_done, const Mean& training) {
+    Mean validation;
+    validation_batches_.restart(0);
+    for (const gg::data::Batch& batch : validation_batches_) {
+      validation.add(batch, validate_(batch));
+      if (Interrupt::requested()) return false;
+    }
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+    progress_.clear();
+    std::printf("loss: %.4f / %.4f\taccuracy: %.4f / %.4f\tstep %d  %.2f sec\n", training.loss(),
+                validation.loss(), training.accuracy(), validation.accuracy(), epoch,
+                passed.count());
+    if (std::fflush(stdout) != 0) throw gg::DataError("cannot write the log");
+    metrics_.write({{"epoch", epoch},
+                    {"batch", static_cast<double>(batches_done)},
+                    {"loss", training.loss()},
+                    {"validation_loss", validation.loss()},
+                    {"accuracy", training.accuracy()},
+                    {"validation_accuracy", validation.accuracy()},
+                    {"seconds", passed.count()}});
+    return true;
+  }
+
+  bool stop(int epoch) {
+    progress_.clear();
+    std::fprintf(stderr, "interrupted in epoch %d of %d\n", epoch, flags_.epochs);
+    return false;
+  }
+
+  const Flags& flags_;
+  const RunBatch& train_;
+  const RunBatch& validate_;
+  gg::data::Batches batches_, validation_batches_;
+  MetricsFile metrics_;
+  Progress progress_;
+  Interrupt interrupt_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// One sample of zeros, to have something of the right shape.
+gg::Tensor stand_in(const gg::Output& placeholder) {
+  gg::Shape shape = placeholder.shape();
+  for (int axis = 0; axis < shape.rank(); ++axis)
+    if (shape[axis] == gg::any) shape.set(axis, 1);
+  return gg::Tensor::zeros(placeholder.dtype(), shape);
+}
+
+}  // namespace
+
+gg::data::Mnist load_mnist(const Flags& flags) {
+  gg::data::Mnist mnist = gg::data::find_mnist(flags.data);
+  mnist.train = mnist.train.first(flags.limit);
+  mnist.test = mnist.test.first(flags.limit);
+  return mnist;
+}
+
+void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& graph,
+            gg::Session& session, const std::vector<gg::Output>& feeds,
+            const std::vector<gg::Output>& fetches) {
+  if (!flags.dot.empty()) gg::write_dot(graph, flags.dot.string());
+  if (!flags.quiet) {
+    const unsigned cores = std::max(std::thread::hardware_concurrency(), 1U);
+    const unsigned threads = flags.threads > 0 ? static_cast<unsigned>(flags.threads) : cores;
+    std::printf("%s\n", gg::summary(graph).c_str());
+    std::printf("data: %s, %lld training and %lld validation samples; device: %s, %u thread%s\n",
+                mnist.source.c_str(), static_cast<long long>(mnist.train.size()),
+                static_cast<long long>(mnist.test.size()), flags.device.c_str(), threads,
+                threads == 1 ? "" : "s");
+  }
+  if (flags.explain_placement) {
+    gg::Feeds values;
+    for (const gg::Output& feed : feeds) values.emplace_back(feed, stand_in(feed));
+    std::printf("%s", session.explain_placement(values, fetches).c_str());
+  }
+  std::fflush(stdout);
+}
+
+int run_epochs(const Flags& flags, const gg::data::Mnist& mnist, const RunBatch& train,
+               const RunBatch& validate) {
+  return Loop(flags, mnist, train, validate).run();
+}
+
+}  // namespace examples

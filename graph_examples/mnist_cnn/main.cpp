@@ -1,0 +1,53 @@
+/// A convolutional network on MNIST: 428,330 parameters, above 99 % of the digits right.
+#include "common/training.h"
+#include "gradgraph/gradgraph.h"
+
+namespace {
+
+int train(const examples::Flags& flags) {
+  const gg::data::Mnist mnist = examples::load_mnist(flags);
+
+  gg::Graph graph;
+  const auto images = gg::placeholder(graph, gg::float32, {gg::any, 28, 28, 1}, "images");
+  const auto labels = gg::placeholder(graph, gg::int64, {gg::any}, "labels");
+
+  // The model. Images are [batch, height, width, channels]; the comments say what comes out.
+  auto x = gg::nn::conv2d(images, {.filters = 24, .kernel = 5, .activation = gg::relu},
+                          "conv1");       // 24 x 24 x 24
+  x = gg::nn::max_pool2d(x, 2, "pool1");  // 12 x 12 x 24
+  x = gg::nn::conv2d(x, {.filters = 48, .kernel = 5, .activation = gg::relu},
+                     "conv2");            // 8 x 8 x 48
+  x = gg::nn::max_pool2d(x, 2, "pool2");  // 4 x 4 x 48
+  x = gg::nn::flatten(x);                 // 768
+  x = gg::nn::dense(x, {.units = 512, .activation = gg::relu}, "dense1");
+  const auto logits = gg::nn::dense(x, {.units = 10}, "logits");
+
+  const auto losses = gg::sparse_softmax_cross_entropy(logits, labels);
+  const auto loss = gg::named(gg::mean(losses), "loss");
+  const auto correct = gg::cast(gg::equal(gg::argmax(logits, -1), labels), gg::float32);
+  const auto accuracy = gg::named(gg::mean(correct), "accuracy");
+
+  const auto train_op = examples::make_optimizer(flags, mnist.train.size()).minimize(loss);
+
+  gg::Session session(graph,
+                      {.device = flags.device, .seed = flags.seed, .threads = flags.threads});
+  examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
+  auto step = session.prepare({images, labels}, {loss, accuracy, train_op});
+  auto measure = session.prepare({images, labels}, {loss, accuracy});
+
+  return examples::run_epochs(
+      flags, mnist,
+      [&](const gg::data::Batch& batch) -> auto& { return step(batch.images, batch.labels); },
+      [&](const gg::data::Batch& batch) -> auto& { return measure(batch.images, batch.labels); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return examples::start(
+      argc, argv,
+      {.name = "mnist_cnn",
+       .description = "Trains a convolutional network (two convolutions) on MNIST's digits.",
+       .epochs = 12},
+      train);
+}
