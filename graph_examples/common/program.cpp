@@ -137,8 +137,6 @@ void add_flags(CLI::App& app, Flags& flags) {
   in_group(
       app.add_option("--metrics", flags.metrics, "Write each line's numbers as JSON to FILE"))
       ->check(writable_file());
-  in_group(app.add_option("--dot", flags.dot, "Draw the graph into FILE, in Graphviz' language"))
-      ->check(writable_file());
   in_group(app.add_flag("--explain-placement", flags.explain_placement,
                         "Print where each node runs, and why"));
   in_group(app.add_flag("--quiet", flags.quiet, "Print the epochs' lines only"));

@@ -20,7 +20,6 @@ struct Flags {
   std::filesystem::path data;
   std::string device = "auto";
   int threads = 0;
-  std::filesystem::path dot;
   std::int64_t log_every = 0;
   std::filesystem::path metrics;
   std::int64_t limit = 0;
