@@ -164,11 +164,13 @@ SAME = {"padding": "same"}
 add_convolution("valid", (2, 4, 5, 2), (3, 2, 2, 3), {})
 add_convolution("valid_nchw", (2, 2, 4, 5), (3, 2, 2, 3), NCHW)
 add_convolution("one_channel", (2, 4, 5, 1), (2, 3, 1, 2), {})
-add_convolution("one_channel_same_strides", (2, 5, 5, 1), (3, 3, 1, 2), SAME | {"strides": [2, 3]})
+add_convolution("one_channel_same_strides", (2, 5, 5, 1), (3, 3, 1, 2),
+                SAME | {"strides": [2, 3]})
 add_convolution("same", (1, 4, 5, 2), (3, 2, 2, 2), SAME)
 add_convolution("same_nchw", (1, 2, 4, 5), (3, 2, 2, 2), SAME | NCHW)
 add_convolution("same_strides", (2, 5, 6, 2), (3, 3, 2, 2), SAME | {"strides": [2, 3]})
-add_convolution("same_strides_nchw", (2, 2, 5, 6), (3, 3, 2, 2), SAME | {"strides": [2, 3]} | NCHW)
+add_convolution("same_strides_nchw", (2, 2, 5, 6), (3, 3, 2, 2),
+                SAME | {"strides": [2, 3]} | NCHW)
 add_convolution("strides_beyond_window", (1, 7, 7, 2), (2, 1, 2, 2), {"strides": [3, 3]})
 add_convolution("ceil_edge_left_out", (1, 6, 6, 1), (3, 3, 1, 1), {"strides": [2, 2]})
 add_convolution("explicit", (1, 3, 4, 2), (3, 3, 2, 2),
@@ -211,7 +213,8 @@ for pool in POOLS:
     add_max_pool(*pool)
     add_avg_pool(*pool)
 
-for shape, axis in [((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((5,), 0), ((2, 1), -1), ((0, 4), -1)]:
+for shape, axis in [((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((5,), 0), ((2, 1), -1),
+                    ((0, 4), -1)]:
     for op, function in [("softmax", torch.softmax), ("log_softmax", torch.log_softmax)]:
         x = values(*shape)
         name = "x".join(map(str, shape)) + f"_axis_{axis}"

@@ -3,12 +3,20 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+// OpenBLAS with run-time detection has these, other BLAS libraries do not.
+extern "C" {
+__attribute__((weak)) void gotoblas_dynamic_init();
+__attribute__((weak)) void gotoblas_dynamic_quit();
+}
 
 namespace gradgraph {
 namespace {
@@ -44,6 +52,27 @@ void multiply(Matrix<const double> a, Matrix<const double> b, Matrix<double> c, 
 
 bool fits_blas(std::int64_t rows, std::int64_t columns) {
   return std::max(rows, columns) <= std::numeric_limits<blasint>::max();
+}
+
+void choose_blas_kernels() {
+#ifdef __x86_64__
+  if (!gotoblas_dynamic_init || !gotoblas_dynamic_quit || std::getenv("OPENBLAS_CORETYPE"))
+    return;
+  const std::string_view core = openblas_get_corename();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const char* better = nullptr;
+  if (avx512 && (core == "Prescott" || core == "Haswell" || core == "Zen"))
+    better = "SkylakeX";
+  else if (avx2 && core == "Prescott")
+    better = "Haswell";
+  if (!better) return;
+  setenv("OPENBLAS_CORETYPE", better, 1);
+  gotoblas_dynamic_quit();
+  gotoblas_dynamic_init();
+  unsetenv("OPENBLAS_CORETYPE");
+#endif
 }
 
 // Debian's OpenBLAS for OpenMP asks omp_get_max_threads() at each call, and stays on one thread

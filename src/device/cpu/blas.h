@@ -27,6 +27,10 @@ void multiply(Matrix<const double> a, Matrix<const double> b, Matrix<double> c, 
 /// Whether BLAS, whose sizes are 32 bits wide, can take such a matrix.
 bool fits_blas(std::int64_t rows, std::int64_t columns);
 
+/// Makes OpenBLAS use the best kernels that it has for this processor. Left to itself an OpenBLAS
+/// older than the processor takes ones for SSE3 or AVX2; $OPENBLAS_CORETYPE overrules both.
+void choose_blas_kernels();
+
 /// Products that are called while this lives use up to `threads` threads of the OpenMP pool.
 class BlasThreads {
  public:

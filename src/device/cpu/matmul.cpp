@@ -132,6 +132,7 @@ Kernel make_integer_matmul(const KernelSite& site) {
 }  // namespace
 
 void register_matmul_kernels(KernelRegistry& registry) {
+  choose_blas_kernels();
   registry.add("matmul", kCpu, {float32}, make_blas_matmul<float>);
   registry.add("matmul", kCpu, {float64}, make_blas_matmul<double>);
   registry.add("matmul", kCpu, {int32}, make_integer_matmul<std::int32_t>);
