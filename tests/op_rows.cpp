@@ -146,34 +146,78 @@ std::vector<Output> pick(const std::vector<Output>& values, const std::vector<in
   return picked;
 }
 
-/// Compares `grads`, the gradients of `scalar` by the inputs `which`, to central differences.
+/// Central differences of a scalar along directions in its inputs' space.
+class Differences {
+ public:
+  Differences(Built& built, Output scalar)
+      : session_(built.graph), evaluate_(session_.prepare(built.inputs, {scalar})) {
+    for (const auto& [input, value] : built.feeds) values_.push_back(value.clone());
+  }
+  /// Along `direction` in input `which`.
+  double along(int which, const Tensor& direction) {
+    const double step = 1e-5;
+    const double above = shifted(which, direction, step),
+                 below = shifted(which, direction, -step);
+    return (above - below) / (2 * step);
+  }
+
+ private:
+  double shifted(int which, const Tensor& direction, double step) {
+    Tensor& value = values_[static_cast<std::size_t>(which)];
+    const Tensor kept = value.clone();
+    for (std::int64_t i = 0; i < value.num_elements(); ++i)
+      value.data<double>()[i] += step * direction.data<double>()[i];
+    session_.set_step(0);  // random ops draw the same numbers every time
+    const double result = evaluate_.run(values_.data(), values_.size())[0].item<double>();
+    value = kept;
+    return result;
+  }
+
+  Session session_;
+  Callable evaluate_;
+  std::vector<Tensor> values_;
+};
+
+double dot(const Tensor& a, const Tensor& b) {
+  double total = 0;
+  for (std::int64_t i = 0; i < a.num_elements(); ++i)
+    total += a.data<double>()[i] * b.data<double>()[i];
+  return total;
+}
+
+bool agree(double exact, double numeric) {
+  return std::fabs(numeric - exact) <= 1e-6 * std::max(1.0, std::fabs(exact));
+}
+
+/// Compares `grads`, the gradients of `scalar` by the inputs `which`, to differences along random
+/// directions, which see every element at once; then finds the element that is wrong.
 void check_differences(Built& built, const std::vector<int>& which, Output scalar,
                        const std::vector<Output>& grads) {
-  Session session(built.graph);
-  const std::vector<Tensor> analytic = session.run(built.feeds, grads);
-  Callable evaluate = session.prepare(built.inputs, {scalar});
-  std::vector<Tensor> values;
-  for (const auto& [input, value] : built.feeds) values.push_back(value.clone());
-  const auto at = [&](double& element, double value) {
-    element = value;
-    session.set_step(0);  // random ops draw the same numbers every time
-    return evaluate.run(values.data(), values.size())[0].item<double>();
-  };
+  const std::vector<Tensor> analytic = Session(built.graph).run(built.feeds, grads);
+  Differences differences(built, scalar);
+  std::mt19937_64 generator(11);
   for (std::size_t k = 0; k < which.size(); ++k) {
-    Tensor& value = values[static_cast<std::size_t>(which[k])];
-    REQUIRE(analytic[k].shape() == value.shape());
-    for (std::int64_t i = 0; i < value.num_elements(); ++i) {
-      double& element = value.data<double>()[i];
-      const double middle = element, step = 1e-5 * std::max(1.0, std::fabs(middle));
-      const double above = at(element, middle + step), below = at(element, middle - step);
-      element = middle;
-      const double numeric = (above - below) / (2 * step);
-      const double exact = analytic[k].data<double>()[i];
-      if (std::fabs(numeric - exact) <=
-          1e-6 * std::max({1.0, std::fabs(exact), std::fabs(above)}))
-        continue;
-      FAIL_CHECK("input " << which[k] << ", element " << i << ": gradient " << exact
+    const Shape& shape = built.feeds[static_cast<std::size_t>(which[k])].second.shape();
+    REQUIRE(analytic[k].shape() == shape);
+    if (shape.num_elements() == 0) continue;
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      const Tensor direction = weights(shape, generator);
+      const double exact = dot(analytic[k], direction);
+      const double numeric = differences.along(which[k], direction);
+      if (agree(exact, numeric)) continue;
+      FAIL_CHECK("input " << which[k] << ": along a random direction the gradient is " << exact
                           << ", differences give " << numeric);
+      Tensor unit = Tensor::zeros(float64, shape);
+      for (std::int64_t i = 0; i < unit.num_elements(); ++i) {
+        unit.data<double>()[i] = 1;
+        const double one_exact = analytic[k].data<double>()[i];
+        const double one_numeric = differences.along(which[k], unit);
+        unit.data<double>()[i] = 0;
+        if (agree(one_exact, one_numeric)) continue;
+        FAIL_CHECK("input " << which[k] << ", element " << i << ": gradient " << one_exact
+                            << ", differences give " << one_numeric);
+        break;
+      }
       break;
     }
   }
