@@ -1,0 +1,232 @@
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "gradgraph/gradgraph.h"
+#include "random_placement.h"
+
+/// However a graph is split between devices, it gives the same bits as on the CPU alone. The
+/// simulated devices run the CPU's kernels, so any difference is a fault of placement, copies,
+/// plan or executor.
+namespace gg = gradgraph;
+using gg::Output;
+using gg::Tensor;
+using gg::tests::check_same;
+using gg::tests::open_session;
+using gg::tests::scatter;
+
+namespace {
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  if (a.empty_handle() || b.empty_handle()) return a.empty_handle() == b.empty_handle();
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         (a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0);
+}
+
+/// A graph to train: what a step takes and gives.
+struct Model {
+  gg::Graph graph;
+  std::vector<Output> feeds, fetches, variables;
+  std::vector<std::vector<Tensor>> batches;
+
+  /// The losses of all steps, then the variables.
+  std::vector<Tensor> train(const std::string& device = "cpu") {
+    gg::Session session = open_session(graph, device);
+    gg::Callable step = session.prepare(feeds, fetches);
+    std::vector<Tensor> results;
+    for (const auto& batch : batches)
+      for (const Tensor& result : step.run(batch.data(), batch.size()))
+        results.push_back(result ? result.clone() : result);
+    for (const Output& variable : variables) results.push_back(session.value(variable));
+    return results;
+  }
+
+  void finish(Output loss, Output train_op) {
+    fetches = {loss, train_op};
+    for (gg::Node& node : graph.nodes())
+      if (node.op().name == "variable") variables.push_back(node.output());
+  }
+
+  /// Batches of different sizes, so that there is more than one plan.
+  void add_batches(const gg::Shape& image, std::int64_t classes) {
+    std::mt19937_64 random(3);
+    std::normal_distribution<float> pixel;
+    for (const std::int64_t size : {4, 4, 3, 4}) {
+      gg::Shape shape{size};
+      for (const std::int64_t dim : image) shape.append(dim);
+      Tensor images(gg::float32, shape), labels(gg::int64, gg::Shape{size});
+      for (float& x : images.span<float>()) x = pixel(random);
+      for (std::int64_t& label : labels.span<std::int64_t>())
+        label = static_cast<std::int64_t>(random()) & (classes - 1);
+      batches.push_back({images, labels});
+    }
+  }
+};
+
+void build_softmax(Model& m) {
+  const auto x = gg::placeholder(m.graph, gg::float32, {gg::any, 12}, "x");
+  const auto labels = gg::placeholder(m.graph, gg::int64, {gg::any}, "labels");
+  const auto logits = gg::nn::dense(x, {.units = 4}, "logits");
+  const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(logits, labels));
+  m.feeds = {x, labels};
+  m.add_batches({12}, 4);
+  m.finish(loss, gg::GradientDescent{.learning_rate = 0.1, .momentum = 0.9}.minimize(loss));
+}
+
+void build_mlp(Model& m) {
+  const auto x = gg::placeholder(m.graph, gg::float32, {gg::any, 8}, "x");
+  const auto labels = gg::placeholder(m.graph, gg::int64, {gg::any}, "labels");
+  const auto training = gg::constant(m.graph, Tensor(true), "training");
+  auto y = gg::nn::dense(x, {.units = 6, .activation = gg::relu}, "dense1");
+  y = gg::nn::dense(y, {.units = 6, .activation = gg::relu}, "dense2");
+  y = gg::nn::dropout(y, 0.4, training);
+  y = gg::nn::dense(y, {.units = 4}, "logits");
+  const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(y, labels));
+  m.feeds = {x, labels};
+  m.add_batches({8}, 4);
+  m.finish(loss,
+           gg::Adam{.learning_rate = gg::cosine_schedule(0.01, 10), .clip = {.by_global_norm = 1}}
+               .minimize(loss));
+}
+
+void build_cnn(Model& m) {
+  const auto images = gg::placeholder(m.graph, gg::float32, {gg::any, 8, 8, 1}, "images");
+  const auto labels = gg::placeholder(m.graph, gg::int64, {gg::any}, "labels");
+  auto x = gg::nn::conv2d(images, {.filters = 3, .kernel = 3, .activation = gg::relu}, "conv1");
+  x = gg::nn::max_pool2d(x, 2);
+  x = gg::nn::conv2d(x, {.filters = 4, .kernel = 2, .activation = gg::relu}, "conv2");
+  x = gg::nn::dense(gg::flatten(x), {.units = 4}, "logits");
+  const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(x, labels));
+  m.feeds = {images, labels};
+  m.add_batches({8, 8, 1}, 4);
+  m.finish(loss, gg::AdamW{.learning_rate = 0.01}.minimize(loss));
+}
+
+void check_model(void (*build)(Model&), int placements) {
+  Model model;
+  build(model);
+  const std::vector<Tensor> expected = model.train();
+  for (const std::string device : {"simulated:0", "simulated:1"}) {
+    CAPTURE(device);
+    check_same(model.train(device), expected);
+  }
+  for (int i = 0; i < placements; ++i) {
+    CAPTURE(i);
+    std::mt19937_64 random(static_cast<std::uint64_t>(i));
+    const std::string device = scatter(model.graph, random);
+    check_same(model.train(device), expected);
+  }
+}
+
+}  // namespace
+
+void gg::tests::check_same(const std::vector<Tensor>& actual,
+                           const std::vector<Tensor>& expected) {
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i)
+    CHECK_MESSAGE(same_bits(actual[i], expected[i]), "result ", i, ": ", actual[i].to_string(),
+                  " instead of ", expected[i].to_string());
+}
+
+TEST_SUITE("random placement") {
+  TEST_CASE("softmax regression with momentum") { check_model(build_softmax, 60); }
+  TEST_CASE("a perceptron with dropout, clipping, Adam and a schedule") {
+    check_model(build_mlp, 60);
+  }
+  TEST_CASE("a convolutional network with AdamW") { check_model(build_cnn, 60); }
+
+  TEST_CASE("variables are read as of before or after their updates, on any device") {
+    gg::Graph graph;
+    const auto a = gg::variable(graph, Tensor{1.f, 2.f}, "a");
+    const auto b = gg::variable(graph, Tensor{10.f, 20.f}, "b");
+    const auto old_sum = a + b;
+    const auto new_a = gg::assign(a, b);  // a swap: each takes the other's old value
+    const auto new_b = gg::assign(b, a);
+    Output later;
+    {
+      const auto after = gg::control_dependencies(graph, {new_a, new_b});
+      later = a - b;
+    }
+    const auto through_value = a * (new_a * 0.f + 1.f);
+    const std::vector<Output> fetches = {old_sum, new_a, new_b, later, through_value};
+    for (int i = 0; i < 60; ++i) {
+      CAPTURE(i);
+      std::mt19937_64 random(static_cast<std::uint64_t>(i));
+      const std::string device = scatter(graph, random);
+      gg::Session session = open_session(graph, device);
+      for (int step = 0; step < 2; ++step) {
+        const Tensor low{1.f, 2.f}, high{10.f, 20.f};
+        const Tensor& was_a = step == 0 ? low : high;
+        const Tensor& was_b = step == 0 ? high : low;
+        const float sign = step == 0 ? 1.f : -1.f;
+        check_same(session.run({}, fetches),
+                   {Tensor{11.f, 22.f}, was_b, was_a, Tensor{sign * 9.f, sign * 18.f}, was_b});
+      }
+    }
+  }
+
+  TEST_CASE("an error on a device names the node, and leaves the variables as they were") {
+    gg::Graph graph;
+    const auto index = gg::placeholder(graph, gg::int64, {1}, "index");
+    const auto v = gg::variable(graph, Tensor{1.f, 2.f, 3.f}, "v");
+    const auto count = gg::variable(graph, Tensor(0.f), "count");
+    const auto counted = gg::assign_add(count, 1.f);
+    const auto row = gg::gather(v, index);
+    const unsigned line = __LINE__ - 1;
+    const auto update = gg::assign_add(v, gg::broadcast_to(row, {3}));
+    const auto all = gg::group(graph, {update, counted});
+    const std::string where = "(test_random_placement.cpp:" + std::to_string(line) + ")";
+    for (int i = 0; i < 20; ++i) {
+      CAPTURE(i);
+      std::mt19937_64 random(static_cast<std::uint64_t>(i));
+      const std::string device = scatter(graph, random);
+      gg::Session session = open_session(graph, device);
+      session.run({{index, Tensor{std::int64_t{0}}}}, all);
+      CHECK_THROWS_WITH_AS(session.run({{index, Tensor{std::int64_t{3}}}}, all),
+                           doctest::Contains(where.c_str()), gg::RunError);
+      check_same({session.value(v), session.value(count)}, {Tensor{2.f, 3.f, 4.f}, Tensor(1.f)});
+      session.run({{index, Tensor{std::int64_t{1}}}}, all);
+      check_same({session.value(v), session.value(count)}, {Tensor{5.f, 6.f, 7.f}, Tensor(2.f)});
+    }
+  }
+
+  TEST_CASE("ops that a device lacks run elsewhere") {
+    gg::tests::add_simulated_devices("limited", 1, {"matmul", "relu", "assign_sub"});
+    Model model;
+    build_mlp(model);
+    const std::vector<Tensor> expected = model.train();
+    check_same(model.train("limited"), expected);
+
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {2}, "x");
+    const auto y = gg::relu(x);
+    gg::Session strict(graph, {.device = "limited", .soft_placement = false});
+    CHECK_THROWS_WITH_AS(strict.run({{x, Tensor{1.f, -1.f}}}, y),
+                         doctest::Contains("[relu] 'relu': device 'limited:0' has no float32"),
+                         gg::PlacementError);
+  }
+
+  TEST_CASE("sessions on one device do not disturb each other") {
+    Model model;
+    build_mlp(model);
+    const std::vector<Tensor> expected = model.train();
+    std::mt19937_64 random(1);
+    scatter(model.graph, random);
+    std::vector<std::vector<Tensor>> results(2);
+    std::vector<std::thread> threads;
+    for (auto& result : results)
+      threads.emplace_back([&] { result = model.train("simulated:0"); });
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& result : results) check_same(result, expected);
+  }
+
+  TEST_CASE("nothing stays allocated on a device after its sessions") {
+    gg::tests::add_simulated_devices("counted", 1);
+    Model model;
+    build_cnn(model);
+    model.train("counted");
+    const auto device = gg::device_registry().open("counted:0");
+    CHECK(dynamic_cast<gg::tests::SimulatedDevice&>(*device).live_allocations() == 0);
+  }
+}
