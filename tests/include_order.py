@@ -43,7 +43,8 @@ def fault(path, quote, header):
         return None
     if quote == "<":
         is_standard = "/" not in header and "." not in header
-        return None if is_standard or path.startswith("src/") else "is not the standard library's"
+        is_public = path.startswith("include/")
+        return "is not the standard library's" if is_public and not is_standard else None
     if header.startswith("gradgraph/"):
         return None
     if path.startswith("include/"):

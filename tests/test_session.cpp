@@ -303,7 +303,7 @@ TEST_SUITE("shapes that depend on values") {
       session.run({{x, Tensor::zeros(float32, {4})}}, y);
     });
     CHECK(has(message, "only known during the run"));
-    CHECK(has(message, line(__LINE__ - 5)));
+    CHECK(has(message, line(__LINE__ - 6)));
   }
 }
 

@@ -36,10 +36,11 @@ struct Mnist {
 /// Reads the four MNIST files, gzip or plain, from `directory`. Throws DataError when one is
 /// missing, broken, or holds a label outside 0..9.
 Mnist read_mnist(const std::filesystem::path& directory);
-/// The same from `directory` when it is not empty, else $MNIST_DIR when it is set, else data/mnist
-/// when it holds some of the files, else the first that holds all of them: the folder that `run`
-/// downloads to (${XDG_CACHE_HOME:-~/.cache}/gradgraph/mnist), Debian's Fashion-MNIST. Throws
-/// DataError: what was named but is not there or not whole is an error, not a reason to go on.
+/// The same from `directory` when it is not empty, else $MNIST_DIR when it is set, else
+/// data/mnist when it holds some of the files, else the first that holds all of them: the folder
+/// that `run` downloads to (${XDG_CACHE_HOME:-~/.cache}/gradgraph/mnist), Debian's Fashion-MNIST.
+/// Throws DataError: what was named but is not there or not whole is an error, not a reason to
+/// go on.
 Mnist find_mnist(const std::filesystem::path& directory = {});
 
 struct Batch {

@@ -73,7 +73,8 @@ def from_nchw(x, options):
 def conv2d(x, kernel, options):
     image = to_nchw(x, options)
     image = F.pad(image, borders(options, kernel.shape[:2], image.shape[2:]))
-    y = F.conv2d(image, kernel.permute(3, 2, 0, 1).contiguous(), stride=pair(options.get("strides", 1)),
+    strides = pair(options.get("strides", 1))
+    y = F.conv2d(image, kernel.permute(3, 2, 0, 1).contiguous(), stride=strides,
                  dilation=pair(options.get("dilations", 1)), groups=options.get("groups", 1))
     return from_nchw(y, options)
 

@@ -47,8 +47,8 @@ class Walk {
   int64_t count_ = 1;
 };
 
-/// An array's axes, neighbours of one kind merged: the innermost group apart, which is contiguous,
-/// and the others by whether they are kept.
+/// An array's axes, neighbours of one kind merged: the innermost group apart, which is
+/// contiguous, and the others by whether they are kept.
 struct Layout {
   Walk kept, reduced;
   int64_t inner = 1;
