@@ -17,39 +17,67 @@ std::uint64_t name_hash(const Node& node) {
   return hash;
 }
 
-/// A kernel that makes `Width` elements of each block of random words: `draw(block, elements)`.
-template <class T, int Width, class Draw>
-Kernel make_drawn(const KernelSite& site, Draw draw) {
-  const std::int64_t count = site.output_shape().num_elements();
+/// Blocks of random words that are made side by side, so that compilers find vectors in them.
+constexpr std::int64_t kBlocks = 64;
+constexpr std::int64_t kWords = 4 * kBlocks;
+
+/// philox_block() of kBlocks blocks from number `first` on.
+void philox_words(std::uint64_t key, std::int64_t step, std::int64_t first,
+                  std::uint32_t* __restrict words) {
+  std::uint32_t a[kBlocks], b[kBlocks], c[kBlocks], d[kBlocks];
+  for (std::int64_t i = 0; i < kBlocks; ++i) {
+    const PhiloxBlock counter = philox_counter(step, first + i);
+    a[i] = counter.word[0], b[i] = counter.word[1];
+    c[i] = counter.word[2], d[i] = counter.word[3];
+  }
+  for (int round = 0; round < kPhiloxRounds; ++round, key = philox_next_key(key))
+    for (std::int64_t i = 0; i < kBlocks; ++i) {
+      const PhiloxBlock next = philox_round({{a[i], b[i], c[i], d[i]}}, key);
+      a[i] = next.word[0], b[i] = next.word[1], c[i] = next.word[2], d[i] = next.word[3];
+    }
+  for (std::int64_t i = 0; i < kBlocks; ++i) {
+    words[4 * i] = a[i], words[4 * i + 1] = b[i];
+    words[4 * i + 2] = c[i], words[4 * i + 3] = d[i];
+  }
+}
+
+/// A kernel whose elements take `words_each` words each: `draw(words, elements, count)`.
+template <class T, class Draw>
+Kernel make_drawn(const KernelSite& site, std::int64_t words_each, Draw draw) {
+  const std::int64_t count = site.output_shape().num_elements(), batch = kWords / words_each;
   return {[=, node = name_hash(site.node()), threads = site.threads()](const KernelArgs& args) {
     T* out = args.output<T>();
     const std::uint64_t key = philox_key(args.run->seed, node);
     const std::int64_t step = args.run->step;
-    parallel_for((count + Width - 1) / Width, kParallelGrain / (4 * Width), threads,
+    parallel_for((count + batch - 1) / batch, kParallelGrain / (4 * kWords), threads,
                  [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t block = begin; block < end; ++block) {
-                     T elements[Width];
-                     draw(philox_block(key, step, block), elements);
-                     const std::int64_t at = block * Width;
-                     std::copy_n(elements, std::min<std::int64_t>(Width, count - at), out + at);
+                   std::uint32_t words[kWords];
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     philox_words(key, step, i * kBlocks, words);
+                     draw(words, out + i * batch, std::min(batch, count - i * batch));
                    }
                  });
   }};
 }
 
-/// Each element from a word (float32) or a pair of words (float64) of its own.
+/// A uniform number from one word for float32, from two for float64.
+template <class T>
+constexpr std::int64_t kWordsEach = sizeof(T) / 4;
+template <class T>
+double open_unit(const std::uint32_t* words) {
+  if constexpr (sizeof(T) == 4)
+    return distributions::open_unit(words[0]);
+  else
+    return distributions::open_unit(words[0], words[1]);
+}
+
 template <class T, class Transform>
 Kernel make_transformed(const KernelSite& site, Transform transform) {
-  constexpr int width = 16 / sizeof(T);
-  return make_drawn<T, width>(site, [transform](PhiloxBlock block, T* elements) {
-    for (int i = 0; i < width; ++i) {
-      if constexpr (sizeof(T) == 4)
-        elements[i] = transform(distributions::open_unit(block.word[i]));
-      else
-        elements[i] =
-            transform(distributions::open_unit(block.word[2 * i], block.word[2 * i + 1]));
-    }
-  });
+  return make_drawn<T>(site, kWordsEach<T>,
+                       [=](const std::uint32_t* words, T* out, std::int64_t count) {
+                         for (std::int64_t i = 0; i < count; ++i)
+                           out[i] = transform(open_unit<T>(words + i * kWordsEach<T>));
+                       });
 }
 
 template <class T>
@@ -63,22 +91,20 @@ Kernel make_uniform(const KernelSite& site) {
   });
 }
 
+/// Elements come in pairs, of which an odd count leaves the last half out.
 template <class T>
 Kernel make_normal(const KernelSite& site) {
-  constexpr int width = 16 / sizeof(T);
   const double mean = site.attribute<double>("mean"), stddev = site.attribute<double>("stddev");
-  return make_drawn<T, width>(site, [=](PhiloxBlock block, T* elements) {
-    using distributions::open_unit;
-    const auto* w = block.word;
-    for (int i = 0; i < width; i += 2, w += 2) {
-      const auto pair =
-          sizeof(T) == 4
-              ? distributions::box_muller(open_unit(w[0]), open_unit(w[1]))
-              : distributions::box_muller(open_unit(w[0], w[1]), open_unit(w[2], w[3]));
-      elements[i] = static_cast<T>(mean + stddev * pair.first);
-      elements[i + 1] = static_cast<T>(mean + stddev * pair.second);
-    }
-  });
+  return make_drawn<T>(
+      site, kWordsEach<T>, [=](const std::uint32_t* words, T* out, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; i += 2) {
+          const std::uint32_t* at = words + i * kWordsEach<T>;
+          const auto pair =
+              distributions::box_muller(open_unit<T>(at), open_unit<T>(at + kWordsEach<T>));
+          out[i] = static_cast<T>(mean + stddev * pair.first);
+          if (i + 1 < count) out[i + 1] = static_cast<T>(mean + stddev * pair.second);
+        }
+      });
 }
 
 template <class T>
@@ -93,11 +119,13 @@ Kernel make_truncated_normal(const KernelSite& site) {
 template <class T>
 Kernel make_dropout_mask(const KernelSite& site) {
   const double rate = site.attribute<double>("rate");
-  const auto threshold = static_cast<std::uint64_t>(std::llround(rate * 0x1p32));
+  const auto threshold = static_cast<std::uint32_t>(rate * 0x1p32);
   const T kept = static_cast<T>(1 / (1 - rate));
-  const Kernel mask = make_drawn<T, 4>(site, [=](PhiloxBlock block, T* elements) {
-    for (int i = 0; i < 4; ++i) elements[i] = block.word[i] >= threshold ? kept : T{0};
-  });
+  const auto draw = [=](const std::uint32_t* words, T* out, std::int64_t elements) {
+    const T scale = kept;  // out of the closure, which `out` could otherwise point to
+    for (std::int64_t i = 0; i < elements; ++i) out[i] = words[i] >= threshold ? scale : T{0};
+  };
+  const Kernel mask = make_drawn<T>(site, 1, draw);
   return {[mask, count = site.output_shape().num_elements()](const KernelArgs& args) {
     if (*args.input<bool>(1))
       mask.run(args);

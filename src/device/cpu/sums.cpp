@@ -68,8 +68,28 @@ void sum_narrow_rows(const T* x, std::int64_t rows, std::int64_t width, T* __res
       total[j] = static_cast<T>(total[j] + x[row * width + j]);
 }
 
+/// Short contiguous rows, one sum each: [outer, rows] to [outer].
+template <class T>
+void sum_short_rows(const Stage& s, const T* x, T* out, int threads) {
+  const auto sums = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const T* row = x + i * s.rows;
+      T even{}, odd{};
+      std::int64_t j = 0;
+      for (; j + 1 < s.rows; j += 2) {
+        even = static_cast<T>(even + row[j]);
+        odd = static_cast<T>(odd + row[j + 1]);
+      }
+      if (j < s.rows) even = static_cast<T>(even + row[j]);
+      out[i] = static_cast<T>(even + odd);
+    }
+  };
+  parallel_for(s.outer, kParallelGrain / std::max<std::int64_t>(s.rows, 1), threads, sums);
+}
+
 template <class T>
 void run_stage(const Stage& s, const T* x, T* out, int threads) {
+  if (s.inner == 1 && s.rows < kNarrow) return sum_short_rows(s, x, out, threads);
   const std::int64_t bands = (s.inner + kColumns - 1) / kColumns;
   const std::int64_t work = std::min(s.chunk_rows, s.rows) * std::min(s.inner, kColumns);
   const auto tasks = [&](std::int64_t begin, std::int64_t end) {
