@@ -45,7 +45,19 @@ CLI::Validator at_least(std::int64_t least) {
     if (CLI::detail::lexical_cast(text, number) && number >= least) return std::string();
     return "must be a whole number, " + std::to_string(least) + " or more, not " + text;
   };
-  return {check, "N"};
+  return {check, ""};
+}
+
+CLI::Validator is_optimizer() {
+  const auto check = [](const std::string& text) {
+    std::string names;
+    for (const OptimizerChoice& choice : kOptimizers) {
+      if (text == choice.name) return std::string();
+      names += std::string(names.empty() ? "" : ", ") + choice.name;
+    }
+    return "there is no optimizer '" + text + "', only " + names;
+  };
+  return {check, ""};
 }
 
 CLI::Validator positive_number() {
@@ -55,7 +67,7 @@ CLI::Validator positive_number() {
       return std::string();
     return "must be a number above 0, not " + text;
   };
-  return {check, "X"};
+  return {check, ""};
 }
 
 /// A file that can be written, found out without touching it.
@@ -70,12 +82,12 @@ CLI::Validator writable_file() {
         access(fs::exists(path, ignored) ? path.c_str() : folder.c_str(), W_OK) == 0;
     return writable ? std::string() : "cannot write " + text + ": permission denied";
   };
-  return {check, "FILE"};
+  return {check, ""};
 }
 
 constexpr const char* kFooter = R"(
 Data: --data, else $MNIST_DIR, else data/mnist, else the folder that `./run` downloads to, else
-Debian's Fashion-MNIST. The first line of output says which.
+Debian's Fashion-MNIST. A line before the first epoch says which.
 
 Output, a line per epoch: mean training loss and loss on the validation data, the same for the
 accuracy, the epoch, and the seconds since training began:
@@ -86,60 +98,60 @@ Ctrl-C ends the program after the running step. Exit status: 0, 1 after an error
 flags, 130 after Ctrl-C.)";
 
 void add_flags(CLI::App& app, Flags& flags) {
-  std::vector<std::string> optimizers;
-  std::string rates;
-  for (const OptimizerChoice& choice : kOptimizers) {
-    optimizers.emplace_back(choice.name);
-    std::array<char, 32> rate{};
-    std::snprintf(rate.data(), rate.size(), "%s%s %g", rates.empty() ? "" : ", ", choice.name,
-                  choice.learning_rate);
-    rates += rate.data();
+  std::string optimizers;  // "adam (0.001), ...", three to a line
+  for (std::size_t i = 0; i < kOptimizers.size(); ++i) {
+    std::array<char, 64> entry{};
+    const char* separator = i == 0 ? "" : i % 3 == 0 ? ",\n" : ", ";
+    std::snprintf(entry.data(), entry.size(), "%s%s (%g)", separator, kOptimizers[i].name,
+                  kOptimizers[i].learning_rate);
+    optimizers += entry.data();
   }
 
   const char* group = "Training";
-  const auto in_group = [&](CLI::Option* option) { return option->group(group); };
-  in_group(app.add_option("--epochs", flags.epochs, "Passes over the training data"))
+  const auto option = [&](const char* name, auto& value, const char* type,
+                          const std::string& description) {
+    return app.add_option(name, value, description)->type_name(type)->group(group);
+  };
+  option("--epochs", flags.epochs, "N", "Passes over the training data")
       ->check(at_least(1))
       ->capture_default_str();
-  in_group(app.add_option("--batch-size", flags.batch_size, "Samples in a step"))
+  option("--batch-size", flags.batch_size, "N", "Samples in a step")
       ->check(at_least(1))
       ->capture_default_str();
-  in_group(app.add_option("--optimizer", flags.optimizer, "How variables are updated"))
-      ->check(CLI::IsMember(optimizers))
+  option("--optimizer", flags.optimizer, "NAME",
+         "How variables are updated, with default rates:\n" + optimizers)
+      ->check(is_optimizer())
       ->capture_default_str();
-  in_group(app.add_option("--learning-rate", flags.learning_rate,
-                          "The rate of the first step; decays along half a cosine to 0 over all "
-                          "epochs (default: " +
-                              rates + ")"))
+  option("--learning-rate", flags.learning_rate, "X",
+         "The rate at the start, which falls to 0 along half a\ncosine over all epochs")
       ->check(positive_number());
-  in_group(app.add_option("--seed", flags.seed, "Of initial values, shuffling and dropout"))
+  option("--seed", flags.seed, "N", "Of initial values, shuffling and dropout")
       ->check(at_least(0))
       ->capture_default_str();
 
   group = "Data and device";
-  in_group(app.add_option("--data", flags.data, "Directory with the four MNIST files"))
-      ->type_name("DIR");
-  in_group(app.add_option("--limit", flags.limit,
-                          "Use only the first N samples of training and of validation data"))
+  option("--data", flags.data, "DIR", "Directory with the four MNIST files");
+  option("--limit", flags.limit, "N",
+         "Use only the first N training samples, and as many\nvalidation samples")
       ->check(at_least(1));
-  in_group(app.add_option("--device", flags.device, "Where to compute: auto, cpu, cuda:0, ..."))
-      ->type_name("NAME")
+  option("--device", flags.device, "NAME", "Where to compute: auto, cpu, cuda:0, ...")
       ->capture_default_str();
-  in_group(app.add_option("--threads", flags.threads, "CPU threads; 0 means all cores"))
+  option("--threads", flags.threads, "N", "CPU threads; 0 means all cores")
       ->check(at_least(0))
       ->capture_default_str();
 
   group = "Output";
-  in_group(app.add_option("--log-every", flags.log_every,
-                          "Print the line, of the epoch so far, also every N batches; measures "
-                          "the validation data each time"))
+  option(
+      "--log-every", flags.log_every, "N",
+      "Print the line, of the epoch so far, every N batches too;\nmeasures the validation data "
+      "each time")
       ->check(at_least(1));
-  in_group(
-      app.add_option("--metrics", flags.metrics, "Write each line's numbers as JSON to FILE"))
+  option("--metrics", flags.metrics, "FILE", "Write each line's numbers to FILE, as JSON")
       ->check(writable_file());
-  in_group(app.add_flag("--explain-placement", flags.explain_placement,
-                        "Print where each node runs, and why"));
-  in_group(app.add_flag("--quiet", flags.quiet, "Print the epochs' lines only"));
+  app.add_flag("--explain-placement", flags.explain_placement,
+               "Print where each node runs, and why")
+      ->group(group);
+  app.add_flag("--quiet", flags.quiet, "Print the epochs' lines only")->group(group);
 }
 
 int fail(std::string_view message, int status) {
