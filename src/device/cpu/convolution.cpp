@@ -2,6 +2,7 @@
 #include <cstddef>
 
 #include "device/cpu/blas.h"
+#include "device/cpu/depthwise.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/parallel.h"
 #include "ops/window.h"
@@ -14,7 +15,7 @@ namespace gradgraph {
 namespace {
 
 /// Elements of patches in a tile, as far as whole output lines allow.
-constexpr std::int64_t kTileElements = 1 << 17;
+constexpr std::int64_t kTileElements = 1 << 16;
 /// Elements that partial filter gradients may take altogether.
 constexpr std::int64_t kMaxPartialElements = 1 << 23;
 
@@ -229,6 +230,8 @@ std::size_t bytes(std::int64_t elements, std::size_t size) {
 
 template <class T>
 Kernel make_conv2d(const KernelSite& site) {
+  if (is_depthwise(site, site.input_shape(0), site.input_shape(1)))
+    return make_depthwise_conv2d<T>(site);
   const Convolution conv = convolution_of(site, site.input_shape(0), site.input_shape(1));
   const std::int64_t parts = std::clamp<std::int64_t>(conv.tiles(), 1, conv.threads);
   const auto run = [conv, parts](const KernelArgs& args) {
@@ -253,6 +256,8 @@ Kernel make_conv2d(const KernelSite& site) {
 /// Several windows may meet in a pixel, so the tiles of an image stay on one thread.
 template <class T>
 Kernel make_input_grad(const KernelSite& site) {
+  if (is_depthwise(site, site.output_shape(), site.input_shape(1)))
+    return make_depthwise_input_grad<T>(site);
   const Convolution conv = convolution_of(site, site.output_shape(), site.input_shape(1));
   const std::int64_t parts = std::clamp<std::int64_t>(conv.image_groups(), 1, conv.threads);
   const auto some_tiles = [conv](const KernelArgs& args, T* buffer, std::int64_t begin,
@@ -286,6 +291,8 @@ Kernel make_input_grad(const KernelSite& site) {
 /// Each part adds up the tiles of its own; then the parts' sums are added in their order.
 template <class T>
 Kernel make_filter_grad(const KernelSite& site) {
+  if (is_depthwise(site, site.input_shape(0), site.output_shape()))
+    return make_depthwise_filter_grad<T>(site);
   const Convolution conv = convolution_of(site, site.input_shape(0), site.output_shape());
   const std::int64_t size = conv.depth * conv.filters;
   const std::int64_t parts = std::clamp<std::int64_t>(

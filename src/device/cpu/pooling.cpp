@@ -55,10 +55,11 @@ void for_windows(const Windows& windows, std::int64_t channels, const Visit& vis
   }
 }
 
-/// Whether `value` takes the place of the largest so far: ties go to the first, NaN wins.
+/// Whether `value` takes the place of the largest so far: ties go to the first, NaN wins. Without
+/// a branch, so that loops over it vectorise.
 template <class T>
 bool beats(T value, T best) {
-  return !(value <= best) && best == best;
+  return static_cast<bool>(static_cast<int>(!(value <= best)) & static_cast<int>(best == best));
 }
 
 /// An integer as wide as T, so that loops over both vectorise.
@@ -68,8 +69,8 @@ using Place = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
 /// Room for the maxima of one window's channels and their taps.
 template <class T>
 struct Maxima {
-  T* __restrict value;
-  Place<T>* __restrict tap;
+  T* value;
+  Place<T>* tap;
 
   Maxima(void* memory, std::int64_t channels)
       : value(static_cast<T*>(memory)), tap(reinterpret_cast<Place<T>*>(value + channels)) {}
@@ -78,6 +79,49 @@ struct Maxima {
   }
 };
 
+// Loops over the channels of one pixel: `n` of them, or a constant 1.
+
+template <class T, class Count>
+void keep_largest(const T* __restrict x, T* __restrict best, Count n) {
+  for (std::int64_t c = 0; c < n; ++c) best[c] = beats(x[c], best[c]) ? x[c] : best[c];
+}
+
+template <class T, class Count>
+void keep_largest(const T* __restrict x, Place<T> tap, T* __restrict best,
+                  Place<T>* __restrict best_tap, Count n) {
+  for (std::int64_t c = 0; c < n; ++c) {
+    const T value = x[c], before = best[c];
+    const Place<T> before_tap = best_tap[c];
+    const bool wins = beats(value, before);
+    best[c] = wins ? value : before;
+    best_tap[c] = wins ? tap : before_tap;
+  }
+}
+
+/// Adds up `values` where the maximum is at `tap`.
+template <class T, class Count>
+void add_where(const Place<T>* __restrict best_tap, Place<T> tap, const T* __restrict values,
+               T* __restrict sum, Count n) {
+  for (std::int64_t c = 0; c < n; ++c) {
+    const T value = values[c];
+    sum[c] += best_tap[c] == tap ? value : T{0};
+  }
+}
+
+template <class T, class Count>
+void pick_where(const Place<T>* __restrict best_tap, Place<T> tap, const T* __restrict values,
+                T* __restrict picked, Count n) {
+  for (std::int64_t c = 0; c < n; ++c) {
+    const T value = values[c], before = picked[c];
+    picked[c] = best_tap[c] == tap ? value : before;
+  }
+}
+
+template <class T, class Count>
+void add_scaled(const T* __restrict x, T scale, T* __restrict sum, Count n) {
+  for (std::int64_t c = 0; c < n; ++c) sum[c] += x[c] * scale;
+}
+
 /// The work on one image. `Channels` is std::int64_t, or a constant where there is one channel,
 /// whose loop then disappears.
 template <class T, class Channels>
@@ -85,76 +129,65 @@ struct ImagePool {
   const Windows& windows;
   Channels channels;
 
-  void max(const T* __restrict x, T* __restrict y) const {
+  void max(const T* x, T* y) const {
     for_windows(windows, channels, [&](std::int64_t output, std::int64_t, const auto& pixels) {
-      T* __restrict best = y + output;
       pixels([&](std::int64_t tap, std::int64_t input) {
         if (tap == 0)
-          std::copy_n(x + input, std::int64_t{channels}, best);
+          std::copy_n(x + input, std::int64_t{channels}, y + output);
         else
-          for (std::int64_t c = 0; c < channels; ++c)
-            best[c] = beats(x[input + c], best[c]) ? x[input + c] : best[c];
+          keep_largest(x + input, y + output, channels);
       });
     });
   }
 
   template <class Pixels>
-  void locate(const T* __restrict x, const Pixels& pixels, Maxima<T> maxima) const {
+  void locate(const T* x, const Pixels& pixels, Maxima<T> maxima) const {
     pixels([&](std::int64_t tap, std::int64_t input) {
       if (tap == 0) {
         std::copy_n(x + input, std::int64_t{channels}, maxima.value);
         std::fill_n(maxima.tap, std::int64_t{channels}, Place<T>{0});
       } else {
-        for (std::int64_t c = 0; c < channels; ++c) {
-          const T value = x[input + c];
-          const bool wins = beats(value, maxima.value[c]);
-          maxima.value[c] = wins ? value : maxima.value[c];
-          maxima.tap[c] = wins ? static_cast<Place<T>>(tap) : maxima.tap[c];
-        }
+        keep_largest(x + input, static_cast<Place<T>>(tap), maxima.value, maxima.tap, channels);
       }
     });
   }
 
-  void max_grad(const T* x, const T* __restrict grad, T* __restrict x_grad,
-                Maxima<T> maxima) const {
+  void max_grad(const T* x, const T* grad, T* x_grad, Maxima<T> maxima) const {
     for_windows(windows, channels, [&](std::int64_t output, std::int64_t, const auto& pixels) {
       locate(x, pixels, maxima);
       pixels([&](std::int64_t tap, std::int64_t input) {
-        for (std::int64_t c = 0; c < channels; ++c)
-          x_grad[input + c] += maxima.tap[c] == static_cast<Place<T>>(tap) ? grad[output + c] : 0;
+        add_where(maxima.tap, static_cast<Place<T>>(tap), grad + output, x_grad + input,
+                  channels);
       });
     });
   }
 
-  void max_pick(const T* x, const T* __restrict values, T* __restrict y, Maxima<T> maxima) const {
+  void max_pick(const T* x, const T* values, T* y, Maxima<T> maxima) const {
     for_windows(windows, channels, [&](std::int64_t output, std::int64_t, const auto& pixels) {
       locate(x, pixels, maxima);
       pixels([&](std::int64_t tap, std::int64_t input) {
-        for (std::int64_t c = 0; c < channels; ++c)
-          y[output + c] =
-              maxima.tap[c] == static_cast<Place<T>>(tap) ? values[input + c] : y[output + c];
+        pick_where(maxima.tap, static_cast<Place<T>>(tap), values + input, y + output, channels);
       });
     });
   }
 
-  void average(const T* __restrict x, T* __restrict y) const {
+  void average(const T* x, T* y) const {
     for_windows(windows, channels,
                 [&](std::int64_t output, std::int64_t count, const auto& pixels) {
-                  T* __restrict mean = y + output;
-                  std::fill_n(mean, std::int64_t{channels}, T{0});
+                  const T share = T{1} / static_cast<T>(count);
+                  std::fill_n(y + output, std::int64_t{channels}, T{0});
                   pixels([&](std::int64_t, std::int64_t input) {
-                    for (std::int64_t c = 0; c < channels; ++c) mean[c] += x[input + c];
+                    add_scaled(x + input, share, y + output, channels);
                   });
-                  for (std::int64_t c = 0; c < channels; ++c) mean[c] /= static_cast<T>(count);
                 });
   }
 
-  void average_grad(const T* __restrict grad, T* __restrict x_grad) const {
+  void average_grad(const T* grad, T* x_grad) const {
     for_windows(windows, channels,
                 [&](std::int64_t output, std::int64_t count, const auto& pixels) {
+                  const T share = T{1} / static_cast<T>(count);
                   pixels([&](std::int64_t, std::int64_t input) {
-                    for (std::int64_t c = 0; c < channels; ++c)
-                      x_grad[input + c] += grad[output + c] / static_cast<T>(count);
+                    add_scaled(grad + output, share, x_grad + input, channels);
                   });
                 });
   }
