@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""docs/adding_an_op.md, done: its code goes into a copy of the tree, and the new rows must pass.
+
+Only the files that the page changes are compiled; everything else comes from the build folder,
+$GRADGRAPH_BUILD.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NUMBERS = {"four": 4, "five": 5}
+BLOCK = re.compile(
+    r"^```cpp\n// (\S+), (before|after|instead of) \"([^\n]*)\"\n(.*?)^```$", re.M | re.S)
+
+
+def walks(page):
+    """(title, [(file, verb, anchor, code)]) for each walk of the page."""
+    for section in re.split(r"^## ", page, flags=re.M)[1:]:
+        blocks = [(file, verb, anchor.replace('\\"', '"'), code)
+                  for file, verb, anchor, code in BLOCK.findall(section)]
+        assert len(blocks) == section.count("```cpp"), "a block does not say where it belongs"
+        if blocks:
+            yield section.splitlines()[0], blocks
+
+
+def insert(path, verb, anchor, code):
+    text = path.read_text(encoding="utf-8")
+    assert text.count(anchor) == 1, f"{path}: '{anchor}' is there {text.count(anchor)} times"
+    if verb == "instead of":
+        text = text.replace(anchor, code.strip())
+    else:
+        lines = text.splitlines(keepends=True)
+        at = next(i for i, line in enumerate(lines) if anchor in line)
+        at += verb == "after"
+        # A definition stands apart from its neighbours, a line among lines does not.
+        definition = not code.startswith(" ") and code.rstrip().endswith(("}", "};"))
+        apart = verb == "before" and definition
+        lines.insert(at, code + "\n" if apart else code)
+        text = "".join(lines)
+    path.write_text(text, encoding="utf-8")
+
+
+def compile_command(build, copy, file, object_file):
+    """The build's own command for `file`, on the copy and without optimising."""
+    for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
+        if (pathlib.Path(entry["directory"]) / entry["file"]).resolve() == ROOT / file:
+            break
+    else:
+        raise AssertionError(f"the build does not compile {file}")
+    words = shlex.split(entry["command"])
+    for flag in ("-o", "-MF", "-MQ"):
+        at = words.index(flag)
+        del words[at:at + 2]
+    words.remove("-MD")
+    words.remove(entry["file"])
+    first_compiler_flag = next(i for i, word in enumerate(words) if word.startswith("-"))
+    words[first_compiler_flag:first_compiler_flag] = [
+        f"-I{copy / folder}" for folder in ("include", "src", "tests")]
+    return words + ["-O0", "-o", str(object_file), str(copy / file)]
+
+
+def link_command(build, objects, program):
+    """The build's command for the test program, with some objects in place of its own."""
+    commands = run(["ninja", "-C", str(build), "-t", "commands", "tests/gradgraph_tests"])
+    words = shlex.split(commands.splitlines()[-1])
+    words[words.index("-o") + 1] = str(program)
+    replaced = {file.stem + ".cpp.o": path for file, path in objects.items()}
+    kept = [word for word in words
+            if not ("gradgraph_tests.p" in word and pathlib.Path(word).name in replaced)]
+    at = kept.index(str(program)) + 1
+    return kept[:at] + [str(path) for path in objects.values()] + kept[at:]
+
+
+def run(command, **options):
+    result = subprocess.run(command, capture_output=True, text=True, **options)
+    if result.returncode != 0:
+        print(shlex.join(command), result.stdout, result.stderr, sep="\n")
+        sys.exit(1)
+    return result.stdout
+
+
+def check_rows(program, family, op):
+    output = run([str(program), f"--test-case=op rows: {family}", f"--subcase={op}/*"])
+    checks = re.search(r"assertions: *(\d+) *\| *(\d+) passed", output)
+    assert checks and int(checks[2]) > 10, f"the rows of {op} did not run:\n{output}"
+    print(f"{op}: {checks[2]} checks passed")
+
+
+def main():
+    build = pathlib.Path(os.environ.get("GRADGRAPH_BUILD", ROOT / "build")).resolve()
+    page = (ROOT / "docs/adding_an_op.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder)
+        for name in ("include", "src", "tests"):
+            shutil.copytree(ROOT / name, copy / name)
+        shutil.copy(ROOT / ".clang-format", copy)
+
+        changed = set()
+        for title, blocks in walks(page):
+            files = {file for file, *_ in blocks}
+            stated = next(NUMBERS[word] for word in re.findall(r"\w+", title) if word in NUMBERS)
+            assert len(files) == stated, f"{title}: {sorted(files)}"
+            for file, *edit in blocks:
+                insert(copy / file, *edit)
+            changed |= files
+        assert changed, "the page has no walk"
+        run(["clang-format", "--dry-run", "-Werror"] + [str(copy / file) for file in changed])
+
+        # The list of functors is a header: what expands it has to be compiled as well.
+        sources = {file for file in changed if file.endswith(".cpp")}
+        sources |= {"src/device/cpu/elementwise.cpp"}
+        objects = {pathlib.Path(file): copy / (file.replace("/", "_") + ".o")
+                   for file in sorted(sources)}
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda item: run(compile_command(build, copy, *item), cwd=build),
+                          objects.items()))
+        program = copy / "rows"
+        run(link_command(build, objects, program), cwd=build)
+        check_rows(program, "elementwise", "softplus")
+        check_rows(program, "array", "flip")
+        run([str(program), "--test-case=op rows: every op has a row"])
+
+
+if __name__ == "__main__":
+    main()
