@@ -134,11 +134,12 @@ class Log(Examples):
         parameters = {"mnist_softmax": "7,850", "mnist_mlp": "669,706", "mnist_cnn": "428,330"}
         for name, count in parameters.items():
             with self.subTest(name):
-                lines = self.output(name, "--epochs", 1, "--threads", 1).split("\n")
+                flags = ["--epochs", 1, "--threads", 1, "--device", "cpu"]
+                lines = self.output(name, *flags).split("\n")
                 self.assertIn(f"Total parameters: {count}", lines)
                 self.assertIn(
                     f"data: MNIST in {self.data}, {TRAIN} training and {TEST} validation "
-                    "samples; device: auto, 1 thread",
+                    "samples; device: cpu, 1 thread",
                     lines,
                 )
                 self.assertRegex(lines[-2], LINE)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <string>
 #include <thread>
 
 #include "common/interrupt.h"
@@ -110,6 +111,15 @@ class Loop {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+/// "cpu" for "auto", as long as there is nothing else to choose.
+std::string device_in_words(const std::string& device) {
+  if (device != "auto") return device;
+  std::string words;
+  for (const std::string& name : gg::available_devices())
+    words += (words.empty() ? "" : " or ") + name;
+  return words;
+}
+
 /// One sample of zeros, to have something of the right shape.
 gg::Tensor stand_in(const gg::Output& placeholder) {
   gg::Shape shape = placeholder.shape();
@@ -136,8 +146,8 @@ void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& g
     std::printf("%s\n", gg::summary(graph).c_str());
     std::printf("data: %s, %lld training and %lld validation samples; device: %s, %u thread%s\n",
                 mnist.source.c_str(), static_cast<long long>(mnist.train.size()),
-                static_cast<long long>(mnist.test.size()), flags.device.c_str(), threads,
-                threads == 1 ? "" : "s");
+                static_cast<long long>(mnist.test.size()), device_in_words(flags.device).c_str(),
+                threads, threads == 1 ? "" : "s");
   }
   if (flags.explain_placement) {
     gg::Feeds values;

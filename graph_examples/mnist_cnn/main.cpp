@@ -7,6 +7,7 @@ namespace {
 int train(const examples::Flags& flags) {
   const gg::data::Mnist mnist = examples::load_mnist(flags);
 
+  // What every run is fed; the batch size stays open.
   gg::Graph graph;
   const auto images = gg::placeholder(graph, gg::float32, {gg::any, 28, 28, 1}, "images");
   const auto labels = gg::placeholder(graph, gg::int64, {gg::any}, "labels");
@@ -22,13 +23,16 @@ int train(const examples::Flags& flags) {
   x = gg::nn::dense(x, {.units = 512, .activation = gg::relu}, "dense1");
   const auto logits = gg::nn::dense(x, {.units = 10}, "logits");
 
+  // What to make small, and what to look at.
   const auto losses = gg::sparse_softmax_cross_entropy(logits, labels);
   const auto loss = gg::named(gg::mean(losses), "loss");
   const auto correct = gg::cast(gg::equal(gg::argmax(logits, -1), labels), gg::float32);
   const auto accuracy = gg::named(gg::mean(correct), "accuracy");
 
+  // The gradients, as more graph, and the updates of all variables that the loss depends on.
   const auto train_op = examples::make_optimizer(flags, mnist.train.size()).minimize(loss);
 
+  // Two prepared runs: a step of training, and the same figures without it.
   gg::Session session(graph,
                       {.device = flags.device, .seed = flags.seed, .threads = flags.threads});
   examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
