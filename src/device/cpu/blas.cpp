@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "device/cpu/parallel.h"
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -21,6 +23,27 @@ __attribute__((weak)) void gotoblas_dynamic_quit();
 namespace gradgraph {
 namespace {
 
+/// Keeps products on the calling thread. OpenBLAS asks omp_get_max_threads() at each call; that
+/// setting is the calling thread's own.
+class OneThread {
+ public:
+#ifdef _OPENMP
+  OneThread() : before_(omp_get_max_threads()) {
+    if (before_ != 1) omp_set_num_threads(1);
+  }
+  ~OneThread() {
+    if (before_ != 1) omp_set_num_threads(before_);
+  }
+#else
+  OneThread() = default;
+#endif
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_ = 1;
+};
+
 /// `gemm` on row-major matrices; a transposed result is the product of the flipped operands.
 template <class T, class Gemm>
 void multiply_by(Gemm gemm, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool add) {
@@ -31,14 +54,63 @@ void multiply_by(Gemm gemm, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, b
     b = b.flip();
   }
   if (c.rows == 0 || c.columns == 0) return;
+  if (a.columns == 0) {
+    for (std::int64_t i = 0; i < c.rows && !add; ++i)
+      std::fill_n(c.data + i * c.stride, c.columns, T{0});
+    return;
+  }
   const auto size = [](std::int64_t n) {
     return static_cast<blasint>(std::max<std::int64_t>(n, 1));
   };
   const auto transpose = [](bool transposed) { return transposed ? CblasTrans : CblasNoTrans; };
+  const OneThread one_thread;
   gemm(CblasRowMajor, transpose(a.transposed), transpose(b.transposed),
        static_cast<blasint>(c.rows), static_cast<blasint>(c.columns),
        static_cast<blasint>(a.columns), T{1}, a.data, size(a.stride), b.data, size(b.stride),
        add ? T{1} : T{0}, c.data, size(c.stride));
+}
+
+/// Multiplications that a thread should at least have.
+constexpr std::int64_t kProductGrain = 1 << 17;
+
+/// c in rows x columns blocks.
+struct Grid {
+  std::int64_t rows = 1, columns = 1;
+};
+
+/// The grid of at most `parts` blocks whose largest block is smallest; of equal ones that which
+/// reads least of a and b.
+Grid grid_for(std::int64_t rows, std::int64_t columns, std::int64_t parts) {
+  Grid best;
+  const auto cost = [&](const Grid& grid) {
+    const std::int64_t height = (rows + grid.rows - 1) / grid.rows;
+    const std::int64_t width = (columns + grid.columns - 1) / grid.columns;
+    return std::pair(height * width, height + width);
+  };
+  for (std::int64_t count = 1; count <= parts; ++count) {
+    const Grid grid = {count, parts / count};
+    if (cost(grid) < cost(best)) best = grid;
+  }
+  return best;
+}
+
+template <class T>
+void multiply_blocks(int threads, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool add) {
+  const std::int64_t work = c.rows * c.columns * a.columns;
+  const std::int64_t parts = std::clamp<std::int64_t>(work / kProductGrain, 1, threads);
+  const Grid grid = grid_for(c.rows, c.columns, parts);
+  const std::int64_t blocks = grid.rows * grid.columns;
+  parallel_for(blocks, 1, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t row = i / grid.columns, column = i % grid.columns;
+      const std::int64_t top = c.rows * row / grid.rows;
+      const std::int64_t height = c.rows * (row + 1) / grid.rows - top;
+      const std::int64_t left = c.columns * column / grid.columns;
+      const std::int64_t width = c.columns * (column + 1) / grid.columns - left;
+      multiply(a.block(top, 0, height, a.columns), b.block(0, left, b.rows, width),
+               c.block(top, left, height, width), add);
+    }
+  });
 }
 
 }  // namespace
@@ -48,6 +120,15 @@ void multiply(Matrix<const float> a, Matrix<const float> b, Matrix<float> c, boo
 }
 void multiply(Matrix<const double> a, Matrix<const double> b, Matrix<double> c, bool add) {
   multiply_by<double>(cblas_dgemm, a, b, c, add);
+}
+
+void multiply_on(int threads, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
+                 bool add) {
+  multiply_blocks(threads, a, b, c, add);
+}
+void multiply_on(int threads, Matrix<const double> a, Matrix<const double> b, Matrix<double> c,
+                 bool add) {
+  multiply_blocks(threads, a, b, c, add);
 }
 
 bool fits_blas(std::int64_t rows, std::int64_t columns) {
@@ -74,19 +155,5 @@ void choose_blas_kernels() {
   unsetenv("OPENBLAS_CORETYPE");
 #endif
 }
-
-// Debian's OpenBLAS for OpenMP asks omp_get_max_threads() at each call, and stays on one thread
-// inside a parallel region. That setting belongs to the calling thread, so nobody else sees it.
-#ifdef _OPENMP
-BlasThreads::BlasThreads(int threads) : before_(omp_get_max_threads()) {
-  if (threads != before_) omp_set_num_threads(threads);
-}
-BlasThreads::~BlasThreads() {
-  if (omp_get_max_threads() != before_) omp_set_num_threads(before_);
-}
-#else
-BlasThreads::BlasThreads(int threads) : before_(threads) {}
-BlasThreads::~BlasThreads() = default;
-#endif
 
 }  // namespace gradgraph

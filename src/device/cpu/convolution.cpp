@@ -75,6 +75,9 @@ struct Convolution {
     return direct ? 0 : images_per_tile * lines_per_tile * windows.width.output * depth;
   }
 
+  /// Work that is not in parts, because there is one image or a huge filter, is in blocks of c.
+  int product_threads(std::int64_t parts) const { return parts == 1 ? threads : 1; }
+
   /// Where a tile's first output pixel is, for `channels` in all and a group's first `channel`.
   std::int64_t output_offset(const Tile& tile, std::int64_t channel, std::int64_t all) const {
     const std::int64_t pixel = tile.line * windows.width.output;
@@ -235,7 +238,6 @@ Kernel make_conv2d(const KernelSite& site) {
   const Convolution conv = convolution_of(site, site.input_shape(0), site.input_shape(1));
   const std::int64_t parts = std::clamp<std::int64_t>(conv.tiles(), 1, conv.threads);
   const auto run = [conv, parts](const KernelArgs& args) {
-    const BlasThreads blas_threads(conv.threads);
     parallel_parts(conv.tiles(), parts,
                    [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
                      T* buffer = static_cast<T*>(args.workspace) + part * conv.tile_elements();
@@ -244,9 +246,10 @@ Kernel make_conv2d(const KernelSite& site) {
                          const Tile tile = conv.tile(i);
                          const T* x = args.input<T>(0);
                          if (!conv.direct) gather(conv, tile, group, x, buffer);
-                         multiply(conv.patches(x, static_cast<const T*>(buffer), tile, group),
-                                  conv.filter_of(args.input<T>(1), group),
-                                  conv.outputs(args.output<T>(), tile, group));
+                         multiply_on(conv.product_threads(parts),
+                                     conv.patches(x, static_cast<const T*>(buffer), tile, group),
+                                     conv.filter_of(args.input<T>(1), group),
+                                     conv.outputs(args.output<T>(), tile, group));
                        }
                    });
   };
@@ -260,8 +263,8 @@ Kernel make_input_grad(const KernelSite& site) {
     return make_depthwise_input_grad<T>(site);
   const Convolution conv = convolution_of(site, site.output_shape(), site.input_shape(1));
   const std::int64_t parts = std::clamp<std::int64_t>(conv.image_groups(), 1, conv.threads);
-  const auto some_tiles = [conv](const KernelArgs& args, T* buffer, std::int64_t begin,
-                                 std::int64_t end) {
+  const auto some_tiles = [conv, parts](const KernelArgs& args, T* buffer, std::int64_t begin,
+                                        std::int64_t end) {
     const std::int64_t size = conv.image_pixels * conv.channels;
     T* x_grad = args.output<T>();
     for (std::int64_t i = begin; i < end; ++i) {
@@ -270,14 +273,13 @@ Kernel make_input_grad(const KernelSite& site) {
         std::fill_n(x_grad + tile.image * size, tile.images * size, T{0});
       for (std::int64_t group = 0; group < conv.groups; ++group) {
         const Matrix<T> patches = conv.patches(x_grad, buffer, tile, group);
-        multiply(conv.outputs(args.input<T>(2), tile, group),
-                 conv.filter_of(args.input<T>(1), group).flip(), patches);
+        multiply_on(conv.product_threads(parts), conv.outputs(args.input<T>(2), tile, group),
+                    conv.filter_of(args.input<T>(1), group).flip(), patches);
         if (!conv.direct) scatter_add<T>(conv, tile, group, buffer, x_grad);
       }
     }
   };
   const auto run = [conv, parts, some_tiles](const KernelArgs& args) {
-    const BlasThreads blas_threads(conv.threads);
     const std::int64_t steps = conv.tiles_per_image();
     parallel_parts(conv.image_groups(), parts,
                    [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
@@ -298,20 +300,20 @@ Kernel make_filter_grad(const KernelSite& site) {
   const std::int64_t parts = std::clamp<std::int64_t>(
       std::min(conv.tiles(), kMaxPartialElements / std::max<std::int64_t>(size, 1)), 1,
       conv.threads);
-  const auto some_tiles = [conv](const KernelArgs& args, T* buffer, T* sum, std::int64_t begin,
-                                 std::int64_t end) {
+  const auto some_tiles = [conv, parts](const KernelArgs& args, T* buffer, T* sum,
+                                        std::int64_t begin, std::int64_t end) {
     const T* x = args.input<T>(0);
     for (std::int64_t i = begin; i < end; ++i)
       for (std::int64_t group = 0; group < conv.groups; ++group) {
         const Tile tile = conv.tile(i);
         if (!conv.direct) gather(conv, tile, group, x, buffer);
-        multiply(conv.patches(x, static_cast<const T*>(buffer), tile, group).flip(),
-                 conv.outputs(args.input<T>(2), tile, group), conv.filter_of(sum, group),
-                 i > begin);
+        multiply_on(conv.product_threads(parts),
+                    conv.patches(x, static_cast<const T*>(buffer), tile, group).flip(),
+                    conv.outputs(args.input<T>(2), tile, group), conv.filter_of(sum, group),
+                    i > begin);
       }
   };
   const auto run = [conv, parts, size, some_tiles](const KernelArgs& args) {
-    const BlasThreads blas_threads(conv.threads);
     T* total = args.output<T>();
     T* partial = static_cast<T*>(args.workspace) + parts * conv.tile_elements();
     if (conv.tiles() == 0) std::fill_n(total, size, T{0});
