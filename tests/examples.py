@@ -11,6 +11,7 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -190,10 +191,25 @@ class Log(Examples):
         self.assertRegex(output, r"(?m)^dense1/matmul +matmul +cpu ")
         self.assertEqual(len(log_of(output)), 1)
 
+    def test_dot(self):
+        for name in NAMES:
+            with self.subTest(name):
+                file = self.scratch / f"{name}.dot"
+                self.output(name, "--epochs", 1, "--limit", 10, "--dot", file)
+                text = file.read_text()
+                self.assertIn("images", text)
+                self.assertIn("logits", text)
+                if shutil.which("dot"):
+                    picture = subprocess.run(
+                        ["dot", "-Tsvg", file], capture_output=True, text=True, timeout=300
+                    )
+                    self.assertEqual((picture.returncode, picture.stderr), (0, ""))
+                    self.assertIn("</svg>", picture.stdout)
+
     def test_help_names_every_flag(self):
         flags = (
             "epochs batch-size learning-rate optimizer seed data device threads log-every "
-            "metrics limit quiet explain-placement help"
+            "metrics dot limit quiet explain-placement help"
         )
         for name in NAMES:
             text = self.output(name, "--help", data=False)
@@ -273,7 +289,7 @@ class BadInput(Examples):
     def test_files_to_write(self):
         folder = self.scratch / "folder"
         folder.mkdir()
-        for flag in ("--metrics",):
+        for flag in ("--metrics", "--dot"):
             missing = self.scratch / "nowhere" / "file"
             message = self.error(flag, missing, status=2)
             self.assertIn(f"{flag}: cannot write {missing}: there is no directory", message)
@@ -284,10 +300,10 @@ class BadInput(Examples):
                 message = self.error(flag, folder / "file", status=2)
                 self.assertIn("permission denied", message)
 
-    def test_bad_data_leaves_no_metrics(self):
+    def test_bad_data_leaves_no_files(self):
         (self.data / "t10k-labels-idx1-ubyte").unlink()
-        self.error("--metrics", self.scratch / "metrics")
-        self.assertFalse((self.scratch / "metrics").exists())
+        # `error` looks for new files.
+        self.error("--metrics", self.scratch / "metrics", "--dot", self.scratch / "dot")
 
     def test_missing_data(self):
         message = self.error(data=False)

@@ -148,6 +148,9 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(at_least(1));
   option("--metrics", flags.metrics, "FILE", "Write each line's numbers to FILE, as JSON")
       ->check(writable_file());
+  option("--dot", flags.dot, "FILE",
+         "Draw the graph into FILE, in Graphviz' language: look\nat it with dot -Tsvg FILE")
+      ->check(writable_file());
   app.add_flag("--explain-placement", flags.explain_placement,
                "Print where each node runs, and why")
       ->group(group);

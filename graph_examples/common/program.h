@@ -22,6 +22,7 @@ struct Flags {
   int threads = 0;
   std::int64_t log_every = 0;
   std::filesystem::path metrics;
+  std::filesystem::path dot;
   std::int64_t limit = 0;
   bool quiet = false;
   bool explain_placement = false;

@@ -11,8 +11,8 @@ namespace examples {
 /// The data set that the flags name, or the first one found; as much of it as --limit says.
 gradgraph::data::Mnist load_mnist(const Flags& flags);
 
-/// Prints the table of layers and a line on data and device; explains the placement of
-/// `fetches` when asked to.
+/// Prints the table of layers and a line on data and device. When asked to, draws what `fetches`
+/// need into the --dot file, and explains where it runs.
 void report(const Flags& flags, const gradgraph::data::Mnist& mnist,
             const gradgraph::Graph& graph, gradgraph::Session& session,
             const std::vector<gradgraph::Output>& feeds,
