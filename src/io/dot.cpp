@@ -201,8 +201,8 @@ class Writer {
         open.push_back(scope[open.size()]);
         stream_ << indent(open.size()) << "subgraph "
                 << quote(fmt::format("cluster {}", fmt::join(open, "/"))) << " {\n"
-                << indent(open.size() + 1) << "label=<" << html(open.back())
-                << ">; labeljust=l; fontsize=11; color=\"#999999\"; style=rounded;\n";
+                << indent(open.size() + 1) << "label=" << quote(open.back())
+                << "; labeljust=l; fontsize=11; color=\"#999999\"; style=rounded;\n";
       }
       write_box(index, indent(open.size() + 1));
     }
@@ -265,7 +265,8 @@ class Writer {
       rows += fmt::format(
           "<TR><TD ALIGN=\"LEFT\">{}</TD><TD ALIGN=\"LEFT\">{}</TD><TD ALIGN=\"LEFT\">{}</TD>"
           "</TR>",
-          html(short_name(*node)), html(drawing_.expression(*node)), html(types_of(*node)));
+          html(short_name(node->name())), html(drawing_.expression(*node)),
+          html(types_of(*node)));
     return fmt::format("<TABLE BORDER=\"0\" CELLSPACING=\"0\" CELLPADDING=\"2\">{}</TABLE>",
                        rows);
   }

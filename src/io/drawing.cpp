@@ -27,9 +27,9 @@ std::string inlined_value(const Node& constant) {
 
 }  // namespace
 
-std::string_view short_name(const Node& node) {
-  const std::string_view name = node.name();
-  return name.substr(name.rfind('/') + 1);  // npos + 1 is 0
+std::string_view short_name(std::string_view name) {
+  const std::string_view last = name.substr(name.rfind('/') + 1);  // npos + 1 is 0
+  return last.empty() ? name : last;
 }
 
 Drawing::Drawing(const Graph& graph, const DotOptions& options)
@@ -132,7 +132,7 @@ void Drawing::make_boxes() {
     box = static_cast<int>(boxes_.size());
     const std::string name = group.empty() ? node.name() : group;
     boxes_.push_back({{&node}, node.phase(), std::string(scope_of(name)), {}, -1});
-    boxes_.back().title = name.substr(name.rfind('/') + 1);
+    boxes_.back().title = short_name(name);
   }
 }
 
@@ -179,7 +179,7 @@ std::string Drawing::expression(const Node& node) const {
     if (is_inlined(source))
       arguments.push_back(inlined_value(source));
     else if (listed)
-      arguments.push_back(box_of(source) == box_of(node) ? std::string(short_name(source))
+      arguments.push_back(box_of(source) == box_of(node) ? std::string(short_name(source.name()))
                                                          : input.name());
     else
       arguments.emplace_back("\u00B7");

@@ -63,7 +63,7 @@ class Drawing {
   std::map<std::pair<int, int>, DrawnEdge> edges_;
 };
 
-/// The last part of a node's name.
-std::string_view short_name(const Node& node);
+/// The last part of a name.
+std::string_view short_name(std::string_view name);
 
 }  // namespace gradgraph
