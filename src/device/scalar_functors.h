@@ -6,18 +6,14 @@
 #include <string_view>
 #include <type_traits>
 
+#include "device/host_device.h"
+
 /// The scalar arithmetic of every elementwise op, written once for CPU and GPU. A functor names
 /// its op and the types that it takes; the lists at the end are what devices expand into kernels,
 /// and the only place where an op has to be entered.
 ///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
-#ifdef __CUDACC__
-#define HOST_DEVICE __host__ __device__
-#else
-#define HOST_DEVICE
-#endif
-
 namespace gradgraph::functors {
 
 template <class... F>

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <numeric>
 
 #include "core/text.h"
 #include "ops/builders.h"
@@ -11,6 +10,14 @@ namespace {
 using Grads = std::vector<Output>;
 using Context = const GradientContext&;
 using Ints = std::vector<std::int64_t>;
+
+/// The size of an axis that is put together from two, `any` where one is unknown.
+std::int64_t joined(const InferContext& context, std::int64_t a, std::int64_t b) {
+  std::int64_t size = any;
+  if (a != any && b != any && __builtin_add_overflow(a, b, &size))
+    context.fail(fmt::format("an axis of {} + {} elements is too long", a, b));
+  return size;
+}
 
 void infer_transpose(InferContext& context) {
   context.require_inputs(1);
@@ -47,7 +54,7 @@ void infer_concat(InferContext& context) {
     for (int axis = 0; axis < shape.rank(); ++axis) {
       const std::int64_t dim = context.shape(i)[axis], before = shape[axis];
       if (axis == along)
-        shape.set(axis, dim == any || before == any ? any : before + dim);
+        shape.set(axis, joined(context, before, dim));
       else if (before == any)
         shape.set(axis, dim);
       else if (dim != any && dim != before)
@@ -90,8 +97,9 @@ void infer_split(InferContext& context) {
   const Ints& sizes = context.attribute<Ints>("sizes");
   Shape shape = context.shape(0);
   const int axis = context.normalize_axis(context.attribute<std::int64_t>("axis"), shape.rank());
-  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
   const bool valid = !sizes.empty() && *std::min_element(sizes.begin(), sizes.end()) >= 0;
+  std::int64_t total = 0;
+  for (const std::int64_t size : sizes) total = valid ? joined(context, total, size) : 0;
   if (!valid || (shape[axis] != any && total != shape[axis]))
     context.fail(fmt::format("sizes ({}) do not make up axis {}", fmt::join(sizes, ","), axis));
   for (const std::int64_t size : sizes) {
@@ -159,8 +167,8 @@ void infer_pad(InferContext& context) {
     context.fail(fmt::format("{} is no {}", value, dtype));
   Shape shape = context.shape(0);
   for (int axis = 0; axis < shape.rank(); ++axis) {
-    const bool known = shape[axis] != any && before[axis] != any && after[axis] != any;
-    shape.set(axis, known ? shape[axis] + before[axis] + after[axis] : any);
+    const std::int64_t start = joined(context, before[axis], shape[axis]);
+    shape.set(axis, joined(context, start, after[axis]));
   }
   context.output(dtype, shape);
 }

@@ -23,9 +23,20 @@ std::optional<Shape> same_vector(const Node& node) {
   return known_vector(node.input(0));
 }
 
+/// The product of the dimensions that are known.
+std::int64_t known_elements(const InferContext& context, std::span<const std::int64_t> dims) {
+  std::int64_t count = 1;
+  bool overflows = false;
+  for (const std::int64_t dim : dims)
+    if (dim != any) overflows |= __builtin_mul_overflow(count, dim, &count);
+  if (std::find(dims.begin(), dims.end(), 0) != dims.end()) return 0;
+  context.require(!overflows, "there are too many elements");
+  return count;
+}
+
 /// What `shape`, whose known dimensions have `rest` elements, has in place of its one unknown.
-std::int64_t left_over(InferContext& context, const Shape& shape, std::int64_t rest) {
-  const std::int64_t total = context.shape(0).num_elements();
+std::int64_t left_over(const InferContext& context, const Shape& shape, std::int64_t rest) {
+  const std::int64_t total = known_elements(context, context.shape(0).dims());
   if (rest == 0 && constant_value(context.input(1)))
     context.fail(fmt::format("-1 could be anything beside a 0 in {}", shape));
   if (rest == 0 ? total != 0 : total % rest != 0)
@@ -36,22 +47,21 @@ std::int64_t left_over(InferContext& context, const Shape& shape, std::int64_t r
 void infer_reshape(InferContext& context) {
   context.require_inputs(2);
   require_entries(context, 1, -1);
-  Shape shape = context.vector_value(1), known, known_from;
-  for (const std::int64_t dim : shape)
-    if (dim != any) known.append(dim);
-  for (const std::int64_t dim : context.shape(0))
-    if (dim != any) known_from.append(dim);
-  const int unknowns = shape.rank() - known.rank();
+  Shape shape = context.vector_value(1);
+  const auto unknowns = std::count(shape.begin(), shape.end(), any);
   context.require(unknowns <= 1 || !constant_value(context.input(1)),
                   "at most one dimension may be -1");
-  const std::int64_t rest = known.num_elements(), from = known_from.num_elements();
-  const bool from_known = context.shape(0).fully_known();
-  if (unknowns == 0 && (from_known ? rest != from : from == 0 ? rest != 0 : rest % from != 0))
-    context.fail(from_known ? fmt::format("{} elements do not fit {}", from, shape)
-                            : fmt::format("{} is no multiple of {} elements", shape, from));
-  if (unknowns == 1 && from_known)
-    shape.set(static_cast<int>(std::find(shape.begin(), shape.end(), any) - shape.begin()),
-              left_over(context, shape, rest));
+  const std::int64_t from = known_elements(context, context.shape(0).dims());
+  const std::int64_t rest = known_elements(context, shape.dims());
+  if (context.shape(0).fully_known()) {
+    if (unknowns == 0 && rest != from)
+      context.fail(fmt::format("{} elements do not fit {}", from, shape));
+    if (unknowns == 1)
+      shape.set(static_cast<int>(std::find(shape.begin(), shape.end(), any) - shape.begin()),
+                left_over(context, shape, rest));
+  } else if (unknowns == 0 && (from == 0 ? rest != 0 : rest % from != 0)) {
+    context.fail(fmt::format("{} is no multiple of {} elements", shape, from));
+  }
   context.output(context.dtype(0), shape);
 }
 
@@ -59,8 +69,9 @@ void infer_flatten(InferContext& context) {
   context.require_inputs(1);
   const Shape& shape = context.shape(0);
   context.require(shape.rank() >= 1, "needs at least one axis");
-  const Shape rest(shape.dims().subspan(1));
-  context.output(context.dtype(0), {shape[0], rest.fully_known() ? rest.num_elements() : any});
+  const auto rest = shape.dims().subspan(1);
+  const bool known = std::find(rest.begin(), rest.end(), any) == rest.end();
+  context.output(context.dtype(0), {shape[0], known ? known_elements(context, rest) : any});
 }
 
 void infer_expand_dims(InferContext& context) {
