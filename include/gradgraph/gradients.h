@@ -15,8 +15,10 @@ struct GradientOptions {
 };
 
 /// The gradients of sum(ys) by each of `xs`, written as more graph, so that they can be
-/// differentiated again. `grad_ys` weighs the ys (default: ones). The new nodes are named
-/// "gradients/<forward name>" and point to the node that they differentiate.
+/// differentiated again. `grad_ys` weighs the ys; an empty one, or none at all, means ones. The new
+/// nodes are named "gradients/<forward name>", point to the node that they differentiate, and take
+/// over its line and requested device. ys and xs are float32 or float64; paths through other dtypes
+/// carry nothing.
 /// Throws GradientError when a path from an x to a y crosses an op without a gradient.
 std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<Output>& xs,
                               const std::vector<Output>& grad_ys = {},
@@ -37,7 +39,7 @@ std::vector<Output> custom_gradient(
 /// Element by element into [low, high].
 Output clip_by_value(Output x, double low, double high,
                      SourceLocation where = SourceLocation::current());
-/// x scaled down so that its L2 norm is at most `norm`.
+/// x scaled down so that its L2 norm is at most `norm`. Source: tf.clip_by_norm.
 Output clip_by_norm(Output x, double norm, SourceLocation where = SourceLocation::current());
 /// All of `xs` scaled by one factor so that their joint L2 norm is at most `norm`; empty Outputs
 /// stay empty. Source: torch.nn.utils.clip_grad_norm_, without its epsilon.

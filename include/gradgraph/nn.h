@@ -8,8 +8,9 @@
 #include "gradgraph/graph.h"
 #include "gradgraph/ops.h"
 
-/// Layers: functions that make variables and ops under a scope of their own. Training or
-/// inference is a graph input (`training`, a boolean scalar), never a global.
+/// Layers: functions that make variables ("fc1/kernel", "fc1/bias") and ops under a scope of their
+/// own, with the dtype of their input, which is float32 or float64. Training or inference is a graph
+/// input (`training`, a boolean scalar), never a global. Errors are BuildErrors with the layer's name.
 namespace gradgraph GRADGRAPH_API {
 namespace nn {
 
@@ -21,6 +22,7 @@ Initializer ones();
 Initializer constant(double value);
 /// Uniform in +-sqrt(6 / (fan_in + fan_out)). Source: Glorot and Bengio 2010.
 Initializer glorot_uniform();
+/// The same variance, from a normal distribution cut off at two standard deviations.
 Initializer glorot_normal();
 /// For ReLU: uniform in +-sqrt(6 / fan_in). Source: He et al. 2015.
 Initializer he_uniform();
