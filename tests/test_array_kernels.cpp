@@ -5,7 +5,6 @@
 #include <numeric>
 #include <random>
 
-#include "device/cpu/sums.h"
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
 

@@ -14,7 +14,6 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_shape_kernels(registry);
   register_softmax_kernels(registry);
   register_source_kernels(registry);
-  register_sum_to_kernels(registry);
 }
 
 }  // namespace gradgraph

@@ -20,6 +20,5 @@ void register_reduction_kernels(KernelRegistry& registry);
 void register_shape_kernels(KernelRegistry& registry);
 void register_softmax_kernels(KernelRegistry& registry);
 void register_source_kernels(KernelRegistry& registry);
-void register_sum_to_kernels(KernelRegistry& registry);
 
 }  // namespace gradgraph

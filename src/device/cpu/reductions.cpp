@@ -32,6 +32,8 @@ class Walk {
     count_ *= extent;
   }
   int64_t count() const { return count_; }
+  /// True for neighbours that are `size` elements long.
+  bool is_run_of(int64_t size) const { return rank_ == 1 && strides_[0] == size; }
   int64_t offset(int64_t index) const {
     int64_t offset = 0;
     for (std::size_t axis = 0; axis + 1 < rank_; ++axis) {
@@ -83,19 +85,16 @@ struct Layout {
 };
 
 /// Combines values that come one after the other in pairs, pairs of pairs, and so on.
-template <class R, class T>
+template <class Combine, class T>
 class Cascade {
  public:
   void push(T value) {
-    for (int64_t n = count_++; n & 1; n >>= 1)
-      value = typename R::Combine{}(levels_[--height_], value);
+    for (int64_t n = count_++; n & 1; n >>= 1) value = Combine{}(levels_[--height_], value);
     levels_[height_++] = value;
   }
   T total() const {
-    if (height_ == 0) return R::template start<T>();
     T value = levels_[height_ - 1];
-    for (std::size_t level = height_ - 1; level-- > 0;)
-      value = typename R::Combine{}(levels_[level], value);
+    for (std::size_t level = height_ - 1; level-- > 0;) value = Combine{}(levels_[level], value);
     return value;
   }
 
@@ -106,7 +105,7 @@ class Cascade {
 };
 
 /// The same for tiles of values side by side.
-template <class R, class T>
+template <class Combine, class T>
 class TileCascade {
  public:
   explicit TileCascade(int64_t width) : width_(width) {}
@@ -128,7 +127,7 @@ class TileCascade {
     const T* from = levels_[height_--].data();
     T* to = levels_[height_].data();
     GRADGRAPH_VECTORIZE
-    for (int64_t i = 0; i < width_; ++i) to[i] = typename R::Combine{}(to[i], from[i]);
+    for (int64_t i = 0; i < width_; ++i) to[i] = Combine{}(to[i], from[i]);
   }
 
   std::array<std::array<T, kTile>, 16> levels_;
@@ -137,14 +136,19 @@ class TileCascade {
   int64_t width_;
 };
 
-/// At most kRun neighbours, in kLanes interleaved series.
-template <class R, class T>
-T combine_run(const T* x, int64_t length) {
-  const typename R::Combine combine;
+/// At most kRun neighbours, in kLanes interleaved series. Not inlined: callers are many.
+template <class Combine, class T>
+[[gnu::noinline]] T combine_run(const T* x, int64_t length) {
+  const Combine combine;
+  if (length < kLanes) {
+    T value = *x;
+    for (int64_t i = 1; i < length; ++i) value = combine(value, x[i]);
+    return value;
+  }
   T lanes[kLanes];
   const int64_t whole = length / kLanes * kLanes, rest = length - whole;
-  std::fill_n(lanes, kLanes, R::template start<T>());
-  for (int64_t i = 0; i < whole; i += kLanes)
+  std::copy_n(x, kLanes, lanes);
+  for (int64_t i = kLanes; i < whole; i += kLanes)
     for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = combine(lanes[lane], x[i + lane]);
   for (int64_t lane = 0; lane < rest; ++lane) lanes[lane] = combine(lanes[lane], x[whole + lane]);
   for (int64_t width = kLanes / 2; width > 0; width /= 2)
@@ -154,13 +158,15 @@ T combine_run(const T* x, int64_t length) {
 }
 
 /// `reduced` is innermost: combines elements [begin, end) of those that make one result.
-template <class R, class T>
+template <class Combine, class T>
 T combine_rows(const T* x, const Layout& layout, int64_t begin, int64_t end) {
-  Cascade<R, T> cascade;
   int64_t row = begin / layout.inner, column = begin % layout.inner;
+  if (end - begin <= std::min(layout.inner - column, kRun))
+    return combine_run<Combine>(x + layout.reduced.offset(row) + column, end - begin);
+  Cascade<Combine, T> cascade;
   while (begin < end) {
     const int64_t length = std::min({layout.inner - column, end - begin, kRun});
-    cascade.push(combine_run<R>(x + layout.reduced.offset(row) + column, length));
+    cascade.push(combine_run<Combine>(x + layout.reduced.offset(row) + column, length));
     begin += length;
     column += length;
     if (column == layout.inner) ++row, column = 0;
@@ -169,27 +175,27 @@ T combine_rows(const T* x, const Layout& layout, int64_t begin, int64_t end) {
 }
 
 /// `kept` is innermost: combines rows [begin, end) of `width` columns.
-template <class R, class T>
-void combine_columns(const T* x, const Layout& layout, int64_t begin, int64_t end, int64_t width,
-                     T* result) {
+template <class Combine, class T>
+[[gnu::noinline]] void combine_columns(const T* x, const Walk& rows, int64_t begin, int64_t end,
+                                       int64_t width, T* result) {
   constexpr int64_t kRows = 32;
-  const typename R::Combine combine;
-  TileCascade<R, T> cascade(width);
+  const Combine combine;
+  TileCascade<Combine, T> cascade(width);
   for (int64_t row = begin; row < end;) {
     const int64_t stop = std::min(row + kRows, end);
     T* total = cascade.next();
-    std::copy_n(x + layout.reduced.offset(row++), width, total);
+    std::copy_n(x + rows.offset(row++), width, total);
     for (; row + 4 <= stop; row += 4) {
-      const T* a = x + layout.reduced.offset(row);
-      const T* b = x + layout.reduced.offset(row + 1);
-      const T* c = x + layout.reduced.offset(row + 2);
-      const T* d = x + layout.reduced.offset(row + 3);
+      const T* a = x + rows.offset(row);
+      const T* b = x + rows.offset(row + 1);
+      const T* c = x + rows.offset(row + 2);
+      const T* d = x + rows.offset(row + 3);
       GRADGRAPH_VECTORIZE
       for (int64_t i = 0; i < width; ++i)
         total[i] = combine(total[i], combine(combine(a[i], b[i]), combine(c[i], d[i])));
     }
     for (; row < stop; ++row) {
-      const T* a = x + layout.reduced.offset(row);
+      const T* a = x + rows.offset(row);
       GRADGRAPH_VECTORIZE
       for (int64_t i = 0; i < width; ++i) total[i] = combine(total[i], a[i]);
     }
@@ -198,53 +204,115 @@ void combine_columns(const T* x, const Layout& layout, int64_t begin, int64_t en
   std::copy_n(cascade.total(), width, result);
 }
 
-/// How the work is cut into tasks, each of which makes `width` neighbouring results out of one
-/// chunk of what they are made of.
-struct Tasks {
-  int64_t width, tiles, chunk, chunks, results;
-
-  explicit Tasks(const Layout& layout) {
-    const int64_t columns = layout.inner_reduced ? 1 : layout.inner;
-    const int64_t each = layout.elements_each();
-    width = std::min(columns, kTile);
-    tiles = (columns + width - 1) / width;
-    chunk = kChunk / width;
-    chunks = (each + chunk - 1) / chunk;
-    results = layout.results();
-  }
-};
-
-template <class R, class T>
-void run_task(const T* x, T* partial, const Layout& layout, const Tasks& tasks, int64_t task) {
-  const int64_t chunk = task % tasks.chunks;
-  const int64_t tile = task / tasks.chunks % tasks.tiles;
-  const int64_t outer = task / tasks.chunks / tasks.tiles;
-  const int64_t begin = chunk * tasks.chunk;
-  const int64_t end = std::min(begin + tasks.chunk, layout.elements_each());
-  const T* from = x + layout.kept.offset(outer);
-  T* to = partial + chunk * tasks.results;
-  if (layout.inner_reduced) {
-    to[outer] = combine_rows<R>(from, layout, begin, end);
-  } else {
-    const int64_t column = tile * tasks.width;
-    combine_columns<R>(from + column, layout, begin, end,
-                       std::min(tasks.width, layout.inner - column),
-                       to + outer * layout.inner + column);
-  }
+/// The same for neighbouring rows so narrow that `side` of them are taken for one wide row.
+template <class Combine, class T>
+void combine_narrow_columns(const T* x, int64_t begin, int64_t end, int64_t width, int64_t side,
+                            T* result) {
+  const Combine combine;
+  const int64_t wide = (end - begin) / side;
+  T totals[kTile];
+  Walk rows;
+  rows.append(wide, side * width);
+  combine_columns<Combine>(x + begin * width, rows, 0, wide, side * width, totals);
+  for (int64_t left = side; left > 1; left = (left + 1) / 2)
+    for (int64_t i = 0; i < left / 2 * width; ++i)
+      totals[i] = combine(totals[i], totals[i + (left + 1) / 2 * width]);
+  for (int64_t row = begin + wide * side; row < end; ++row)
+    for (int64_t i = 0; i < width; ++i) totals[i] = combine(totals[i], x[row * width + i]);
+  std::copy_n(totals, width, result);
 }
 
-/// Combines the chunks' partial results.
-template <class R, class T>
-void finish(const T* partial, T* y, const Tasks& tasks, int64_t elements_each, int threads) {
-  const int64_t grain = std::max<int64_t>(kParallelGrain / tasks.chunks, 1);
-  parallel_for(tasks.results, grain, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Cascade<R, T> cascade;
-      for (int64_t chunk = 0; chunk < tasks.chunks; ++chunk)
-        cascade.push(partial[chunk * tasks.results + i]);
-      y[i] = R::finish(cascade.total(), elements_each);
+/// One sweep over an array of some shape, cut into tasks, each of which makes `width` neighbouring
+/// results out of one chunk of what they are made of.
+class Sweep {
+ public:
+  Sweep(const Shape& shape, std::uint32_t reduced_axes) : layout_(shape, reduced_axes) {
+    const int64_t columns = layout_.inner_reduced ? 1 : layout_.inner;
+    width_ = std::min(columns, kTile);
+    tiles_ = (columns + width_ - 1) / width_;
+    chunk_ = kChunk / width_;
+    chunks_ = (elements_each() + chunk_ - 1) / chunk_;
+    if (!layout_.inner_reduced && layout_.reduced.is_run_of(columns)) side_ = kTile / width_;
+    one_run_ = layout_.inner_reduced && layout_.inner <= kRun && layout_.reduced.count() == 1;
+  }
+
+  int64_t results() const { return layout_.results(); }
+  int64_t elements_each() const { return layout_.elements_each(); }
+  /// Elements of work space.
+  int64_t partials() const { return chunks_ > 1 ? chunks_ * results() : 0; }
+
+  template <class Combine, class T>
+  void run(const T* x, T* y, T* workspace, int threads) const {
+    T* partial = chunks_ > 1 ? workspace : y;
+    const int64_t task_size = std::min(chunk_, elements_each()) * width_;
+    const int64_t grain = std::max<int64_t>(kParallelGrain / task_size, 1);
+    const int64_t tasks = layout_.kept.count() * tiles_ * chunks_;
+    parallel_for(tasks, grain, threads, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task)
+        if (one_run_)
+          y[task] = combine_run<Combine>(x + layout_.kept.offset(task), layout_.inner);
+        else
+          run_task<Combine>(x, partial, task);
+    });
+    if (chunks_ == 1) return;
+    parallel_for(results(), std::max<int64_t>(kParallelGrain / chunks_, 1), threads,
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) {
+                     Cascade<Combine, T> cascade;
+                     for (int64_t chunk = 0; chunk < chunks_; ++chunk)
+                       cascade.push(partial[chunk * results() + i]);
+                     y[i] = cascade.total();
+                   }
+                 });
+  }
+
+ private:
+  template <class Combine, class T>
+  void run_task(const T* x, T* partial, int64_t task) const {
+    const int64_t chunk = task % chunks_;
+    const int64_t tile = task / chunks_ % tiles_;
+    const int64_t outer = task / chunks_ / tiles_;
+    const int64_t begin = chunk * chunk_;
+    const int64_t end = std::min(begin + chunk_, elements_each());
+    const T* from = x + layout_.kept.offset(outer);
+    T* to = partial + chunk * results();
+    if (layout_.inner_reduced) {
+      to[outer] = combine_rows<Combine>(from, layout_, begin, end);
+      return;
     }
-  });
+    const int64_t column = tile * width_;
+    const int64_t width = std::min(width_, layout_.inner - column);
+    to += outer * layout_.inner + column;
+    if (side_ > 1 && end - begin >= side_)
+      combine_narrow_columns<Combine>(from, begin, end, width, side_, to);
+    else
+      combine_columns<Combine>(from + column, layout_.reduced, begin, end, width, to);
+  }
+
+  Layout layout_;
+  int64_t width_ = 1, tiles_ = 1, chunk_ = 1, chunks_ = 1;
+  int64_t side_ = 1;  ///< rows that are taken for one, where they are narrow
+  bool one_run_;      ///< whether a result is made of one run of neighbours
+};
+
+/// Rows shorter than this are better combined as columns of what lies around them.
+constexpr int64_t kShort = 64;
+
+/// The sweeps that reduce `shape`: two where short reduced rows have other reduced axes around
+/// them, which go first.
+std::vector<Sweep> plan_sweeps(const Shape& shape, std::uint32_t reduced_axes) {
+  const Layout layout(shape, reduced_axes);
+  if (!layout.inner_reduced || layout.inner >= kShort || layout.reduced.count() == 1)
+    return {Sweep(shape, reduced_axes)};
+  std::uint32_t around = reduced_axes;
+  Shape between = shape;
+  int64_t inner = 1;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    inner *= shape[axis];
+    if (inner <= layout.inner) around &= ~(1u << axis);
+    if (around >> axis & 1u) between.set(axis, 1);
+  }
+  return {Sweep(shape, around), Sweep(between, reduced_axes)};
 }
 
 template <class R, class T>
@@ -259,21 +327,30 @@ Kernel reduce_kernel(const Shape& shape, std::uint32_t reduced_axes, int threads
       std::fill_n(args.output<T>(), results, R::finish(R::template start<T>(), 0));
     }};
   }
-  const Tasks tasks(layout);
-  const int64_t count = layout.kept.count() * tasks.tiles * tasks.chunks;
-  const int64_t task_size = std::min(tasks.chunk, each) * tasks.width;
-  const int64_t grain = std::max<int64_t>(kParallelGrain / task_size, 1);
-  const bool in_chunks = tasks.chunks > 1;
-  const auto run = [=](const KernelArgs& args) {
+  std::vector<Sweep> sweeps = plan_sweeps(shape, reduced_axes);
+  const int64_t between = sweeps.size() > 1 ? sweeps[0].results() : 0;
+  const int64_t partials = std::max(sweeps.front().partials(), sweeps.back().partials());
+  const auto run = [=, sweeps = std::move(sweeps)](const KernelArgs& args) {
+    const T* x = args.input<T>(0);
     T* y = args.output<T>();
-    T* partial = in_chunks ? static_cast<T*>(args.workspace) : y;
-    parallel_for(count, grain, threads, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task)
-        run_task<R>(args.input<T>(0), partial, layout, tasks, task);
-    });
-    finish<R>(partial, y, tasks, each, threads);
+    T* workspace = static_cast<T*>(args.workspace);
+    if (between > 0) {
+      sweeps.front().run<typename R::Combine>(x, workspace + partials, workspace, threads);
+      x = workspace + partials;
+    }
+    sweeps.back().run<typename R::Combine>(x, y, workspace, threads);
+    for (int64_t i = 0; i < results; ++i) y[i] = R::finish(y[i], each);
   };
-  return {run, in_chunks ? static_cast<std::size_t>(tasks.chunks * results) * sizeof(T) : 0};
+  return {run, static_cast<std::size_t>(between + partials) * sizeof(T)};
+}
+
+/// The axes along which sum_to adds up: those that the target lacks or has with size 1.
+std::uint32_t broadcast_axes(const Shape& x, const Shape& target) {
+  const int leading = x.rank() - target.rank();
+  std::uint32_t axes = 0;
+  for (int axis = 0; axis < x.rank(); ++axis)
+    if (axis < leading || target[axis - leading] == 1) axes |= 1u << axis;
+  return axes;
 }
 
 /// Where each of [outer, length, inner] has its best element along the middle axis.
@@ -333,6 +410,17 @@ void add_reductions(KernelRegistry& registry, functors::List<R...>) {
   (add_reduction<R>(registry, typename R::Types{}), ...);
 }
 
+template <class... T>
+void add_sum_to(KernelRegistry& registry, functors::List<T...>) {
+  (registry.add("sum_to", kCpu, {dtype_of<T>},
+                [](const KernelSite& site) {
+                  const Shape& x = site.input_shape(0);
+                  return reduce_kernel<functors::Sum, T>(
+                      x, broadcast_axes(x, site.output_shape()), site.threads());
+                }),
+   ...);
+}
+
 template <class R, class... T>
 void add_index_reduction(KernelRegistry& registry, functors::List<T...>) {
   (registry.add(R::op, kCpu, {dtype_of<T>}, index_kernel<R, T>), ...);
@@ -347,6 +435,7 @@ void add_index_reductions(KernelRegistry& registry, functors::List<R...>) {
 void register_reduction_kernels(KernelRegistry& registry) {
   add_reductions(registry, functors::Reduction{});
   add_index_reductions(registry, functors::IndexReduction{});
+  add_sum_to(registry, functors::Numbers{});
 }
 
 }  // namespace gradgraph
