@@ -246,11 +246,19 @@ void check_gradients(const OpRow& row) {
     INFO("second order");
     check_differences(built, which, second, gradients({second}, xs));
   }
+  const std::vector<Tensor> expected = built.run(grads);
+  {
+    INFO("gradient of the row's own dtype");
+    Built own(row, row.inputs, Dims::known);
+    const Output scalar = weighted_sum(own.outputs, shapes_of(row.expected));
+    const std::vector<Tensor> actual = own.run(gradients({scalar}, pick(own.inputs, which)));
+    for (std::size_t k = 0; k < which.size(); ++k)
+      check_close(actual[k].cast(float64), expected[k], 1e-4);
+  }
   if (!row.unknown_dims) return;
   INFO("gradient with unknown dimensions");
   Built loose(row, inputs, Dims::unknown);
   const Output scalar = weighted_sum(loose.outputs, shapes_of(row.expected));
-  const std::vector<Tensor> expected = built.run(grads);
   const std::vector<Tensor> actual = loose.run(gradients({scalar}, pick(loose.inputs, which)));
   for (std::size_t k = 0; k < which.size(); ++k) check_close(actual[k], expected[k], 1e-12);
 }
