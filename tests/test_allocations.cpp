@@ -89,6 +89,24 @@ TEST_CASE("training allocates nothing once it runs") {
   CHECK(allocations > 0);
 }
 
+TEST_CASE("batches allocate nothing from the second epoch on") {
+  const data::Dataset dataset{Tensor::zeros(uint8, {50, 28, 28, 1}), Tensor::zeros(int64, {50})};
+  for (const int prefetch : {0, 2}) {
+    data::Batches batches(dataset, 8, {.prefetch = prefetch});
+    while (batches.next()) {
+    }
+    allocations = 0;
+    counting = true;
+    for (std::int64_t epoch = 1; epoch < 4; ++epoch) {
+      batches.restart(epoch);
+      while (batches.next()) {
+      }
+    }
+    counting = false;
+    CHECK(allocations == 0);
+  }
+}
+
 }  // namespace gradgraph
 
 #endif
