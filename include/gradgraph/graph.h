@@ -51,8 +51,12 @@ class Output {
   std::int32_t index_ = 0;
 };
 
-using Attribute = std::variant<bool, std::int64_t, double, std::string, DType, Shape,
-                               std::vector<std::int64_t>, Tensor>;
+/// Several elementwise ops as one, made by the fusion pass.
+struct ElementwiseProgram;
+
+using Attribute =
+    std::variant<bool, std::int64_t, double, std::string, DType, Shape, std::vector<std::int64_t>,
+                 Tensor, std::shared_ptr<const ElementwiseProgram>>;
 
 /// The attributes of a node by name: a handful, so a flat list.
 class Attributes {
@@ -201,8 +205,13 @@ class Graph {
   /// Adds a copy of `original`, a node of another graph, with these inputs: same op, attributes,
   /// name, line, phase and requested device; shapes are inferred anew.
   Node& add_copy(const Node& original, std::vector<Output> inputs);
+  /// Adds a node of another op that stands for `original` and takes over all but its inputs.
+  Node& add_in_place_of(const Node& original, const OpDef& op, std::vector<Output> inputs,
+                        Attributes attributes);
   /// Makes `node` read `value` instead; dtypes must agree. For passes on a session's own copy.
   void set_input(Node& node, int index, Output value);
+  /// Makes `node` run after `replacement` instead of after `before`.
+  void replace_control_input(Node& node, const Node& before, Node& replacement);
 
   BuildContext& context() { return context_; }
 

@@ -24,10 +24,13 @@ struct Traits {
   bool stateful = false;
   /// Draws from the counter-based generator: never merged or folded.
   bool random = false;
-  /// Writes the variable that is input 0, in place; output 0 is the new value.
+  /// Output i is the new value of the variable that is input i, written in place.
   bool updates_variable = false;
   /// An update that does not read the old value.
   bool overwrites_variable = false;
+  /// The elementwise op that makes an update's new value of the old one and input 1, or null
+  /// where input 1 is the new value.
+  const char* update_op = nullptr;
   /// Output 0 may use input 0's buffer when nobody else reads it.
   bool in_place = false;
   /// Output 0 is input 0's bytes under another shape: never computed, only renamed.
@@ -38,6 +41,8 @@ struct Traits {
   bool no_kernel = false;
   /// Only made by the library itself, in a session's own copy (copy, fetch).
   bool internal = false;
+  /// Made of several ops by a pass, in a session's own copy.
+  bool fused = false;
   /// On the published list of ops without a gradient (docs/ops.md); others must have one.
   bool non_differentiable = false;
   /// Uses its inputs' shapes only, never their values.

@@ -21,6 +21,8 @@ struct SessionOptions {
   bool soft_placement = true;
   /// Plans kept; the one that was not used for longest goes first.
   int plan_cache_size = 32;
+  /// Names of graph rewrites that are left out, such as "fuse_elementwise".
+  std::vector<std::string> disabled_passes = {};
   /// Records the time of every node of the runs that follow.
   bool node_times = false;
 };
@@ -109,6 +111,9 @@ class Session {
   /// A line per node that `fetches` need: name, op, device, and why it is there.
   std::string explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                 SourceLocation where = SourceLocation::current());
+  /// A line per rewrite that the passes made: "pass: what became of what".
+  std::string explain_passes(const Feeds& feeds, const std::vector<Output>& fetches,
+                             SourceLocation where = SourceLocation::current());
 
  private:
   std::unique_ptr<SessionState> state_;

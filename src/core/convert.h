@@ -13,7 +13,7 @@ namespace gradgraph {
 /// C++'s conversion between element types, made total: a float beyond an integer's range takes
 /// the nearest end, NaN becomes 0, and booleans are "is not zero".
 template <class To, class From>
-constexpr To convert(From value) {
+[[gnu::always_inline]] constexpr To convert(From value) {
   if constexpr (std::same_as<To, bool>) {
     return value != From{};
   } else if constexpr (std::integral<To> && std::floating_point<From>) {

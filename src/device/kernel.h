@@ -103,6 +103,9 @@ class KernelRegistry {
 /// Process-wide; holds all kernels of this build from the start.
 KernelRegistry& kernel_registry();
 
+/// Whether "fused" kernels can compute this elementwise node as part of a program.
+bool can_fuse(const Node& node);
+
 /// Calls `body.template operator()<T>()` with the C++ type of `dtype` where it is one of T...;
 /// throws KernelError otherwise.
 template <class... T, class Body>

@@ -14,7 +14,14 @@
 ///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
+/// Files that are compiled for a level of the instruction set name it here, so that their copies
+/// of the functors are not mistaken for those of other files.
+#ifndef GRADGRAPH_ISA
+#define GRADGRAPH_ISA common
+#endif
+
 namespace gradgraph::functors {
+inline namespace GRADGRAPH_ISA {
 
 template <class... F>
 struct List {};
@@ -377,4 +384,5 @@ using Comparison =
 using Reduction = List<Sum, Mean, Prod, Max, Min>;
 using IndexReduction = List<ArgMax, ArgMin>;
 
+}  // namespace GRADGRAPH_ISA
 }  // namespace gradgraph::functors

@@ -144,12 +144,23 @@ Output Graph::initial_value(const Node& variable) const {
 }
 
 Node& Graph::add_copy(const Node& original, std::vector<Output> inputs) {
-  Node& copy = add(original.op(), std::move(inputs), original.attributes_, original.where_,
-                   original.name_);
-  copy.origin_ = original.origin_ ? original.origin_ : &original;
-  copy.phase_ = original.phase_;
-  copy.device_ = original.device_;
-  return copy;
+  return add_in_place_of(original, original.op(), std::move(inputs), original.attributes_);
+}
+
+Node& Graph::add_in_place_of(const Node& original, const OpDef& op, std::vector<Output> inputs,
+                             Attributes attributes) {
+  Node& node = add(op, std::move(inputs), std::move(attributes), original.where_, original.name_);
+  node.origin_ = original.origin_ ? original.origin_ : &original;
+  node.phase_ = original.phase_;
+  node.device_ = original.device_;
+  return node;
+}
+
+void Graph::replace_control_input(Node& node, const Node& before, Node& replacement) {
+  auto& inputs = node.control_inputs_;
+  std::erase(inputs, &before);
+  if (std::find(inputs.begin(), inputs.end(), &replacement) == inputs.end())
+    inputs.push_back(&replacement);
 }
 
 void Graph::set_input(Node& node, int index, Output value) {

@@ -11,6 +11,7 @@ void register_broadcasting_ops(OpRegistry& registry);
 void register_convolution_ops(OpRegistry& registry);
 void register_custom_gradient_op(OpRegistry& registry);
 void register_elementwise_ops(OpRegistry& registry);
+void register_fused_ops(OpRegistry& registry);
 void register_indexing_ops(OpRegistry& registry);
 void register_matmul_ops(OpRegistry& registry);
 void register_movement_ops(OpRegistry& registry);

@@ -9,6 +9,7 @@ OpRegistry& op_registry() {
     register_convolution_ops(ops);
     register_custom_gradient_op(ops);
     register_elementwise_ops(ops);
+    register_fused_ops(ops);
     register_indexing_ops(ops);
     register_matmul_ops(ops);
     register_movement_ops(ops);

@@ -117,12 +117,14 @@ void register_source_ops(OpRegistry& registry) {
   registry.add({.name = "variable",
                 .traits = {.stateful = true, .no_kernel = true},
                 .infer = infer_variable});
-  const Traits update = {.stateful = true, .updates_variable = true, .non_differentiable = true};
-  Traits overwrite = update;
-  overwrite.overwrites_variable = true;
-  registry.add({.name = "assign", .traits = overwrite, .infer = infer_assign});
-  registry.add({.name = "assign_add", .traits = update, .infer = infer_assign});
-  registry.add({.name = "assign_sub", .traits = update, .infer = infer_assign});
+  Traits update = {.stateful = true, .updates_variable = true, .non_differentiable = true};
+  for (const auto& [name, op] : {std::pair{"assign_add", "add"}, {"assign_sub", "sub"}}) {
+    update.update_op = op;
+    registry.add({.name = name, .traits = update, .infer = infer_assign});
+  }
+  update.update_op = nullptr;
+  update.overwrites_variable = true;
+  registry.add({.name = "assign", .traits = update, .infer = infer_assign});
   registry.add({.name = "group",
                 .traits = {.stateful = true, .no_kernel = true, .non_differentiable = true},
                 .infer = infer_group});

@@ -1,6 +1,7 @@
 #include "plan/order.h"
 
 #include <algorithm>
+#include <iterator>
 #include <queue>
 #include <span>
 #include <tuple>
@@ -12,12 +13,15 @@
 
 namespace gradgraph {
 
-Node* variable_behind(const Output& output) {
-  Node* node = &output.node();
-  while (node->op().traits.updates_variable) node = &node->input(0).node();
-  return node->op().traits.stateful && node->op().traits.no_kernel && node->num_outputs() == 1
-             ? node
-             : nullptr;
+Node* variable_behind(Output output) {
+  while (output.node().op().traits.updates_variable) output = output.node().input(output.index());
+  const Traits& traits = output.node().op().traits;
+  return traits.stateful && traits.no_kernel && output.node().num_outputs() == 1 ? &output.node()
+                                                                                 : nullptr;
+}
+
+int num_updates(const Node& node) {
+  return node.op().traits.updates_variable ? node.num_outputs() : 0;
 }
 
 namespace {
@@ -52,7 +56,7 @@ class Orderer {
       for (Node* next : successors(node)) release(*next);
       const auto anti = overwriters_.find(&node);
       if (anti == overwriters_.end()) continue;
-      for (Node* update : anti->second) release(*update);
+      for (const Overwrite& overwrite : anti->second) release(*overwrite.update);
     }
     return std::move(order_);
   }
@@ -101,8 +105,8 @@ class Orderer {
 
   void find_variable_uses() {
     for (Node* node : needed_)
-      if (node->op().traits.updates_variable)
-        uses_[variable_behind(node->input(0))].updates.push_back(node);
+      for (int i = 0; i < num_updates(*node); ++i)
+        uses_[variable_behind(node->input(i))].updates.push_back(node);
     if (uses_.empty()) return;
     for (Node* node : needed_)
       for (const Output& input : node->inputs()) {
@@ -170,7 +174,7 @@ class Orderer {
         Node& update = *use.updates[i];
         if (reader == &update) continue;
         if (!after[i].contains(reader)) {
-          overwriters_[reader].push_back(&update);
+          overwriters_[reader].push_back({&update, &variable});
           ++pending_[slot(update)];
         } else {
           require_not_overwritten(variable, *reader, update);
@@ -180,7 +184,7 @@ class Orderer {
 
   /// `reader` runs after `update`: it cannot also read what an earlier update gave.
   void require_not_overwritten(Node& variable, Node& reader, Node& update) const {
-    for (int i = reader.op().traits.updates_variable ? 1 : 0; i < reader.num_inputs(); ++i) {
+    for (int i = num_updates(reader); i < reader.num_inputs(); ++i) {
       Node& source = reader.input(i).node();
       if (&source == &update || !source.op().traits.updates_variable ||
           variable_behind(reader.input(i)) != &variable ||
@@ -203,26 +207,58 @@ class Orderer {
                    a.where());
   }
 
-  /// Nothing can run: some update waits for a reader that waits for another update. The readers
-  /// get a snapshot of the variable that the first such update overwrites.
+  /// Nothing can run: some update waits for readers that wait for another update. These get a
+  /// snapshot of what the first such update overwrites.
   void break_cycle() {
     for (Node* update : needed_) {
-      if (!update->op().traits.updates_variable || done_[slot(*update)]) continue;
+      if (num_updates(*update) == 0 || done_[slot(*update)]) continue;
+      std::int32_t waits = 0;
       std::vector<Node*> waiting;
-      for (auto& [reader, updates] : overwriters_)
-        if (!done_[slot(*reader)] && std::count(updates.begin(), updates.end(), update))
-          waiting.push_back(reader);
-      if (waiting.empty() || static_cast<std::size_t>(pending_[slot(*update)]) != waiting.size())
+      for (auto& [reader, overwrites] : overwriters_) {
+        if (done_[slot(*reader)]) continue;
+        const auto count = std::ranges::count(overwrites, update, &Overwrite::update);
+        waits += static_cast<std::int32_t>(count);
+        if (count > 0) waiting.push_back(reader);
+      }
+      if (waiting.empty() || pending_[slot(*update)] != waits) continue;
+      if (!std::ranges::all_of(waiting, [&](Node* reader) { return sees_current(*reader); }))
         continue;
-      std::sort(waiting.begin(), waiting.end(),
-                [](auto* a, auto* b) { return a->id() < b->id(); });
-      take_snapshot(*variable_behind(update->input(0)), waiting);
+      std::ranges::sort(waiting, {}, [](const Node* node) { return node->id(); });
+      for (int i = 0; i < num_updates(*update); ++i)
+        take_snapshot(*variable_behind(update->input(i)), waiting);
       return;
     }
     throw RunError("the graph has a cycle");
   }
 
+  /// False when an update that comes before `reader` has still to run.
+  bool sees_current(Node& reader) const {
+    for (const auto& [variable, use] : uses_)
+      for (Node* update : use.updates)
+        if (!done_[slot(*update)] && std::ranges::count(use.readers, &reader) > 0 &&
+            reachable_from(*update).contains(&reader))
+          return false;
+    return true;
+  }
+
   void take_snapshot(Node& variable, const std::vector<Node*>& readers) {
+    const auto is_this = [&](const Overwrite& other) { return other.variable == &variable; };
+    Node* snapshot = nullptr;
+    for (Node* reader : readers) {
+      auto& overwrites = overwriters_[reader];
+      if (std::ranges::none_of(overwrites, is_this)) continue;
+      if (!snapshot) snapshot = &add_snapshot(variable);
+      for (int i = num_updates(*reader); i < reader->num_inputs(); ++i)
+        if (&reader->input(i).node() == &variable)
+          graph_.set_input(*reader, i, snapshot->output());
+      std::vector<Overwrite> released;
+      std::ranges::copy_if(overwrites, std::back_inserter(released), is_this);
+      std::erase_if(overwrites, is_this);
+      for (const Overwrite& overwrite : released) release(*overwrite.update);
+    }
+  }
+
+  Node& add_snapshot(Node& variable) {
     Node& snapshot = graph_.add(op_registry().at("identity"), {variable.output()}, {},
                                 variable.where(), variable.name() + "/snapshot");
     placement_.device.push_back(placement_.device[slot(variable)]);
@@ -231,20 +267,14 @@ class Orderer {
     pending_.push_back(0);
     order_.push_back(&snapshot);
     ++snapshots_;
-    for (Node* reader : readers) {
-      for (int i = 0; i < reader->num_inputs(); ++i)
-        if (&reader->input(i).node() == &variable &&
-            !(reader->op().traits.updates_variable && i == 0))
-          graph_.set_input(*reader, i, snapshot.output());
-      auto& updates = overwriters_[reader];
-      const auto same = std::partition(updates.begin(), updates.end(), [&](Node* update) {
-        return variable_behind(update->input(0)) != &variable;
-      });
-      const std::vector<Node*> released(same, updates.end());
-      updates.erase(same, updates.end());
-      for (Node* update : released) release(*update);
-    }
+    return snapshot;
   }
+
+  /// An update that must come after a reader of the variable.
+  struct Overwrite {
+    Node* update;
+    Node* variable;
+  };
 
   Graph& graph_;
   Placement& placement_;
@@ -254,7 +284,7 @@ class Orderer {
   std::vector<std::size_t> first_successor_;
   std::vector<Node*> successors_;
   /// By reader: the updates that must come after it.
-  std::unordered_map<Node*, std::vector<Node*>> overwriters_;
+  std::unordered_map<Node*, std::vector<Overwrite>> overwriters_;
   std::vector<std::int32_t> pending_;
   std::vector<bool> done_;
   std::priority_queue<Entry> ready_;

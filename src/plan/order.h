@@ -12,7 +12,10 @@ namespace gradgraph {
 std::vector<Node*> order_nodes(Graph& graph, Placement& placement,
                                const std::vector<Node*>& fetches);
 
-/// For an update or an alias of one the variable behind it; for a variable itself; else null.
-Node* variable_behind(const Output& output);
+/// The variable whose memory `output` is: of a variable itself or of an update; else null.
+Node* variable_behind(Output output);
+
+/// How many variables the node updates: its first inputs.
+int num_updates(const Node& node);
 
 }  // namespace gradgraph

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <map>
 #include <span>
-#include <unordered_map>
+#include <unordered_set>
 
 #include "core/text.h"
 #include "gradgraph/op.h"
@@ -27,8 +27,9 @@ class Planner {
   Plan run() {
     const std::vector<Node*> order = order_nodes(graph_, placement_, options_.fetches);
     for (const Node* node : order)
-      if (node->op().traits.updates_variable) is_updated_[variable_behind(node->input(0))] = true;
-    first_value_.assign(graph_.nodes().size(), kNoValue);
+      for (int i = 0; i < num_updates(*node); ++i)
+        is_updated_.insert(variable_behind(node->input(i)));
+    number_outputs();
     for (Node* node : order) add(*node);
     assign_memory();
     if (std::find(options_.is_host.begin(), options_.is_host.end(), false) !=
@@ -41,8 +42,18 @@ class Planner {
  private:
   std::int32_t device_of(const Node& node) const { return placement_.device[slot(node)]; }
   bool is_host(std::int32_t device) const { return options_.is_host[at(device)]; }
-  std::int32_t value_of(const Output& output) const {
-    return first_value_[slot(output.node())] + output.index();
+  std::int32_t& value_of(const Node& node, int index) {
+    return output_value_[first_output_[slot(node)] + at(index)];
+  }
+  std::int32_t& value_of(const Output& output) { return value_of(output.node(), output.index()); }
+
+  void number_outputs() {
+    std::size_t outputs = 0;
+    for (const Node& node : graph_.nodes()) {
+      first_output_.push_back(outputs);
+      outputs += at(node.num_outputs());
+    }
+    output_value_.assign(outputs, kNoValue);
   }
 
   /// Gives the node values, and a step where it has something to do.
@@ -53,7 +64,7 @@ class Planner {
       return;
     }
     if (renames_input(node)) {
-      first_value_[slot(node)] = value_of(node.input(0));
+      value_of(node, 0) = value_of(node.input(0));
       return;
     }
     PlannedStep step{.node = &node, .device = device_of(node)};
@@ -64,18 +75,19 @@ class Planner {
     for (int i = 0; i < node.num_inputs(); ++i)
       plan_.step_values.push_back(traits.static_inputs >> i & 1u ? kNoValue
                                                                  : value_of(node.input(i)));
-    if (traits.updates_variable)
-      first_value_[slot(node)] = value_of(node.input(0));
-    else
-      for (int i = 0; i < node.num_outputs(); ++i) add_value(node, i, Storage::arena);
-    for (int i = 0; i < node.num_outputs(); ++i)
-      plan_.step_values.push_back(value_of(node.output(i)));
+    for (int i = 0; i < node.num_outputs(); ++i) {
+      if (traits.updates_variable)
+        value_of(node, i) = value_of(node.input(i));
+      else
+        add_value(node, i, Storage::arena);
+      plan_.step_values.push_back(value_of(node, i));
+    }
     if (!traits.internal) step.workspace_bytes = options_.workspace_bytes(node);
     plan_.steps.push_back(step);
   }
 
   void add_value(Node& node, int index, Storage storage) {
-    if (index == 0) first_value_[slot(node)] = static_cast<std::int32_t>(plan_.values.size());
+    value_of(node, index) = static_cast<std::int32_t>(plan_.values.size());
     const std::size_t bytes =
         static_cast<std::size_t>(node.shape(index).num_elements()) * size_of(node.dtype(index));
     plan_.values.push_back({&node, storage, device_of(node), bytes, 0});
@@ -276,20 +288,22 @@ class Planner {
       if (traits.may_fail) last_failing = s;
       if (traits.updates_variable && plan_.first_update == count) plan_.first_update = s;
     }
-    std::unordered_map<const Node*, bool> kept;
+    std::unordered_set<const Node*> kept;
     for (std::int32_t s = plan_.first_update; s < last_failing; ++s) {
       Node& node = *plan_.steps[at(s)].node;
-      if (!node.op().traits.updates_variable) continue;
-      Node* variable = variable_behind(node.input(0));
-      if (kept.emplace(variable, true).second) plan_.backups.push_back({variable, s});
+      for (int i = 0; i < num_updates(node); ++i) {
+        Node* variable = variable_behind(node.input(i));
+        if (kept.insert(variable).second) plan_.backups.push_back({variable, s});
+      }
     }
   }
 
   Graph& graph_;
   Placement& placement_;
   const PlanOptions& options_;
-  std::unordered_map<const Node*, bool> is_updated_;
-  std::vector<std::int32_t> first_value_;  ///< by node id: the value of output 0
+  std::unordered_set<const Node*> is_updated_;
+  std::vector<std::size_t> first_output_;   ///< by node id: where its outputs begin below
+  std::vector<std::int32_t> output_value_;  ///< by output
   Plan plan_;
 };
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/text.h"
+#include "passes/pass_list.h"
 #include "plan/order.h"
 #include "session/evaluate.h"
 
@@ -40,6 +41,8 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   SpecializedGraph specialized = specialize(graph, feeds, fetches, host_evaluator());
   graph_ = std::move(specialized.graph);
   feed_nodes_ = std::move(specialized.feeds);
+  rewrites_ = run_passes(*graph_, {.fetches = specialized.fetches, .can_fuse = can_fuse},
+                         options.disabled_passes);
 
   const auto& names = memory.device_names();
   placement_options_ = {
@@ -85,9 +88,10 @@ void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches, int thre
 void CompiledPlan::find_variables() {
   std::set<const Node*> required, updated;  // variables of the copy
   for (const PlannedStep& step : plan_.steps) {
-    const Traits& traits = step.node->op().traits;
-    if (traits.updates_variable) updated.insert(variable_behind(step.node->input(0)));
-    for (int i = traits.overwrites_variable ? 1 : 0; i < step.num_inputs; ++i) {
+    const int updates = num_updates(*step.node);
+    for (int i = 0; i < updates; ++i) updated.insert(variable_behind(step.node->input(i)));
+    const int first_read = step.node->op().traits.overwrites_variable ? updates : 0;
+    for (int i = first_read; i < step.num_inputs; ++i) {
       const std::int32_t value = plan_.step_values[at(step.first_value + i)];
       if (value == kNoValue || plan_.values[at(value)].storage != Storage::variable) continue;
       // What an update gives is there once the update has run.

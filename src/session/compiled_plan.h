@@ -34,6 +34,8 @@ class CompiledPlan {
   const std::vector<OutputType>& result_types() const { return result_types_; }
   const Plan& plan() const { return plan_; }
   std::string explain_placement() const;
+  /// A line per rewrite that the passes made.
+  const std::vector<std::string>& rewrites() const { return rewrites_; }
   /// One entry per kernel call, for RunStats::nodes; `run` fills in the times.
   std::vector<NodeTime> node_times() const;
 
@@ -85,6 +87,7 @@ class CompiledPlan {
 
   SessionMemory& memory_;
   std::unique_ptr<Graph> graph_;
+  std::vector<std::string> rewrites_;
   PlacementOptions placement_options_;
   Placement placement_;
   Plan plan_;

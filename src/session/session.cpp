@@ -191,13 +191,23 @@ std::int64_t Session::step() const { return state_->step; }
 void Session::set_step(std::int64_t step) { state_->step = step; }
 const RunStats& Session::last_run() const { return state_->stats; }
 
-std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
-                                       SourceLocation where) {
+namespace {
+const CompiledPlan& compile(SessionState& state, const Feeds& feeds,
+                            const std::vector<Output>& fetches, SourceLocation where) {
   std::vector<Tensor> values;
   for (const auto& [output, value] : feeds) values.push_back(value);
-  return state_->cached(feeds, fetches, where)
-      .plan_for(values.data(), values.size())
-      .explain_placement();
+  return state.cached(feeds, fetches, where).plan_for(values.data(), values.size());
+}
+}  // namespace
+
+std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
+                                       SourceLocation where) {
+  return compile(*state_, feeds, fetches, where).explain_placement();
+}
+
+std::string Session::explain_passes(const Feeds& feeds, const std::vector<Output>& fetches,
+                                    SourceLocation where) {
+  return fmt::format("{}", fmt::join(compile(*state_, feeds, fetches, where).rewrites(), "\n"));
 }
 
 }  // namespace gradgraph

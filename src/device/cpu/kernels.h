@@ -11,6 +11,7 @@ void register_cpu_kernels(KernelRegistry& registry);  ///< all of them
 
 void register_convolution_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);
+void register_fused_kernels(KernelRegistry& registry);
 void register_indexing_kernels(KernelRegistry& registry);
 void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);

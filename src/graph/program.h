@@ -1,0 +1,40 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gradgraph/op.h"
+
+namespace gradgraph {
+
+/// A straight-line program of scalar ops, run for every element of `shape`. Registers 0 to
+/// inputs - 1 are the inputs, by NumPy's broadcasting; each instruction fills the next one.
+struct ElementwiseProgram {
+  struct Instruction {
+    const OpDef* op = nullptr;
+    std::int32_t num_operands = 0;
+    std::array<std::int32_t, 3> operands{};
+    DType dtype = float32;  ///< of the result
+  };
+
+  Shape shape;
+  std::vector<DType> input_dtypes;
+  std::vector<Instruction> instructions;
+  std::vector<std::int32_t> results;  ///< the register of each output
+
+  std::int32_t num_inputs() const { return static_cast<std::int32_t>(input_dtypes.size()); }
+  DType dtype(std::int32_t reg) const {
+    const std::int32_t inputs = num_inputs();
+    return reg < inputs ? input_dtypes[static_cast<std::size_t>(reg)]
+                        : instructions[static_cast<std::size_t>(reg - inputs)].dtype;
+  }
+};
+
+inline const ElementwiseProgram& program_of(const Node& node) {
+  return *node.attributes().get<std::shared_ptr<const ElementwiseProgram>>("program");
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,230 @@
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <ranges>
+#include <set>
+#include <string>
+
+#include "core/text.h"
+#include "graph/program.h"
+#include "passes/pass_list.h"
+#include "passes/topology.h"
+
+/// Makes one node of elementwise ops that only feed each other:
+///
+///     x ── mul ── add ── relu ── ...          x ─┐
+///           │      │              becomes     y ─┤ fused(mul, add, relu) ── ...
+///           y      b                          b ─┘
+///
+/// and one of all updates of variables of one shape, together with what only they need.
+namespace gradgraph {
+namespace {
+
+constexpr std::size_t kMaxInstructions = 256;
+constexpr std::int32_t kNone = -1;
+
+std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
+std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
+
+/// Nodes that become one. Only the last one, or all the updates, are seen from outside.
+struct Group {
+  std::vector<Node*> nodes;    ///< readers first
+  std::vector<Node*> updates;  ///< the part of `nodes` that updates variables
+};
+
+class Fusion {
+ public:
+  Fusion(Graph& graph, const PassContext& context)
+      : graph_(graph),
+        context_(context),
+        topology_(graph, context.fetches),
+        group_of_(graph.nodes().size(), kNone),
+        is_late_(graph.nodes().size(), false) {
+    const auto makes_late = [&](const Node& node) {
+      return node.op().traits.updates_variable || is_late_[slot(node)];
+    };
+    for (const Node* node : topology_.order())
+      is_late_[slot(*node)] =
+          std::ranges::any_of(node->inputs(),
+                              [&](const Output& input) { return makes_late(input.node()); }) ||
+          std::ranges::any_of(node->control_inputs(),
+                              [&](const Node* before) { return makes_late(*before); });
+  }
+
+  std::vector<std::string> run() {
+    gather_updates();
+    const auto& order = topology_.order();
+    for (auto node = order.rbegin(); node != order.rend(); ++node)
+      if (is_candidate(**node)) join(**node);
+    std::vector<std::string> rewrites;
+    // A group begins with its last node, so later groups feed earlier ones.
+    for (const Group& group : groups_ | std::views::reverse)
+      if (group.nodes.size() > 1) rewrites.push_back(rewrite(group));
+    return rewrites;
+  }
+
+ private:
+  /// Nodes that depend on an update stay alone: a variable that they read, or that a node
+  /// before them reads, may have another value by then.
+  bool is_candidate(const Node& node) const {
+    const Traits& traits = node.op().traits;
+    return traits.elementwise && !traits.fused && !is_late_[slot(node)] &&
+           !(traits.may_fail && !is_floating(node.dtype())) && !is_awaited(node) &&
+           context_.can_fuse(node);
+  }
+
+  std::int32_t group_of(const Node& node) const {
+    return slot(node) < group_of_.size() ? group_of_[slot(node)] : kNone;
+  }
+
+  /// Somebody runs after the node without reading it.
+  bool is_awaited(const Node& node) const {
+    return std::ranges::any_of(topology_.readers(node),
+                               [](const auto& reader) { return reader.index < 0; });
+  }
+
+  /// Updates that nothing but groups of ops wait for can run together: no path leads from one
+  /// of them back to another.
+  void gather_updates() {
+    std::map<std::string, std::int32_t> group_at;
+    std::set<const Node*> updated;
+    for (Node* node : topology_.order()) {
+      if (!is_joinable_update(*node)) continue;
+      const Node& variable = node->input(0).node();
+      if (!updated.insert(&variable).second) continue;
+      const std::string key = fmt::format("{} {} {} {}", node->shape(), node->dtype(),
+                                          node->device(), variable.device());
+      const auto [known, is_new] =
+          group_at.try_emplace(key, static_cast<std::int32_t>(groups_.size()));
+      if (is_new) groups_.emplace_back();
+      Group& group = groups_[at(known->second)];
+      if (group.updates.size() == kMaxInstructions / 8) continue;
+      group.nodes.push_back(node);
+      group.updates.push_back(node);
+      group_of_[slot(*node)] = known->second;
+    }
+    for (Group& group : groups_) std::ranges::reverse(group.nodes);
+  }
+
+  bool is_joinable_update(const Node& node) const {
+    const Traits& traits = node.op().traits;
+    if (!traits.updates_variable || traits.fused || is_late_[slot(node)] ||
+        node.input(1).shape() != node.shape())
+      return false;
+    // A value that is there already is copied, and may be a variable that another update changes.
+    if (!traits.update_op && !is_candidate(node.input(1).node())) return false;
+    return std::ranges::all_of(topology_.readers(node), [&](const auto& reader) {
+      return reader.index < 0 && only_orders(*reader.node);
+    });
+  }
+
+  /// A node that does nothing and that only such nodes wait for.
+  bool only_orders(const Node& node) const {
+    return node.op().traits.no_kernel && node.num_outputs() == 0 &&
+           std::ranges::all_of(topology_.readers(node),
+                               [&](const auto& reader) { return only_orders(*reader.node); });
+  }
+
+  /// Puts the node into its readers' group where they are all in one, else begins a new one.
+  void join(Node& node) {
+    const auto readers = topology_.readers(node);
+    std::int32_t group = readers.empty() ? kNone : group_of(*readers.front().node);
+    for (const auto& reader : readers)
+      if (group_of(*reader.node) != group) group = kNone;
+    if (group != kNone) {
+      const Group& joined = groups_[at(group)];
+      const Node& head = *joined.nodes.front();
+      if (head.shape() != node.shape() || head.device() != node.device() ||
+          joined.nodes.size() >= kMaxInstructions)
+        group = kNone;
+    }
+    if (group == kNone) {
+      group = static_cast<std::int32_t>(groups_.size());
+      groups_.emplace_back();
+    }
+    groups_[at(group)].nodes.push_back(&node);
+    group_of_[slot(node)] = group;
+  }
+
+  std::string rewrite(const Group& group) {
+    ElementwiseProgram program;
+    program.shape = group.nodes.front()->shape();
+    std::vector<Output> inputs;
+    std::map<std::pair<const Node*, int>, std::int32_t> registers;
+    const auto add_input = [&](const Output& value) {
+      const auto [known, is_new] = registers.try_emplace(
+          {&value.node(), value.index()}, static_cast<std::int32_t>(inputs.size()));
+      if (!is_new) return;
+      inputs.push_back(value);
+      program.input_dtypes.push_back(value.dtype());
+    };
+    // Variables first, in the order of the results.
+    for (const Node* update : group.updates) add_input(update->input(0));
+    const std::int32_t own = group_of(*group.nodes.front());
+    for (const Node* node : group.nodes)
+      for (const Output& input : node->inputs())
+        if (group_of(input.node()) != own) add_input(input);
+
+    std::string ops;
+    for (auto node = group.nodes.rbegin(); node != group.nodes.rend(); ++node) {
+      add_instruction(program, registers, **node);
+      ops += (ops.empty() ? "" : ", ") + (*node)->op().name;
+    }
+    if (group.updates.empty()) program.results.push_back(registers.at({group.nodes.front(), 0}));
+    for (const Node* update : group.updates) program.results.push_back(registers.at({update, 0}));
+    replace(group, std::move(program), std::move(inputs));
+    return fmt::format("'{}' = {}", group.nodes.front()->name(), ops);
+  }
+
+  static void add_instruction(ElementwiseProgram& program,
+                              std::map<std::pair<const Node*, int>, std::int32_t>& registers,
+                              const Node& node) {
+    const Traits& traits = node.op().traits;
+    const auto register_of = [&](const Output& value) {
+      return registers.at({&value.node(), value.index()});
+    };
+    if (traits.updates_variable && !traits.update_op) {
+      registers[{&node, 0}] = register_of(node.input(1));
+      return;
+    }
+    ElementwiseProgram::Instruction instruction;
+    instruction.op = traits.update_op ? &op_registry().at(traits.update_op) : &node.op();
+    instruction.dtype = node.dtype();
+    for (const Output& input : node.inputs())
+      instruction.operands[at(instruction.num_operands++)] = register_of(input);
+    registers[{&node, 0}] =
+        program.num_inputs() + static_cast<std::int32_t>(program.instructions.size());
+    program.instructions.push_back(instruction);
+  }
+
+  void replace(const Group& group, ElementwiseProgram program, std::vector<Output> inputs) {
+    const bool updates = !group.updates.empty();
+    Node& head = *group.nodes.front();
+    Node& fused = graph_.add_in_place_of(
+        head, op_registry().at(updates ? "fused_update" : "fused"), std::move(inputs),
+        {{"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});
+    const std::vector<Node*> seen = updates ? group.updates : std::vector<Node*>{&head};
+    for (const Node* node : seen)
+      for (const auto& reader : topology_.readers(*node)) {
+        if (reader.index < 0)
+          graph_.replace_control_input(*reader.node, *node, fused);
+        else
+          graph_.set_input(*reader.node, reader.index, fused.output());
+      }
+  }
+
+  Graph& graph_;
+  const PassContext& context_;
+  Topology topology_;
+  std::vector<std::int32_t> group_of_;  ///< by node id
+  std::vector<Group> groups_;
+  std::vector<bool> is_late_;  ///< by node id: depends on an update
+};
+
+}  // namespace
+
+std::vector<std::string> fuse_elementwise(Graph& graph, const PassContext& context) {
+  return Fusion(graph, context).run();
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,56 @@
+#include "passes/topology.h"
+
+#include <utility>
+
+namespace gradgraph {
+namespace {
+
+std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
+
+template <class Visit>
+void for_each_input(const Node& node, const Visit& visit) {
+  for (int i = 0; i < node.num_inputs(); ++i) visit(node.input(i).node(), i);
+  for (Node* before : node.control_inputs()) visit(*before, -1);
+}
+
+}  // namespace
+
+Topology::Topology(Graph& graph, const std::vector<Node*>& roots) {
+  std::vector<bool> seen(graph.nodes().size(), false);
+  // Depth first with a stack of its own; a node follows everything that it reads.
+  std::vector<std::pair<Node*, int>> stack;
+  const auto enter = [&](Node& node) {
+    if (seen[slot(node)]) return;
+    seen[slot(node)] = true;
+    stack.emplace_back(&node, 0);
+  };
+  for (Node* root : roots) {
+    enter(*root);
+    while (!stack.empty()) {
+      auto& [node, next] = stack.back();
+      const int inputs = node->num_inputs();
+      const int all = inputs + static_cast<int>(node->control_inputs().size());
+      if (next == all) {
+        order_.push_back(node);
+        stack.pop_back();
+        continue;
+      }
+      const int i = next++;
+      enter(i < inputs ? node->input(i).node()
+                       : *node->control_inputs()[static_cast<std::size_t>(i - inputs)]);
+    }
+  }
+
+  first_.assign(graph.nodes().size() + 1, 0);
+  for (const Node* node : order_)
+    for_each_input(*node, [&](Node& input, int) { ++first_[slot(input) + 1]; });
+  for (std::size_t i = 1; i < first_.size(); ++i) first_[i] += first_[i - 1];
+  readers_.resize(first_.back());
+  std::vector<std::size_t> next(first_.begin(), first_.end() - 1);
+  for (Node* node : order_)
+    for_each_input(*node, [&](Node& input, int index) {
+      readers_[next[slot(input)]++] = {node, index};
+    });
+}
+
+}  // namespace gradgraph

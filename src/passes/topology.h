@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+namespace gradgraph {
+
+/// The part of a graph that some nodes need, as passes look at it: in topological order, with
+/// each node's readers. Nodes added later are not in it.
+class Topology {
+ public:
+  /// `node` reads input `index` of the node that was asked about; -1 for a control input.
+  struct Reader {
+    Node* node;
+    int index;
+  };
+
+  Topology(Graph& graph, const std::vector<Node*>& roots);
+
+  const std::vector<Node*>& order() const { return order_; }
+  std::span<const Reader> readers(const Node& node) const {
+    const std::size_t id = static_cast<std::size_t>(node.id());
+    return {readers_.data() + first_[id], first_[id + 1] - first_[id]};
+  }
+
+ private:
+  std::vector<Node*> order_;
+  std::vector<std::size_t> first_;  ///< by node id: where its readers begin
+  std::vector<Reader> readers_;
+};
+
+}  // namespace gradgraph
