@@ -50,7 +50,8 @@ def insert(path, verb, anchor, code):
 
 
 def compile_command(build, copy, file, object_file):
-    """The build's own command for `file`, on the copy and without optimising."""
+    """The build's own command for `file`, on the copy and, but for the files that the build
+    itself only compiles optimised, without optimising."""
     for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
         if (pathlib.Path(entry["directory"]) / entry["file"]).resolve() == ROOT / file:
             break
@@ -65,7 +66,8 @@ def compile_command(build, copy, file, object_file):
     first_compiler_flag = next(i for i, word in enumerate(words) if word.startswith("-"))
     words[first_compiler_flag:first_compiler_flag] = [
         f"-I{copy / folder}" for folder in ("include", "src", "tests")]
-    return words + ["-O0", "-o", str(object_file), str(copy / file)]
+    optimise = [] if "_avx" in file else ["-O0"]
+    return words + optimise + ["-o", str(object_file), str(copy / file)]
 
 
 def link_command(build, objects, program):
@@ -117,7 +119,9 @@ def main():
 
         # The list of functors is a header: what expands it has to be compiled as well.
         sources = {file for file in changed if file.endswith(".cpp")}
-        sources |= {"src/device/cpu/elementwise.cpp"}
+        sources |= {f"src/device/cpu/{file.name}"
+                    for file in (ROOT / "src/device/cpu").glob("*.cpp")
+                    if file.name == "elementwise.cpp" or file.name.startswith("rows")}
         objects = {pathlib.Path(file): copy / (file.replace("/", "_") + ".o")
                    for file in sorted(sources)}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -39,8 +39,10 @@ struct Traits {
   bool may_fail = false;
   /// Never runs: a value that is there already (a variable), or an order (group).
   bool no_kernel = false;
-  /// Only made by the library itself, in a session's own copy (copy, fetch).
+  /// Only made by the library itself, in a session's own copy.
   bool internal = false;
+  /// Moves a value, which sessions do without a kernel (copy, fetch).
+  bool moves_value = false;
   /// Made of several ops by a pass, in a session's own copy.
   bool fused = false;
   /// On the published list of ops without a gradient (docs/ops.md); others must have one.

@@ -23,13 +23,15 @@ void infer_fused(InferContext& context) {
 }  // namespace
 
 void register_fused_ops(OpRegistry& registry) {
-  registry.add({.name = "fused",
-                .traits = {.elementwise = true, .in_place = true, .fused = true},
-                .infer = infer_fused});
+  registry.add(
+      {.name = "fused",
+       .traits = {.elementwise = true, .in_place = true, .internal = true, .fused = true},
+       .infer = infer_fused});
   // Its first inputs are variables, one per output.
-  registry.add({.name = "fused_update",
-                .traits = {.stateful = true, .updates_variable = true, .fused = true},
-                .infer = infer_fused});
+  registry.add(
+      {.name = "fused_update",
+       .traits = {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
+       .infer = infer_fused});
 }
 
 }  // namespace gradgraph

@@ -128,8 +128,10 @@ void register_source_ops(OpRegistry& registry) {
   registry.add({.name = "group",
                 .traits = {.stateful = true, .no_kernel = true, .non_differentiable = true},
                 .infer = infer_group});
-  registry.add({.name = "fetch", .traits = {.internal = true}, .infer = infer_group});
-  registry.add({.name = "copy", .traits = {.internal = true}, .infer = infer_same});
+  registry.add(
+      {.name = "fetch", .traits = {.internal = true, .moves_value = true}, .infer = infer_group});
+  registry.add(
+      {.name = "copy", .traits = {.internal = true, .moves_value = true}, .infer = infer_same});
 }
 
 }  // namespace gradgraph

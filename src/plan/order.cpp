@@ -76,7 +76,7 @@ class Orderer {
 
   void push(Node& node) {
     const Node* base = &node;
-    while (base->op().traits.internal && base->num_inputs() > 0) base = &base->input(0).node();
+    while (base->op().traits.moves_value && base->num_inputs() > 0) base = &base->input(0).node();
     ready_.push({node.op().traits.updates_variable, base->id(), node.id(), &node});
   }
 

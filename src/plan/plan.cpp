@@ -82,7 +82,7 @@ class Planner {
         add_value(node, i, Storage::arena);
       plan_.step_values.push_back(value_of(node, i));
     }
-    if (!traits.internal) step.workspace_bytes = options_.workspace_bytes(node);
+    if (!traits.moves_value) step.workspace_bytes = options_.workspace_bytes(node);
     plan_.steps.push_back(step);
   }
 

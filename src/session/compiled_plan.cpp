@@ -23,7 +23,7 @@ Node& user_node(const Node& copy) {
 
 bool has_kernel(const Node& node, std::string_view kind) {
   const Traits& traits = node.op().traits;
-  return traits.no_kernel || traits.internal ||
+  return traits.no_kernel || traits.moves_value ||
          kernel_registry().has(node.op().name, kind, kernel_dtype(node));
 }
 
@@ -60,7 +60,7 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   result_of_.assign(graph_->nodes().size(), -1);
   for (std::size_t i = 0; i < specialized.fetches.size(); ++i) {
     const Node& fetch = *specialized.fetches[i];
-    const bool has_value = fetch.num_inputs() > 0 && fetch.op().traits.internal;
+    const bool has_value = fetch.num_inputs() > 0 && fetch.op().traits.moves_value;
     result_types_.push_back(has_value ? OutputType{fetch.input(0).dtype(), fetch.input(0).shape()}
                                       : OutputType{});
     if (has_value) result_of_[slot(fetch)] = static_cast<std::int32_t>(i);
@@ -161,7 +161,7 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
       commands_.push_back({CommandKind::wait, step.stream, event, &device});
     }
   }
-  if (step.node->op().traits.internal) {
+  if (step.node->op().traits.moves_value) {
     const auto kind = step.num_outputs > 0 ? CommandKind::copy : CommandKind::fetch;
     commands_.push_back({kind, step.stream, s, &device});
   } else {
@@ -213,7 +213,7 @@ void CompiledPlan::bake() {
   }
   std::size_t launch = 0;
   for (const PlannedStep& step : plan_.steps)
-    if (!step.node->op().traits.internal)
+    if (!step.node->op().traits.moves_value)
       launches_[launch++].args.workspace =
           static_cast<std::byte*>(memory_.arena(at(step.device))) + step.workspace_offset;
   generation_ = memory_.generation();

@@ -10,7 +10,7 @@
 #include "graph/program.h"
 
 /// Runs an ElementwiseProgram tile by tile: every instruction passes over a tile that stays in
-/// the first-level cache, by the same rows that the ops' own kernels use, so fusing changes no bit.
+/// the first-level cache, by the rows that the ops' own kernels use: fusing changes no bit.
 namespace gradgraph {
 namespace {
 
