@@ -14,6 +14,7 @@
 ///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
+
 /// Files that are compiled for a level of the instruction set name it here, so that their copies
 /// of the functors are not mistaken for those of other files.
 #ifndef GRADGRAPH_ISA

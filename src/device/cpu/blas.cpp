@@ -44,9 +44,25 @@ class OneThread {
   int before_ = 1;
 };
 
+/// OpenBLAS' AVX-512 kernel for small float matrices allocates memory for the last columns where
+/// there are up to eight beyond a multiple of sixteen. How many these are here.
+template <class T>
+std::int64_t columns_that_allocate(const Matrix<const T>& a, const Matrix<const T>& b,
+                                   const Matrix<T>& c) {
+  constexpr double kSmall = 100. * 100. * 100.;
+  const bool is_small = static_cast<double>(c.rows) * static_cast<double>(c.columns) *
+                            static_cast<double>(a.columns) <=
+                        kSmall;
+  const std::int64_t rest = c.columns % 16;
+  return std::is_same_v<T, float> && is_small && !a.transposed && !b.transposed && rest <= 8
+             ? rest
+             : 0;
+}
+
 /// `gemm` on row-major matrices; a transposed result is the product of the flipped operands.
-template <class T, class Gemm>
-void multiply_by(Gemm gemm, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool add) {
+template <class T, class Gemm, class Gemv>
+void multiply_by(Gemm gemm, Gemv gemv, Matrix<const T> a, Matrix<const T> b, Matrix<T> c,
+                 bool add) {
   if (c.transposed) {
     c = c.flip();
     std::swap(a, b);
@@ -64,6 +80,15 @@ void multiply_by(Gemm gemm, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, b
   };
   const auto transpose = [](bool transposed) { return transposed ? CblasTrans : CblasNoTrans; };
   const OneThread one_thread;
+  if (const std::int64_t rest = columns_that_allocate(a, b, c); rest > 0) {
+    const std::int64_t kept = c.columns - rest;
+    multiply_by<T>(gemm, gemv, a, b.block(0, 0, b.rows, kept), c.block(0, 0, c.rows, kept), add);
+    for (std::int64_t j = kept; j < c.columns; ++j)
+      gemv(CblasRowMajor, CblasNoTrans, static_cast<blasint>(c.rows),
+           static_cast<blasint>(a.columns), T{1}, a.data, size(a.stride), b.data + j,
+           size(b.stride), add ? T{1} : T{0}, c.data + j, size(c.stride));
+    return;
+  }
   gemm(CblasRowMajor, transpose(a.transposed), transpose(b.transposed),
        static_cast<blasint>(c.rows), static_cast<blasint>(c.columns),
        static_cast<blasint>(a.columns), T{1}, a.data, size(a.stride), b.data, size(b.stride),
@@ -116,10 +141,10 @@ void multiply_blocks(int threads, Matrix<const T> a, Matrix<const T> b, Matrix<T
 }  // namespace
 
 void multiply(Matrix<const float> a, Matrix<const float> b, Matrix<float> c, bool add) {
-  multiply_by<float>(cblas_sgemm, a, b, c, add);
+  multiply_by<float>(cblas_sgemm, cblas_sgemv, a, b, c, add);
 }
 void multiply(Matrix<const double> a, Matrix<const double> b, Matrix<double> c, bool add) {
-  multiply_by<double>(cblas_dgemm, a, b, c, add);
+  multiply_by<double>(cblas_dgemm, cblas_dgemv, a, b, c, add);
 }
 
 void multiply_on(int threads, Matrix<const float> a, Matrix<const float> b, Matrix<float> c,
