@@ -8,9 +8,10 @@
 #include "gradgraph/graph.h"
 #include "gradgraph/ops.h"
 
-/// Layers: functions that make variables ("fc1/kernel", "fc1/bias") and ops under a scope of their
-/// own, with the dtype of their input, which is float32 or float64. Training or inference is a graph
-/// input (`training`, a boolean scalar), never a global. Errors are BuildErrors with the layer's name.
+/// Layers: functions that make variables ("fc1/kernel", "fc1/bias") and ops under a scope of
+/// their own, with the dtype of their input, which is float32 or float64. Training or inference
+/// is a graph input (`training`, a boolean scalar), never a global. Errors are BuildErrors with
+/// the layer's name.
 namespace gradgraph GRADGRAPH_API {
 namespace nn {
 

@@ -55,9 +55,9 @@ using GradientPair = std::pair<Output, Output>;
 ///
 /// `minimize` differentiates `loss` (a scalar) by `variables` (when empty: all variables that it
 /// depends on) and returns the train op, which updates them all and adds one to the step counter,
-/// "train/step". `apply` starts from given gradients. A variable that no gradient reaches, or a pair
-/// with an empty gradient, is left out; GradientError when none is left, BuildError for settings
-/// out of range, a loss that is no floating scalar, and pairs that do not fit.
+/// "train/step". `apply` starts from given gradients. A variable that no gradient reaches, or a
+/// pair with an empty gradient, is left out; GradientError when none is left, BuildError for
+/// settings out of range, a loss that is no floating scalar, and pairs that do not fit.
 /// The train op runs after the control inputs of the scope that it is made in.
 
 /// Gradient descent, with momentum when asked for. Source: torch.optim.SGD.

@@ -15,7 +15,7 @@
 namespace gradgraph {
 namespace {
 
-// --- Text ----------------------------------------------------------------------------------------
+// --- Text -------------------------------------------------------------------------------------
 
 /// The length of the UTF-8 sequence at the start of `text`, or 0 where it is none.
 std::size_t utf8_length(std::string_view text) {
@@ -76,7 +76,7 @@ std::string types_of(const Node& node) {
   return text;
 }
 
-// --- Colours -------------------------------------------------------------------------------------
+// --- Colours ----------------------------------------------------------------------------------
 
 struct PhaseLook {
   const char* name;
@@ -100,7 +100,7 @@ std::string heat_color(double share) {
   return fmt::format("#FF{0:02X}{0:02X}", cool + 20);
 }
 
-// --- The file ------------------------------------------------------------------------------------
+// --- The file ---------------------------------------------------------------------------------
 
 class Writer {
  public:

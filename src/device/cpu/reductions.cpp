@@ -222,8 +222,8 @@ void combine_narrow_columns(const T* x, int64_t begin, int64_t end, int64_t widt
   std::copy_n(totals, width, result);
 }
 
-/// One sweep over an array of some shape, cut into tasks, each of which makes `width` neighbouring
-/// results out of one chunk of what they are made of.
+/// One sweep over an array of some shape, cut into tasks, each of which makes `width`
+/// neighbouring results out of one chunk of what they are made of.
 class Sweep {
  public:
   Sweep(const Shape& shape, std::uint32_t reduced_axes) : layout_(shape, reduced_axes) {
