@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The tutorial's programs compile against the installed library and print what it says."""
+"""The programs of README and tutorial compile against the installed library and run; those of the
+tutorial print what it says."""
 
 import os
 import pathlib
@@ -21,12 +22,12 @@ def run(*command, **options):
     return result.stdout
 
 
-def programs(markdown):
-    """Every listing with a main function, and the output block that follows it."""
+def programs(name):
+    """Every listing of a document with a main function, and the output block that follows it."""
+    markdown = (ROOT / name).read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
-    for (language, code), (_, output) in zip(blocks, blocks[1:]):
-        if language == "cpp" and "int main()" in code:
-            yield code, output
+    return [(code, output) for (language, code), (_, output) in zip(blocks, blocks[1:])
+            if language == "cpp" and "int main()" in code]
 
 
 def install(folder):
@@ -57,22 +58,23 @@ def figures_blanked(text):
 
 
 def main():
-    listings = list(programs((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")))
-    assert len(listings) == 3, f"{len(listings)} programs found"
+    readme = programs("README.md")
+    tutorial = programs("docs/tutorial.md")
+    assert (len(readme), len(tutorial)) == (1, 3), "a program is missing"
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         flags, library = install(folder / "tree")
         write_small_mnist(folder)
         environment = os.environ | {"LD_LIBRARY_PATH": str(library), "MNIST_DIR": str(folder)}
-        for number, (code, expected) in enumerate(listings):
+        for number, (code, expected) in enumerate(readme + tutorial):
             source = folder / f"program{number}.cpp"
             source.write_text(code, encoding="utf-8")
             binary = source.with_suffix("")
             run("c++", "-std=c++20", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror",
                 "-Wno-missing-field-initializers", source, "-o", binary, *flags)
             actual = run(binary, env=environment)
-            if figures_blanked(actual) != figures_blanked(expected):
-                sys.exit(f"program {number + 1} prints\n{actual}instead of\n{expected}")
+            if number >= len(readme) and figures_blanked(actual) != figures_blanked(expected):
+                sys.exit(f"program {number} prints\n{actual}instead of\n{expected}")
 
 
 if __name__ == "__main__":
