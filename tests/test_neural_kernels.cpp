@@ -28,7 +28,8 @@ Tensor compute(const Output& output, int threads) {
   std::vector<const void*> inputs;
   for (const Output& input : node.inputs())
     inputs.push_back(input.node().attributes().get<Tensor>("value").raw());
-  Tensor result = Tensor::full(node.dtype(), node.shape(), 77);
+  // A kernel owes nothing to what its buffers held.
+  Tensor result = Tensor::full(node.dtype(), node.shape(), std::nan(""));
   void* const results[] = {result.raw()};
   const auto* make = kernel_registry().find(node.op().name, "cpu", kernel_dtype(node));
   REQUIRE(make);
@@ -165,36 +166,54 @@ TEST_CASE("convolution kernels: the same bits in every run") {
   }
 }
 
-TEST_CASE("matmul kernel: large shapes, any number of threads") {
-  const auto product = [](const Tensor& a, const Tensor& b, bool ta, bool tb) {
-    const std::int64_t m = a.shape()[ta ? 1 : 0], k = a.shape()[ta ? 0 : 1];
-    const std::int64_t n = b.shape()[tb ? 0 : 1];
-    Tensor c = Tensor::zeros(float64, {m, n});
-    for (std::int64_t i = 0; i < m; ++i)
-      for (std::int64_t l = 0; l < k; ++l)
-        for (std::int64_t j = 0; j < n; ++j)
-          c.data<double>()[i * n + j] +=
-              a.at<double>(ta ? std::initializer_list<std::int64_t>{l, i}
-                              : std::initializer_list<std::int64_t>{i, l}) *
-              b.at<double>(tb ? std::initializer_list<std::int64_t>{j, l}
-                              : std::initializer_list<std::int64_t>{l, j});
-    return c;
-  };
+namespace {
+
+Tensor product(const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  using Index = std::initializer_list<std::int64_t>;
+  const bool ta = options.transpose_a, tb = options.transpose_b;
+  const std::int64_t m = a.shape()[ta ? 1 : 0], k = a.shape()[ta ? 0 : 1];
+  const std::int64_t n = b.shape()[tb ? 0 : 1];
+  Tensor c = Tensor::zeros(float64, {m, n});
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t l = 0; l < k; ++l)
+      for (std::int64_t j = 0; j < n; ++j)
+        c.data<double>()[i * n + j] += a.at<double>(ta ? Index{l, i} : Index{i, l}) *
+                                       b.at<double>(tb ? Index{j, l} : Index{l, j});
+  return c;
+}
+
+/// Checks products of [m,k] and [k,n] in all transpositions and dtypes.
+void check_products(std::int64_t m, std::int64_t k, std::int64_t n,
+                    std::initializer_list<int> threads) {
   for (const bool ta : {false, true})
     for (const bool tb : {false, true}) {
+      const MatmulOptions options = {.transpose_a = ta, .transpose_b = tb};
       Graph graph;
-      const Tensor a = noise(ta ? Shape{67, 130} : Shape{130, 67}, 1);
-      const Tensor b = noise(tb ? Shape{35, 67} : Shape{67, 35}, 2);
-      const Tensor expected = product(a, b, ta, tb);
+      const Tensor a = noise(ta ? Shape{k, m} : Shape{m, k}, 1);
+      const Tensor b = noise(tb ? Shape{n, k} : Shape{k, n}, 2);
+      const Tensor expected = product(a, b, options);
       for (const DType dtype : {float64, float32})
-        for (const int threads : {1, 2, 5}) {
-          const Output y = matmul(constant(graph, a.cast(dtype)), constant(graph, b.cast(dtype)),
-                                  {.transpose_a = ta, .transpose_b = tb});
-          const Tensor first = compute(y, threads);
-          CHECK(close(first, expected, dtype == float64 ? 1e-12 : 1e-5));
-          CHECK(same_bits(compute(y, threads), first));
+        for (const int count : threads) {
+          const Output y =
+              matmul(constant(graph, a.cast(dtype)), constant(graph, b.cast(dtype)), options);
+          const Tensor first = compute(y, count);
+          const bool right = close(first, expected, dtype == float64 ? 1e-12 : 1e-5);
+          CHECK_MESSAGE(right, m << " x " << k << " x " << n << ", " << ta << tb << dtype);
+          CHECK(same_bits(compute(y, count), first));
         }
     }
+}
+
+}  // namespace
+
+TEST_CASE("matmul kernel: large shapes, any number of threads") {
+  check_products(130, 67, 35, {1, 2, 5});
+}
+
+TEST_CASE("matmul kernel: small shapes") {
+  for (const std::int64_t m : {1, 2, 7, 16, 17})
+    for (const std::int64_t k : {1, 3, 16})
+      for (const std::int64_t n : {1, 2, 8, 9, 10, 16, 23, 33}) check_products(m, k, n, {2});
 }
 
 TEST_CASE("matmul kernel: many batches, any number of threads") {

@@ -25,24 +25,24 @@ namespace {
 
 /// Keeps products on the calling thread. OpenBLAS asks omp_get_max_threads() at each call; that
 /// setting is the calling thread's own.
+#ifdef _OPENMP
 class OneThread {
  public:
-#ifdef _OPENMP
   OneThread() : before_(omp_get_max_threads()) {
     if (before_ != 1) omp_set_num_threads(1);
   }
   ~OneThread() {
     if (before_ != 1) omp_set_num_threads(before_);
   }
-#else
-  OneThread() = default;
-#endif
   OneThread(const OneThread&) = delete;
   OneThread& operator=(const OneThread&) = delete;
 
  private:
-  int before_ = 1;
+  int before_;
 };
+#else
+struct OneThread {};
+#endif
 
 /// OpenBLAS' AVX-512 kernel for small float matrices allocates memory for the last columns where
 /// there are up to eight beyond a multiple of sixteen. How many these are here.
@@ -79,7 +79,7 @@ void multiply_by(Gemm gemm, Gemv gemv, Matrix<const T> a, Matrix<const T> b, Mat
     return static_cast<blasint>(std::max<std::int64_t>(n, 1));
   };
   const auto transpose = [](bool transposed) { return transposed ? CblasTrans : CblasNoTrans; };
-  const OneThread one_thread;
+  [[maybe_unused]] const OneThread one_thread;
   if (const std::int64_t rest = columns_that_allocate(a, b, c); rest > 0) {
     const std::int64_t kept = c.columns - rest;
     multiply_by<T>(gemm, gemv, a, b.block(0, 0, b.rows, kept), c.block(0, 0, c.rows, kept), add);
