@@ -1,2 +1,9 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
+
+#include "session/compiled_plan.h"
+
+int main(int argc, char** argv) {
+  gradgraph::verifies_stages = true;
+  return doctest::Context(argc, argv).run();
+}

@@ -35,6 +35,8 @@ struct PlacementError : Error {
 /// A run cannot start or finish: feeds, fetches, uninitialised variables, bad values.
 struct RunError : Error {
   using Error::Error;
+  /// What was wrong with the values of a run came out when its plan was built.
+  explicit RunError(const BuildError& cause) : Error(cause) {}
 };
 /// A file or data set is missing, broken or not what it claims to be.
 struct DataError : Error {

@@ -40,4 +40,7 @@ std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output
 SpecializedGraph specialize(const Graph& graph, const std::vector<FedValue>& feeds,
                             const std::vector<Output>& fetches, const Evaluator& evaluate);
 
+/// Drops what the fetches do not need any more, after rewrites. The rest keeps its order.
+void prune(SpecializedGraph& specialized);
+
 }  // namespace gradgraph

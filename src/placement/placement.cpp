@@ -327,6 +327,29 @@ Placement place(Graph& graph, const PlacementOptions& options) {
   return Placer(graph, options).run();
 }
 
+void verify(const Graph& graph, const Placement& placement, const PlacementOptions& options) {
+  const auto fail = [](const Node& node, const std::string& fault) {
+    throw PlacementError(node_message(node.op().name, node.name(), "verify: " + fault),
+                         node.where());
+  };
+  const auto device_of = [&](const Node& node) {
+    return placement.device[static_cast<std::size_t>(node.id())];
+  };
+  if (placement.device.size() != graph.nodes().size())
+    throw PlacementError("verify: the placement is of another graph");
+  for (const Node& node : graph.nodes()) {
+    if (device_of(node) < 0 || device_of(node) >= static_cast<int>(options.devices.size()))
+      fail(node, "has no device");
+    const Traits& traits = node.op().traits;
+    if (traits.shape_only || node.op().name == "copy") continue;
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      const bool is_static = (traits.static_inputs >> i & 1u) != 0;
+      if (!is_static && device_of(node.input(i).node()) != device_of(node))
+        fail(node, fmt::format("input {}, '{}', is on another device", i, node.input(i).name()));
+    }
+  }
+}
+
 std::string explain(const Graph& graph, const Placement& placement,
                     const PlacementOptions& options) {
   constexpr std::size_t kWidest = 48;

@@ -51,6 +51,10 @@ struct Placement {
 /// topological order afterwards. Throws PlacementError naming op, dtype, device and line.
 Placement place(Graph& graph, const PlacementOptions& options);
 
+/// Checks that every node has a device and reads from that one alone, "copy" nodes apart; throws
+/// PlacementError with the first fault.
+void verify(const Graph& graph, const Placement& placement, const PlacementOptions& options);
+
 /// A line per node, in the order of the data: name, op, device, and the reason in words.
 std::string explain(const Graph& graph, const Placement& placement,
                     const PlacementOptions& options);

@@ -39,23 +39,28 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
                            SessionMemory& memory)
     : memory_(memory) {
   SpecializedGraph specialized = specialize(graph, feeds, fetches, host_evaluator());
+  if (verifies_stages) verify(*specialized.graph);
+  rewrites_ =
+      run_passes(*specialized.graph, {.fetches = specialized.fetches, .can_fuse = can_fuse},
+                 options.disabled_passes);
+  if (!rewrites_.empty()) prune(specialized);
   graph_ = std::move(specialized.graph);
   feed_nodes_ = std::move(specialized.feeds);
-  rewrites_ = run_passes(*graph_, {.fetches = specialized.fetches, .can_fuse = can_fuse},
-                         options.disabled_passes);
 
   const auto& names = memory.device_names();
   placement_options_ = {
       .devices = names, .soft = options.soft_placement, .has_kernel = has_kernel};
   placement_options_.default_device =
       static_cast<int>(std::find(names.begin(), names.end(), options.device) - names.begin());
+  if (verifies_stages) verify(*graph_);
   placement_ = place(*graph_, placement_options_);
+  if (verifies_stages) verify(*graph_, placement_, placement_options_);
 
   plan_with_kernels(specialized.fetches, thread_count(options.threads));
-#ifndef NDEBUG
-  verify(*graph_);
-  verify(plan_);
-#endif
+  if (verifies_stages) {
+    verify(*graph_);
+    verify(plan_);
+  }
 
   result_of_.assign(graph_->nodes().size(), -1);
   for (std::size_t i = 0; i < specialized.fetches.size(); ++i) {

@@ -15,6 +15,13 @@
 
 namespace gradgraph {
 
+/// Whether graph and plan are verified after every stage: in debug builds, and in tests.
+#ifdef NDEBUG
+inline bool verifies_stages = false;
+#else
+inline bool verifies_stages = true;
+#endif
+
 /// A plan with its kernels and addresses: a flat list of commands that runs step after step
 /// without looking anything up.
 class CompiledPlan {

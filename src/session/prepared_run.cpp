@@ -84,8 +84,8 @@ CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
   try {
     entry.plan = std::make_unique<CompiledPlan>(session.graph, fed, fetches, session.options,
                                                 session.memory);
-  } catch (const BuildError& error) {  // what was fed does not fit: the message has the line
-    throw RunError(error.what());
+  } catch (const BuildError& error) {
+    throw RunError(error);
   }
   entry.last_used = uses_;
   if (entries_.size() >= static_cast<std::size_t>(std::max(session.options.plan_cache_size, 1)))
