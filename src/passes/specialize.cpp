@@ -79,18 +79,23 @@ class Specializer {
       copy_of(feed.output) = constant(feed.value, node);
       return;
     }
-    Node& placeholder = result_.graph->add(op_registry().at("placeholder"), {},
-                                           {{"dtype", feed.dtype}, {"shape", feed.shape}},
-                                           node.where(), node.name());
+    Node& placeholder =
+        add(node, "placeholder", {}, {{"dtype", feed.dtype}, {"shape", feed.shape}}, node.name());
     result_.feeds.back() = &placeholder;
     copy_of(feed.output) = placeholder.output();
   }
 
+  /// A node that the user's graph does not have, made for one that it has.
+  Node& add(const Node& original, std::string_view op, std::vector<Output> inputs,
+            Attributes attributes, std::string_view name) {
+    const ContextGuard guard(*result_.graph);
+    result_.graph->context().origin = &original;
+    return result_.graph->add(op_registry().at(op), std::move(inputs), std::move(attributes),
+                              original.where(), name);
+  }
+
   Output constant(const Tensor& value, const Node& original) {
-    return result_.graph
-        ->add(op_registry().at("constant"), {}, {{"value", value}}, original.where(),
-              original.name())
-        .output();
+    return add(original, "constant", {}, {{"value", value}}, original.name()).output();
   }
 
   void copy(const Node& node) {
@@ -156,8 +161,7 @@ class Specializer {
     const Node& node = fetch.node();
     result_.fetches.push_back(node.num_outputs() == 0
                                   ? &value.node()
-                                  : &result_.graph->add(op_registry().at("fetch"), {value}, {},
-                                                        node.where(), "fetch/" + node.name()));
+                                  : &add(node, "fetch", {value}, {}, "fetch/" + node.name()));
   }
 
   const Graph& user_;
