@@ -250,7 +250,8 @@ ContextGuard scope(Graph& graph, std::string_view name,
 /// Nodes made while the result lives ask for `device` ("cpu", "cuda:0").
 ContextGuard device_scope(Graph& graph, std::string device);
 /// Nodes made while the result lives run after `before`.
-ContextGuard control_dependencies(Graph& graph, std::vector<Output> before);
+ContextGuard control_dependencies(Graph& graph, std::vector<Output> before,
+                                  SourceLocation where = SourceLocation::current());
 /// Renames the node behind `output` and returns it: `auto loss = gg::named(gg::mean(x), "loss")`.
 Output named(Output output, std::string_view name,
              SourceLocation where = SourceLocation::current());

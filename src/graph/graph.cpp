@@ -192,11 +192,12 @@ ContextGuard device_scope(Graph& graph, std::string device) {
   return guard;
 }
 
-ContextGuard control_dependencies(Graph& graph, std::vector<Output> before) {
+ContextGuard control_dependencies(Graph& graph, std::vector<Output> before,
+                                  SourceLocation where) {
   ContextGuard guard(graph);
   for (const Output& output : before) {
     if (!output || &output.graph() != &graph)
-      throw BuildError("a control input is empty or of another graph");
+      throw BuildError("a control input is empty or of another graph", where);
     graph.context().control_inputs.push_back(&output.node());
   }
   return guard;

@@ -58,10 +58,11 @@ void InferContext::fail(const std::string& message) const {
 
 const OpDef& OpRegistry::add(OpDef op) {
   if (!op.infer) throw BuildError(fmt::format("op '{}' has no shape inference", op.name));
+  if (ops_.contains(op.name))
+    throw BuildError(fmt::format("op '{}' is registered already", op.name));
   auto owned = std::make_unique<OpDef>(std::move(op));
   const OpDef& added = *owned;
-  if (!ops_.emplace(added.name, std::move(owned)).second)
-    throw BuildError(fmt::format("op '{}' is registered already", added.name));
+  ops_.emplace(added.name, std::move(owned));
   return added;
 }
 

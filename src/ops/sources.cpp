@@ -102,7 +102,7 @@ Output assign_sub(Output variable, Operand delta, SourceLocation where) {
 
 Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name,
              SourceLocation where) {
-  ContextGuard guard = control_dependencies(graph, ops);
+  ContextGuard guard = control_dependencies(graph, ops, where);
   graph.context().phase = Phase::update;
   return graph.add(op_registry().at("group"), {}, {}, where, name).output();
 }

@@ -57,20 +57,33 @@ class Placer {
 
   // --- Choosing ---
 
-  /// A variable has one home for all runs of a session, so updates that this run leaves out count
-  /// as well: they are looked up in the user's graph.
+  /// A variable has one home for all runs of a session, so updates that this run leaves out
+  /// count as well: they are looked up in the user's graph. Variables that one node updates share
+  /// a home.
   void collect_updates() {
-    const Graph* user = nullptr;
-    for (const Node& node : graph_.nodes()) {
-      collect_update(node);
-      if (!user && &node.op() == &variable_ && node.origin()) user = &node.origin()->graph();
-    }
-    if (user)
-      for (const Node& node : user->nodes()) collect_update(node);
+    std::vector<const Node*> updates;
+    const auto collect = [&](const Graph& graph) {
+      for (const Node& node : graph.nodes())
+        if (node.op().traits.updates_variable) updates.push_back(&node);
+    };
+    collect(graph_);
+    const auto copied = std::find_if(graph_.nodes().begin(), graph_.nodes().end(),
+                                     [](const Node& node) { return node.origin() != nullptr; });
+    if (copied != graph_.nodes().end()) collect(copied->origin()->graph());
+    for (const Node* update : updates)
+      for (int i = 1; i < update->num_outputs(); ++i)
+        shares_home_with_[home_of(update->input(i).node())] = home_of(update->input(0).node());
+    for (const Node* update : updates)
+      updates_[home_of(update->input(0).node())].push_back(update);
   }
-  void collect_update(const Node& node) {
-    if (!node.op().traits.updates_variable) return;
-    updates_[&user_node(node.input(0).node())].push_back(&node);
+  /// One user's variable for all that share a home.
+  const Node* home_of(const Node& variable) const {
+    const Node* home = &user_node(variable);
+    for (auto next = shares_home_with_.find(home);
+         next != shares_home_with_.end() && next->second != home;
+         next = shares_home_with_.find(home))
+      home = next->second;
+    return home;
   }
   static const Node& user_node(const Node& node) { return node.origin() ? *node.origin() : node; }
 
@@ -154,7 +167,7 @@ class Placer {
     if (!node.op().traits.no_kernel && !node.op().traits.alias)
       return options_.has_kernel(node, kind) ? nullptr : &node;
     if (&node.op() != &variable_) return nullptr;
-    const auto updates = updates_.find(&user_node(node));
+    const auto updates = updates_.find(home_of(node));
     if (updates == updates_.end()) return nullptr;
     const auto missing =
         std::find_if(updates->second.begin(), updates->second.end(),
@@ -263,7 +276,8 @@ class Placer {
   Graph& graph_;
   const PlacementOptions& options_;
   Placement result_;
-  std::unordered_map<const Node*, std::vector<const Node*>> updates_;  // by user's variable
+  std::unordered_map<const Node*, const Node*> shares_home_with_;
+  std::unordered_map<const Node*, std::vector<const Node*>> updates_;  // by home_of the variable
   std::vector<const Node*> followers_;
   std::unordered_map<std::uint64_t, Output> moved_;  // by value and device
   std::unordered_map<std::uint64_t, Output> moved_for_reader_;
