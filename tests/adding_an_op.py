@@ -66,7 +66,7 @@ def compile_command(build, copy, file, object_file):
     first_compiler_flag = next(i for i, word in enumerate(words) if word.startswith("-"))
     words[first_compiler_flag:first_compiler_flag] = [
         f"-I{copy / folder}" for folder in ("include", "src", "tests")]
-    optimise = [] if "_avx" in file else ["-O0"]
+    optimise = [] if "_avx" in file.name else ["-O0"]
     return words + optimise + ["-o", str(object_file), str(copy / file)]
 
 
