@@ -36,7 +36,7 @@ readelf -d by_pkg_config | grep -q 'NEEDED.*libgradgraph\.so\.0' || fail "no sov
 ! readelf -d by_pkg_config_static | grep -q 'NEEDED.*libgradgraph' || fail "not static"
 
 for static in OFF ON; do
-    cmake -S "$here/packaging" -B "cmake_$static" -DGRADGRAPH_STATIC=$static >/dev/null
+    cmake -G Ninja -S "$here/packaging" -B "cmake_$static" -DGRADGRAPH_STATIC=$static >/dev/null
     cmake --build "cmake_$static" >/dev/null
     check_program "cmake_$static/main"
 done
