@@ -207,6 +207,20 @@ TEST_SUITE("random placement") {
                          gg::PlacementError);
   }
 
+  TEST_CASE("a node of very many inputs") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {2}, "x");
+    std::vector<Output> parts;
+    for (int i = 0; i < 40; ++i) parts.push_back(x + i);
+    const std::vector<Output> fetches = {gg::concat(parts, 0)};
+    const gg::Feeds feeds = {{x, Tensor{0.5f, 1.5f}}};
+    const std::vector<Tensor> expected = open_session(graph).run(feeds, fetches);
+    CHECK(expected[0].at<float>({79}) == 40.5f);
+    std::mt19937_64 random(9);
+    const std::string device = scatter(graph, random);
+    check_same(open_session(graph, device).run(feeds, fetches), expected);
+  }
+
   TEST_CASE("sessions on one device do not disturb each other") {
     Model model;
     build_mlp(model);

@@ -1,6 +1,7 @@
 #include "graph/kernel_dtype.h"
 
 #include "gradgraph/op.h"
+#include "graph/static_inputs.h"
 
 namespace gradgraph {
 
@@ -9,7 +10,7 @@ DType kernel_dtype(const Node& node) {
   if (traits.kernel_input >= 0) return node.input(traits.kernel_input).dtype();
   if (traits.kernel_input == Traits::kDefault)
     for (int i = 0; i < node.num_inputs(); ++i)
-      if ((traits.static_inputs >> i & 1u) == 0) return node.input(i).dtype();
+      if (!is_static_input(traits, i)) return node.input(i).dtype();
   return node.num_outputs() > 0 ? node.dtype(0) : float32;
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/static_inputs.h"
 
 namespace gradgraph {
 namespace {
@@ -108,7 +109,7 @@ class Specializer {
     inputs.reserve(node.inputs().size());
     for (const Output& input : node.inputs()) inputs.push_back(copy_of(input));
     for (int i = 0; i < node.num_inputs(); ++i)
-      if (node.op().traits.static_inputs >> i & 1u)
+      if (is_static_input(node.op().traits, i))
         check_static(node, i, inputs[static_cast<std::size_t>(i)]);
 
     Node& copied = result_.graph->add_copy(node, std::move(inputs));
@@ -191,7 +192,7 @@ std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output
     const Traits& traits = node->op().traits;
     const bool decides = value_decides[slot(*node)] && !traits.shape_only;
     for (int i = 0; i < node->num_inputs(); ++i)
-      if (decides || (traits.static_inputs >> i & 1u)) mark(node->input(i));
+      if (decides || is_static_input(traits, i)) mark(node->input(i));
   }
   return is_static;
 }

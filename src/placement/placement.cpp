@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/kernel_dtype.h"
+#include "graph/static_inputs.h"
 
 namespace gradgraph {
 namespace {
@@ -190,7 +191,7 @@ class Placer {
       if (traits.shape_only) continue;
       moved_for_reader_.clear();
       for (int i = 0; i < reader.num_inputs(); ++i) {
-        if (i < 32 && (traits.static_inputs >> i & 1u) != 0) continue;
+        if (is_static_input(traits, i)) continue;
         const Output value = reader.input(i);
         const Output local = on_device(value, device_of(reader), reader);
         if (!(local == value)) graph_.set_input(reader, i, local);

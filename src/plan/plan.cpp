@@ -8,6 +8,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/static_inputs.h"
 #include "plan/arena.h"
 #include "plan/order.h"
 
@@ -73,8 +74,8 @@ class Planner {
     step.num_outputs = node.num_outputs();
     if (node.op().name == "copy") place_copy(node, step);
     for (int i = 0; i < node.num_inputs(); ++i)
-      plan_.step_values.push_back(traits.static_inputs >> i & 1u ? kNoValue
-                                                                 : value_of(node.input(i)));
+      plan_.step_values.push_back(is_static_input(traits, i) ? kNoValue
+                                                             : value_of(node.input(i)));
     for (int i = 0; i < node.num_outputs(); ++i) {
       if (traits.updates_variable)
         value_of(node, i) = value_of(node.input(i));
