@@ -35,9 +35,8 @@ std::vector<Tensor> compute(const Node& node, int threads) {
     outputs.push_back(Tensor::full(node.dtype(i), node.shape(i), 77));
     results.push_back(outputs.back().raw());
   }
-  const auto* make = kernel_registry().find(node.op().name, "cpu", kernel_dtype(node));
-  REQUIRE(make);
-  const Kernel kernel = (*make)(KernelSite(node, threads));
+  const Kernel kernel = kernel_registry().make(KernelSite(node, threads), "cpu");
+  REQUIRE(kernel);
   std::vector<char> workspace(kernel.workspace_bytes);
   const RunInfo run;
   kernel.run({inputs, results, workspace.data(), &run});

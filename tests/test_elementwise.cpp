@@ -239,9 +239,8 @@ TEST_CASE("elementwise: the output may be the first operand") {
   Graph graph;
   const Output x = placeholder(graph, float32, {1000}), v = placeholder(graph, float32, {});
   for (const Output node : {x - v, x * x, maximum(x, v), relu(x), neg(x)}) {
-    const auto* make = kernel_registry().find(node.node().op().name, "cpu", float32);
-    REQUIRE(make);
-    const Kernel kernel = (*make)(KernelSite(node.node()));
+    const Kernel kernel = kernel_registry().make(KernelSite(node.node()), "cpu");
+    REQUIRE(kernel);
     Tensor buffer(float32, {1000}), other(float32, {1000});
     for (int i = 0; i < 1000; ++i) buffer.data<float>()[i] = static_cast<float>(i - 500) / 8;
     const Tensor scalar(2.5f);

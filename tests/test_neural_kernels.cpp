@@ -31,9 +31,8 @@ Tensor compute(const Output& output, int threads) {
   // A kernel owes nothing to what its buffers held.
   Tensor result = Tensor::full(node.dtype(), node.shape(), std::nan(""));
   void* const results[] = {result.raw()};
-  const auto* make = kernel_registry().find(node.op().name, "cpu", kernel_dtype(node));
-  REQUIRE(make);
-  const Kernel kernel = (*make)(KernelSite(node, threads));
+  const Kernel kernel = kernel_registry().make(KernelSite(node, threads), "cpu");
+  REQUIRE(kernel);
   Tensor workspace =
       Tensor::full(uint8, {static_cast<std::int64_t>(kernel.workspace_bytes)}, 255);
   const RunInfo run;

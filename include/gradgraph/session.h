@@ -23,6 +23,8 @@ struct SessionOptions {
   int plan_cache_size = 32;
   /// Names of graph rewrites that are left out, such as "fuse_elementwise".
   std::vector<std::string> disabled_passes = {};
+  /// Computes every node by its plain kernel, where the device also has a faster one.
+  bool reference_kernels = false;
   /// Records the time of every node of the runs that follow.
   bool node_times = false;
 };

@@ -24,26 +24,31 @@ std::string KernelRegistry::key(std::string_view op, std::string_view device_kin
 
 void KernelRegistry::add(std::string_view op, std::string_view device_kind,
                          std::initializer_list<DType> dtypes, Make make) {
-  for (const DType dtype : dtypes) kernels_[key(op, device_kind, dtype)] = make;
+  for (const DType dtype : dtypes) kernels_[key(op, device_kind, dtype)].push_back(make);
 }
 
-const KernelRegistry::Make* KernelRegistry::find(std::string_view op,
-                                                 std::string_view device_kind,
-                                                 DType dtype) const {
-  const auto found = kernels_.find(key(op, device_kind, dtype));
-  return found == kernels_.end() ? nullptr : &found->second;
+Kernel KernelRegistry::make(const KernelSite& site, std::string_view device_kind,
+                            bool reference) const {
+  const Node& node = site.node();
+  const auto found = kernels_.find(key(node.op().name, device_kind, kernel_dtype(node)));
+  if (found == kernels_.end()) return {};
+  const std::vector<Make>& makes = found->second;
+  if (!reference)
+    for (auto make = makes.rbegin(); make != makes.rend(); ++make)
+      if (Kernel kernel = (*make)(site)) return kernel;
+  return makes.front()(site);
 }
 
 void KernelRegistry::share(std::string_view kind, std::string_view other,
                            const std::vector<std::string>& except) {
-  std::unordered_map<std::string, Make> shared;
+  decltype(kernels_) shared;
   const std::string marker = fmt::format("@{}:", other);
-  for (const auto& [key, make] : kernels_) {
+  for (const auto& [key, makes] : kernels_) {
     const auto at = key.find(marker);
     if (at == std::string::npos) continue;
     const std::string op = key.substr(0, at);
     if (std::find(except.begin(), except.end(), op) == except.end())
-      shared.emplace(fmt::format("{}@{}:{}", op, kind, key.substr(at + marker.size())), make);
+      shared.emplace(fmt::format("{}@{}:{}", op, kind, key.substr(at + marker.size())), makes);
   }
   kernels_.merge(shared);
 }

@@ -48,10 +48,12 @@ struct KernelArgs {
 };
 
 /// A kernel for one node: everything that can be computed ahead is already inside `run`, which
-/// must not allocate.
+/// must not allocate. An empty one says that whoever was asked to make it declines the node.
 struct Kernel {
   std::function<void(const KernelArgs&)> run;
   std::size_t workspace_bytes = 0;
+
+  explicit operator bool() const { return static_cast<bool>(run); }
 };
 
 /// The node that a kernel is made for. All shapes are known.
@@ -80,24 +82,28 @@ class KernelSite {
 };
 
 /// Which kernels exist: (op, kind of device, dtype) -> how to make one. A missing kernel is a
-/// missing entry.
+/// missing entry. Several may be there for one key: the first that was added is the reference,
+/// which takes every node; each later one is faster, and may decline nodes.
 class KernelRegistry {
  public:
+  /// Returns an empty Kernel where it declines the node; the reference never does.
   using Make = std::function<Kernel(const KernelSite&)>;
 
   void add(std::string_view op, std::string_view device_kind, std::initializer_list<DType> dtypes,
            Make make);
   bool has(std::string_view op, std::string_view device_kind, DType dtype) const {
-    return find(op, device_kind, dtype) != nullptr;
+    return kernels_.contains(key(op, device_kind, dtype));
   }
-  const Make* find(std::string_view op, std::string_view device_kind, DType dtype) const;
+  /// A kernel for the site's node from the last added that takes it, or from the reference;
+  /// empty when there is none.
+  Kernel make(const KernelSite& site, std::string_view device_kind, bool reference = false) const;
   /// Gives devices of `kind` the kernels that `other` has, but for the ops in `except` (tests).
   void share(std::string_view kind, std::string_view other,
              const std::vector<std::string>& except = {});
 
  private:
   static std::string key(std::string_view op, std::string_view device_kind, DType dtype);
-  std::unordered_map<std::string, Make> kernels_;
+  std::unordered_map<std::string, std::vector<Make>> kernels_;
 };
 
 /// Process-wide; holds all kernels of this build from the start.

@@ -56,7 +56,7 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   placement_ = place(*graph_, placement_options_);
   if (verifies_stages) verify(*graph_, placement_, placement_options_);
 
-  plan_with_kernels(specialized.fetches, thread_count(options.threads));
+  plan_with_kernels(specialized.fetches, options);
   if (verifies_stages) {
     verify(*graph_);
     verify(plan_);
@@ -75,7 +75,9 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   make_commands();
 }
 
-void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches, int threads) {
+void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches,
+                                     const SessionOptions& session_options) {
+  const int threads = thread_count(session_options.threads);
   const std::set<std::int32_t> used(placement_.device.begin(), placement_.device.end());
   PlanOptions options{.fetches = fetches, .is_host = {}, .workspace_bytes = {}};
   options.is_host.assign(memory_.device_names().size(), true);
@@ -85,7 +87,10 @@ void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches, int thre
   }
   options.workspace_bytes = [&](const Node& node) {
     const Device& device = *memory_.device(at(placement_.device[slot(node)]));
-    return kernels_.emplace_back(make_kernel(node, device.kind(), threads)).workspace_bytes;
+    return kernels_
+        .emplace_back(
+            make_kernel(node, device.kind(), threads, session_options.reference_kernels))
+        .workspace_bytes;
   };
   plan_ = make_plan(*graph_, placement_, options);
 }

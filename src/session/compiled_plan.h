@@ -78,7 +78,7 @@ class CompiledPlan {
     DeviceBuffer copy;
   };
 
-  void plan_with_kernels(const std::vector<Node*>& fetches, int threads);
+  void plan_with_kernels(const std::vector<Node*>& fetches, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
   void find_variables();

@@ -8,18 +8,17 @@
 
 namespace gradgraph {
 
-Kernel make_kernel(const Node& node, std::string_view device_kind, int threads) {
-  const auto* make = kernel_registry().find(node.op().name, device_kind, kernel_dtype(node));
-  if (!make)
-    throw PlacementError(
-        node_message(node.op().name, node.name(),
-                     fmt::format("{} has no kernel for {}", device_kind, kernel_dtype(node))),
-        node.where());
+Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference) {
   try {
-    return (*make)(KernelSite(node, threads));
+    const KernelSite site(node, threads);
+    if (Kernel kernel = kernel_registry().make(site, device_kind, reference)) return kernel;
   } catch (const KernelError& error) {
     throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
   }
+  throw PlacementError(
+      node_message(node.op().name, node.name(),
+                   fmt::format("{} has no kernel for {}", device_kind, kernel_dtype(node))),
+      node.where());
 }
 
 Evaluator host_evaluator() {
