@@ -1,0 +1,169 @@
+#include "device/cpu/program_runner.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/kernel.h"
+
+namespace gradgraph {
+namespace {
+
+using std::int64_t;
+
+constexpr int64_t kTile = 1024;
+constexpr std::size_t kSlotBytes = kTile * sizeof(double);
+
+std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
+int64_t element_size(DType dtype) { return static_cast<int64_t>(size_of(dtype)); }
+
+}  // namespace
+
+/// What is the same for all registers of one tile.
+struct ProgramRunner::Tile {
+  std::span<const void* const> inputs;
+  std::span<void* const> outputs;
+  char* scratch;
+  const char* block;  ///< input 0 where it is given, at this tile
+  int64_t position, length;
+};
+
+ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                             First first)
+    : results_(program.results) {
+  for (const Shape& shape : shapes) add_input(program, shape, first);
+  for (const auto& instruction : program.instructions) add_step(program, instruction);
+  assign_slots();
+}
+
+std::size_t ProgramRunner::scratch_bytes() const { return at(slots_) * kSlotBytes; }
+
+void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
+                              First first) {
+  const auto index = static_cast<std::int32_t>(registers_.size());
+  const int64_t count = program.shape.num_elements();
+  Register reg{Register::moving_input, index, element_size(program.dtype(index))};
+  if (index == 0 && first == First::block) {
+    reg.kind = Register::block;
+  } else if (shape.num_elements() == 1 && count != 1) {
+    reg.kind = Register::fixed_input;
+  } else if (shape.num_elements() != count) {
+    reg.kind = Register::expanded_input;
+    expanded_.push_back({index, Broadcast<1>(program.shape, {shape})});
+  }
+  registers_.push_back(reg);
+}
+
+void ProgramRunner::add_step(const ElementwiseProgram& program,
+                             const ElementwiseProgram::Instruction& instruction) {
+  const auto result = static_cast<std::int32_t>(registers_.size());
+  const DType operand = program.dtype(instruction.operands[at(instruction.num_operands - 1)]);
+  const Row row = find_row(instruction.op->name, operand, instruction.dtype);
+  if (!row) throw KernelError("no row for " + instruction.op->name);
+  steps_.push_back({row, instruction.num_operands, instruction.operands, result});
+  registers_.push_back({Register::slot, 0, element_size(instruction.dtype)});
+}
+
+/// Registers share slots once nobody reads them any more. The last step writes the output it
+/// computes directly: whatever buffer that output took over has been read by then.
+void ProgramRunner::assign_slots() {
+  const auto count = static_cast<std::int32_t>(registers_.size());
+  std::vector<std::int32_t> last_use(registers_.size(), -1);
+  for (const Step& step : steps_)
+    for (std::int32_t i = 0; i < step.num_operands; ++i)
+      last_use[at(step.operands[at(i)])] = step.result;
+  for (const std::int32_t result : results_) last_use[at(result)] = count;
+
+  std::vector<std::int32_t> free;
+  const auto take = [&] {
+    if (free.empty()) return slots_++;
+    const std::int32_t slot = free.back();
+    free.pop_back();
+    return slot;
+  };
+  // An expanded input keeps its input's index and finds its slot by its place in the list.
+  slots_ = static_cast<std::int32_t>(expanded_.size());
+  for (const Step& step : steps_) {
+    Register& result = registers_[at(step.result)];
+    const auto seen = std::ranges::find(results_, step.result);
+    if (step.result == count - 1 && std::ranges::count(results_, step.result) == 1)
+      result = {Register::output, static_cast<std::int32_t>(seen - results_.begin()),
+                result.size};
+    else
+      result.index = take();
+    for (std::int32_t i = 0; i < step.num_operands; ++i) {
+      const std::int32_t operand = step.operands[at(i)];
+      if (registers_[at(operand)].kind != Register::slot || last_use[at(operand)] != step.result)
+        continue;
+      free.push_back(registers_[at(operand)].index);
+      last_use[at(operand)] = -1;  // one operand may stand twice
+    }
+  }
+  for (std::size_t i = 0; i < expanded_.size(); ++i)
+    registers_[at(expanded_[i].reg)].index = static_cast<std::int32_t>(i);
+}
+
+void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+                        void* scratch, int64_t begin, int64_t end, const void* block) const {
+  for (int64_t position = begin; position < end; position += kTile) {
+    const char* given = static_cast<const char*>(block);
+    if (given) given += (position - begin) * registers_[0].size;
+    run_tile({inputs, outputs, static_cast<char*>(scratch), given, position,
+              std::min(kTile, end - position)});
+  }
+}
+
+void ProgramRunner::run_tile(const Tile& tile) const {
+  for (const Expanded& input : expanded_) expand(input, tile);
+  for (const Step& step : steps_) {
+    std::array<const void*, 3> operands{};
+    unsigned moves = 0;
+    for (std::size_t i = 0; i < at(step.num_operands); ++i) {
+      operands[i] = address(step.operands[i], tile);
+      if (registers_[at(step.operands[i])].kind != Register::fixed_input) moves |= 1u << i;
+    }
+    step.row(operands.data(), moves, address(step.result, tile), tile.length);
+  }
+  for (std::size_t i = 0; i < results_.size(); ++i) {
+    const Register& reg = registers_[at(results_[i])];
+    if (reg.kind == Register::output) continue;
+    std::memcpy(static_cast<char*>(tile.outputs[i]) + tile.position * reg.size,
+                address(results_[i], tile), static_cast<std::size_t>(tile.length * reg.size));
+  }
+}
+
+char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
+  const auto [kind, index, size] = registers_[at(reg)];
+  const auto input = [&] {
+    return static_cast<char*>(const_cast<void*>(tile.inputs[at(index)]));
+  };
+  switch (kind) {
+    case Register::moving_input: return input() + tile.position * size;
+    case Register::fixed_input: return input();
+    case Register::block: return const_cast<char*>(tile.block);
+    case Register::output:
+      return static_cast<char*>(tile.outputs[at(index)]) + tile.position * size;
+    case Register::expanded_input:
+    case Register::slot: return tile.scratch + at(index) * kSlotBytes;
+  }
+  __builtin_unreachable();
+}
+
+void ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
+  const int64_t size = registers_[at(input.reg)].size;
+  const char* from = static_cast<const char*>(tile.inputs[at(input.reg)]);
+  char* to = address(input.reg, tile);
+  const bool moves = input.walk.inner_steps()[0] == 1;
+  input.walk.for_rows(tile.position, tile.position + tile.length,
+                      [&](int64_t begin, const auto& offset, int64_t row) {
+                        const char* source = from + offset[0] * size;
+                        char* target = to + (begin - tile.position) * size;
+                        if (moves) {
+                          std::memcpy(target, source, static_cast<std::size_t>(row * size));
+                          return;
+                        }
+                        for (int64_t i = 0; i < row; ++i)
+                          std::memcpy(target + i * size, source, static_cast<std::size_t>(size));
+                      });
+}
+
+}  // namespace gradgraph
