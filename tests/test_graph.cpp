@@ -97,6 +97,26 @@ TEST_SUITE("graph") {
     CHECK(gg::exp(x).name() == "fc_1/exp");
   }
 
+  TEST_CASE("numbered names avoid scopes and nodes, and names that were given up are free") {
+    gg::Graph graph;
+    const auto x = floats(graph, {2}, "x");
+    for (const char* name : {"fc", "fc_1"}) const auto ended = gg::scope(graph, name);
+    CHECK(floats(graph, {2}, "fc").name() == "fc_2");
+    const auto y = gg::named(gg::exp(x), "y");
+    gg::named(y, "z");
+    CHECK(graph.find("y") == nullptr);
+    CHECK(gg::named(gg::exp(x), "y").name() == "y");
+    gg::named(y, "z");
+    CHECK(y.name() == "z");
+  }
+
+  TEST_CASE("a thousand names, of all lengths, are told apart and found") {
+    gg::Graph graph;
+    for (int i = 0; i < 1000; ++i)
+      floats(graph, {2}, std::string(static_cast<std::size_t>(i % 50 + 1), 'a'));
+    for (const gg::Node& node : graph.nodes()) CHECK(graph.find(node.name()) == &node);
+  }
+
   TEST_CASE("a scope ends when an error leaves it") {
     gg::Graph graph;
     const auto x = floats(graph, {2}, "x");
@@ -232,6 +252,7 @@ TEST_SUITE("graph") {
     CHECK(copy.shape() == Shape{7});
     gg::Graph third;
     CHECK(third.add_copy(copy, {floats(third, {7})}).origin() == &y.node());
+    CHECK(session.find("exp") == nullptr);
   }
 
   TEST_CASE("the empty graph is in order") {

@@ -6,6 +6,9 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <memory_resource>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -25,6 +28,7 @@ class Graph;
 class Node;
 struct OpDef;
 class GradientContext;
+class NameTable;
 
 /// One result of a node: the symbolic handle that a user holds. Cheap to copy; valid as long as
 /// its Graph. A default Output is empty and stands for "no gradient" or "input left out".
@@ -49,6 +53,15 @@ class Output {
  private:
   Node* node_ = nullptr;
   std::int32_t index_ = 0;
+};
+
+/// Outputs as a function takes them: a list in braces, a vector or a span. Not to be kept.
+class OutputList : public std::span<const Output> {
+ public:
+  OutputList() = default;
+  OutputList(std::initializer_list<Output> list) : span(list.begin(), list.size()) {}
+  OutputList(const std::vector<Output>& list) : span(list) {}
+  OutputList(std::span<const Output> list) : span(list) {}
 };
 
 /// Several elementwise ops as one, made by the fusion pass.
@@ -100,15 +113,15 @@ class Node {
   int id() const { return id_; }
   const OpDef& op() const { return *op_; }
   Graph& graph() const { return *graph_; }
-  /// Unique in the graph, with its scopes: "fc1/matmul".
-  const std::string& name() const { return name_; }
+  /// Unique in a user's graph, with its scopes: "fc1/matmul". A copy has its original's name.
+  const std::string& name() const { return *name_; }
   SourceLocation where() const { return where_; }
 
-  const std::vector<Output>& inputs() const { return inputs_; }
+  std::span<const Output> inputs() const { return inputs_; }
   const Output& input(int i) const { return inputs_[static_cast<std::size_t>(i)]; }
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
   /// Nodes that must have run before this one although it uses none of their values.
-  const std::vector<Node*>& control_inputs() const { return control_inputs_; }
+  std::span<Node* const> control_inputs() const { return control_inputs_; }
   int num_outputs() const { return static_cast<int>(outputs_.size()); }
   DType dtype(int i = 0) const { return outputs_[static_cast<std::size_t>(i)].dtype; }
   const Shape& shape(int i = 0) const { return outputs_[static_cast<std::size_t>(i)].shape; }
@@ -121,8 +134,8 @@ class Node {
   /// For a node of a session's own copy the user's node that it came from, else null.
   const Node* origin() const { return origin_; }
   /// The device that was asked for ("cpu", "cuda:0"), or empty.
-  const std::string& device() const { return device_; }
-  void set_device(std::string device) { device_ = std::move(device); }
+  const std::string& device() const { return *device_; }
+  void set_device(std::string_view device);
 
   void add_control_input(Node& before);
 
@@ -131,12 +144,12 @@ class Node {
 
   Graph* graph_ = nullptr;
   const OpDef* op_ = nullptr;
-  std::string name_;
-  std::vector<Output> inputs_;
-  std::vector<Node*> control_inputs_;
-  std::vector<OutputType> outputs_;
+  const std::string* name_ = nullptr;
+  std::span<Output> inputs_;  // these lists are in the graph's memory
+  std::span<Node*> control_inputs_;
+  std::span<const OutputType> outputs_;
   Attributes attributes_;
-  std::string device_;
+  const std::string* device_ = nullptr;  // in the graph's memory, too
   SourceLocation where_;
   Node* differentiates_ = nullptr;
   const Node* origin_ = nullptr;
@@ -177,13 +190,14 @@ class Graph {
 
   /// Adds a node after inferring its shapes and dtypes. `name` defaults to the op's name; scope
   /// and a number make it unique. Throws BuildError, leaving the graph as it was.
-  Node& add(const OpDef& op, std::vector<Output> inputs, Attributes attributes,
-            SourceLocation where, std::string_view name = {});
+  Node& add(const OpDef& op, OutputList inputs, Attributes attributes, SourceLocation where,
+            std::string_view name = {});
 
   /// Nodes in the order they were made, which is a topological order.
   std::deque<Node>& nodes() { return nodes_; }
   const std::deque<Node>& nodes() const { return nodes_; }
   int num_nodes() const { return static_cast<int>(nodes_.size()); }
+  /// Null where there is none; copies of another graph's nodes are not found.
   Node* find(std::string_view name) const;
   /// Gives `node` another (unique) name, under the current scope.
   void rename(Node& node, std::string_view name);
@@ -204,9 +218,10 @@ class Graph {
 
   /// Adds a copy of `original`, a node of another graph, with these inputs: same op, attributes,
   /// name, line, phase and requested device; shapes are inferred anew.
-  Node& add_copy(const Node& original, std::vector<Output> inputs);
+  Node& add_copy(const Node& original, OutputList inputs,
+                 std::span<Node* const> control_inputs = {});
   /// Adds a node of another op that stands for `original` and takes over all but its inputs.
-  Node& add_in_place_of(const Node& original, const OpDef& op, std::vector<Output> inputs,
+  Node& add_in_place_of(const Node& original, const OpDef& op, OutputList inputs,
                         Attributes attributes);
   /// Makes `node` read `value` instead; dtypes must agree. For passes on a session's own copy.
   void set_input(Node& node, int index, Output value);
@@ -216,11 +231,22 @@ class Graph {
   BuildContext& context() { return context_; }
 
  private:
-  std::string unique_name(std::string base);
+  friend class Node;
 
+  /// A node without a name.
+  Node& append(const OpDef& op, std::string_view name, OutputList inputs, Attributes attributes,
+               std::span<Node* const> control_inputs, SourceLocation where);
+  std::span<const OutputType> keep_types(OutputList inputs);
+  const std::string* keep_device(std::string_view device);
+  template <class T>
+  std::span<T> keep(std::span<const T> list);
+
+  std::pmr::monotonic_buffer_resource memory_;  ///< of the nodes' lists
   std::deque<Node> nodes_;
-  std::unordered_map<std::string_view, Node*> by_name_;
-  std::unordered_map<std::string, int> next_suffix_;
+  std::unique_ptr<NameTable> names_;
+  std::set<std::string, std::less<>> devices_;
+  std::string name_buffer_;  // the buffers are kept for their memory
+  std::vector<OutputType> type_buffer_;
   std::unordered_map<const Node*, Gradient> gradients_;
   std::unordered_map<const Node*, Output> initial_values_;
   std::vector<Layer> layers_;

@@ -60,10 +60,19 @@ struct Traits {
 /// What `infer` sees, and how it answers: checks with `require`, then `output` once per result.
 class InferContext {
  public:
-  /// `op` and `node_name` go into messages; `inputs` must outlive the context.
+  /// `op` and `node_name` go into messages; the answers go to `outputs`. All must outlive the
+  /// context.
   InferContext(const OpDef& op, std::string_view node_name, std::span<const Output> inputs,
-               const Attributes& attributes, SourceLocation where)
-      : op_(op), node_name_(node_name), inputs_(inputs), attributes_(attributes), where_(where) {}
+               const Attributes& attributes, SourceLocation where,
+               std::vector<OutputType>& outputs)
+      : op_(op),
+        node_name_(node_name),
+        inputs_(inputs),
+        attributes_(attributes),
+        where_(where),
+        outputs_(outputs) {
+    outputs_.clear();
+  }
 
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
   const Output& input(int i) const { return inputs_[static_cast<std::size_t>(i)]; }
@@ -101,7 +110,7 @@ class InferContext {
   std::span<const Output> inputs_;
   const Attributes& attributes_;
   SourceLocation where_;
-  std::vector<OutputType> outputs_;
+  std::vector<OutputType>& outputs_;
 };
 
 /// What a gradient function sees. It returns one Output per input of the node, empty for "none".

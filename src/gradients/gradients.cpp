@@ -83,7 +83,7 @@ ReversePass::ReversePass(const std::vector<Output>& ys, const std::vector<Output
 
 void ReversePass::enter(Node& node) {
   BuildContext& context = graph_.context();
-  context.fixed_name = "gradients/" + node.name();
+  context.fixed_name.assign("gradients/").append(node.name());
   context.device = node.device();
   context.where = node.where();
   context.differentiates = &node;

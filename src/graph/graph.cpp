@@ -4,6 +4,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/name_table.h"
 
 namespace gradgraph {
 
@@ -51,28 +52,56 @@ void Attributes::fail(std::string_view name) {
 
 void Node::add_control_input(Node& before) {
   if (&before.graph() != graph_)
-    throw BuildError(node_message(op_->name, name_, "a control input is of another graph"),
+    throw BuildError(node_message(op_->name, name(), "a control input is of another graph"),
                      where_);
   if (before.id() >= id_)
     throw BuildError(
-        node_message(op_->name, name_,
+        node_message(op_->name, name(),
                      fmt::format("control input '{}' was made later", before.name())),
         where_);
-  if (std::find(control_inputs_.begin(), control_inputs_.end(), &before) == control_inputs_.end())
-    control_inputs_.push_back(&before);
+  if (std::find(control_inputs_.begin(), control_inputs_.end(), &before) != control_inputs_.end())
+    return;
+  std::vector<Node*> inputs(control_inputs_.begin(), control_inputs_.end());
+  inputs.push_back(&before);
+  control_inputs_ = graph_->keep(std::span<Node* const>(inputs));
 }
 
-Graph::Graph() = default;
+void Node::set_device(std::string_view device) { device_ = graph_->keep_device(device); }
+
+Graph::Graph() : names_(std::make_unique<NameTable>()) {}
 Graph::~Graph() = default;
 
-Node& Graph::add(const OpDef& op, std::vector<Output> inputs, Attributes attributes,
-                 SourceLocation where, std::string_view name) {
-  if (context_.where.known()) where = context_.where;
-  std::string base = !context_.fixed_name.empty()
-                         ? context_.fixed_name
-                         : context_.scope + std::string(name.empty() ? op.name : name);
+template <class T>
+std::span<T> Graph::keep(std::span<const T> list) {
+  if (list.empty()) return {};
+  T* kept = static_cast<T*>(memory_.allocate(list.size_bytes(), alignof(T)));
+  std::uninitialized_copy(list.begin(), list.end(), kept);
+  return {kept, list.size()};
+}
 
-  InferContext infer(op, base, inputs, attributes, where);
+/// What inference gave. Most nodes have one output of the type of an input: then they share it.
+std::span<const OutputType> Graph::keep_types(OutputList inputs) {
+  if (type_buffer_.size() == 1)
+    for (const Output& input : inputs) {
+      const OutputType& type = input.node().outputs_[static_cast<std::size_t>(input.index())];
+      if (type.dtype == type_buffer_[0].dtype && type.shape == type_buffer_[0].shape)
+        return {&type, 1};
+    }
+  return keep(std::span<const OutputType>(type_buffer_));
+}
+
+const std::string* Graph::keep_device(std::string_view device) {
+  static const std::string none;
+  if (device.empty()) return &none;
+  const auto known = devices_.find(device);
+  return known != devices_.end() ? &*known : &*devices_.emplace(device).first;
+}
+
+Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
+                    Attributes attributes, std::span<Node* const> control_inputs,
+                    SourceLocation where) {
+  if (context_.where.known()) where = context_.where;
+  InferContext infer(op, name, inputs, attributes, where, type_buffer_);
   for (const Output& input : inputs) {
     if (!input) infer.fail("an input is empty");
     if (&input.graph() != this)
@@ -84,45 +113,52 @@ Node& Graph::add(const OpDef& op, std::vector<Output> inputs, Attributes attribu
   node.graph_ = this;
   node.op_ = &op;
   node.id_ = static_cast<std::int32_t>(nodes_.size() - 1);
-  node.name_ = unique_name(std::move(base));
-  node.inputs_ = std::move(inputs);
-  node.control_inputs_ = context_.control_inputs;
-  node.outputs_ = std::move(infer.outputs());
+  node.inputs_ = keep(static_cast<std::span<const Output>>(inputs));
+  node.control_inputs_ = keep(control_inputs);
+  node.outputs_ = keep_types(inputs);
   node.attributes_ = std::move(attributes);
-  node.device_ = context_.device;
   node.where_ = where;
-  node.differentiates_ = context_.differentiates;
-  node.origin_ = context_.origin;
-  node.phase_ = context_.phase;
-  by_name_.emplace(node.name_, &node);
   return node;
 }
 
-std::string Graph::unique_name(std::string base) {
-  if (!by_name_.contains(base) && !next_suffix_.contains(base)) return base;
-  int& suffix = next_suffix_[base];
-  std::string name;
-  do name = fmt::format("{}_{}", base, ++suffix);
-  while (by_name_.contains(name));
-  return name;
+Node& Graph::add(const OpDef& op, OutputList inputs, Attributes attributes, SourceLocation where,
+                 std::string_view name) {
+  if (!context_.fixed_name.empty())
+    name_buffer_ = context_.fixed_name;
+  else
+    name_buffer_.assign(context_.scope).append(name.empty() ? op.name : name);
+  Node& node =
+      append(op, name_buffer_, inputs, std::move(attributes), context_.control_inputs, where);
+  NameTable::Entry& entry = names_->claim(name_buffer_);
+  entry.node = node.id();
+  node.name_ = entry.name;
+  node.device_ = keep_device(context_.device);
+  node.differentiates_ = context_.differentiates;
+  node.origin_ = context_.origin;
+  node.phase_ = context_.phase;
+  return node;
 }
 
 std::string Graph::unique_scope(std::string_view name) {
   // A scope's name is taken from the same pool as nodes' names: "fc1" and "fc1/" never mix.
-  std::string scope = unique_name(context_.scope + std::string(name));
-  next_suffix_.try_emplace(scope, 0);
+  std::string scope = context_.scope + std::string(name);
+  names_->claim(scope).is_scope = true;
   return scope;
 }
 
 Node* Graph::find(std::string_view name) const {
-  const auto found = by_name_.find(name);
-  return found == by_name_.end() ? nullptr : found->second;
+  const NameTable::Entry* entry = names_->find(name);
+  if (!entry || entry->node == NameTable::kNone) return nullptr;
+  return const_cast<Node*>(&nodes_[static_cast<std::size_t>(entry->node)]);
 }
 
 void Graph::rename(Node& node, std::string_view name) {
-  by_name_.erase(node.name_);
-  node.name_ = unique_name(context_.scope + std::string(name));
-  by_name_.emplace(node.name_, &node);
+  NameTable::Entry* old = names_->find(node.name());
+  if (old && old->node == node.id()) old->node = NameTable::kNone;
+  std::string unique = context_.scope + std::string(name);
+  NameTable::Entry& entry = names_->claim(unique);
+  entry.node = node.id();
+  node.name_ = entry.name;
 }
 
 void Graph::set_gradient(Node& node, Gradient gradient) {
@@ -143,24 +179,32 @@ Output Graph::initial_value(const Node& variable) const {
   return found == initial_values_.end() ? Output() : found->second;
 }
 
-Node& Graph::add_copy(const Node& original, std::vector<Output> inputs) {
-  return add_in_place_of(original, original.op(), std::move(inputs), original.attributes_);
+Node& Graph::add_copy(const Node& original, OutputList inputs,
+                      std::span<Node* const> control_inputs) {
+  Node& node = add_in_place_of(original, original.op(), inputs, original.attributes_);
+  if (!control_inputs.empty()) node.control_inputs_ = keep(control_inputs);
+  return node;
 }
 
-Node& Graph::add_in_place_of(const Node& original, const OpDef& op, std::vector<Output> inputs,
+Node& Graph::add_in_place_of(const Node& original, const OpDef& op, OutputList inputs,
                              Attributes attributes) {
-  Node& node = add(op, std::move(inputs), std::move(attributes), original.where_, original.name_);
+  Node& node = append(op, original.name(), inputs, std::move(attributes), context_.control_inputs,
+                      original.where_);
   node.origin_ = original.origin_ ? original.origin_ : &original;
+  // The user's graph outlives its copies; what other copies named does not.
+  const bool is_users_name = original.name_ == node.origin_->name_;
+  node.name_ = is_users_name ? original.name_ : &names_->keep(original.name());
+  node.device_ = keep_device(original.device());
   node.phase_ = original.phase_;
-  node.device_ = original.device_;
   return node;
 }
 
 void Graph::replace_control_input(Node& node, const Node& before, Node& replacement) {
-  auto& inputs = node.control_inputs_;
-  std::erase(inputs, &before);
-  if (std::find(inputs.begin(), inputs.end(), &replacement) == inputs.end())
-    inputs.push_back(&replacement);
+  const std::span<Node*> inputs = node.control_inputs_;
+  auto end = std::remove(inputs.begin(), inputs.end(), &before);
+  if (end == inputs.end()) return;
+  if (std::find(inputs.begin(), end, &replacement) == end) *end++ = &replacement;
+  node.control_inputs_ = inputs.first(static_cast<std::size_t>(end - inputs.begin()));
 }
 
 void Graph::set_input(Node& node, int index, Output value) {

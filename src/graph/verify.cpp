@@ -46,6 +46,7 @@ void check_acyclic(const Graph& graph) {
 }  // namespace
 
 void verify(const Graph& graph) {
+  std::vector<OutputType> outputs;
   for (const Node& node : graph.nodes()) {
     for (const Output& input : node.inputs()) {
       if (!input) fail(node, "an input is empty");
@@ -54,12 +55,13 @@ void verify(const Graph& graph) {
       if (input.index() < 0 || input.index() >= input.node().num_outputs())
         fail(node, "input '" + input.name() + "' is no output of its node");
     }
-    InferContext infer(node.op(), node.name(), node.inputs(), node.attributes(), node.where());
+    InferContext infer(node.op(), node.name(), node.inputs(), node.attributes(), node.where(),
+                       outputs);
     node.op().infer(infer);
-    if (static_cast<int>(infer.outputs().size()) != node.num_outputs())
+    if (static_cast<int>(outputs.size()) != node.num_outputs())
       fail(node, "the number of outputs is not what inference gives");
     for (int i = 0; i < node.num_outputs(); ++i) {
-      const OutputType& inferred = infer.outputs()[static_cast<std::size_t>(i)];
+      const OutputType& inferred = outputs[static_cast<std::size_t>(i)];
       if (inferred.dtype != node.dtype(i) || !inferred.shape.compatible_with(node.shape(i)))
         fail(node, fmt::format("output {} is {}{}, inference gives {}{}", i, node.dtype(i),
                                node.shape(i), inferred.dtype, inferred.shape));

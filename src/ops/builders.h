@@ -23,15 +23,15 @@ void register_softmax_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
 
 /// The graph of the first of `inputs`; throws BuildError when that one is empty.
-Graph& graph_of(std::string_view op, const std::vector<Output>& inputs, SourceLocation where);
+Graph& graph_of(std::string_view op, OutputList inputs, SourceLocation where);
 
 /// Adds a node of `op` to its inputs' graph.
-Node& make_node(std::string_view op, std::vector<Output> inputs, Attributes attributes,
+Node& make_node(std::string_view op, OutputList inputs, Attributes attributes,
                 SourceLocation where, std::string_view name = {});
 /// The same for an op with one output.
-inline Output make(std::string_view op, std::vector<Output> inputs, SourceLocation where,
+inline Output make(std::string_view op, OutputList inputs, SourceLocation where,
                    Attributes attributes = {}, std::string_view name = {}) {
-  return make_node(op, std::move(inputs), std::move(attributes), where, name).output();
+  return make_node(op, inputs, std::move(attributes), where, name).output();
 }
 /// A node of `op` with two operands, one of which may be a number or a Tensor.
 Output make_binary(std::string_view op, const Operand& a, const Operand& b, SourceLocation where);

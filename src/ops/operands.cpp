@@ -6,16 +6,16 @@
 
 namespace gradgraph {
 
-Graph& graph_of(std::string_view op, const std::vector<Output>& inputs, SourceLocation where) {
+Graph& graph_of(std::string_view op, OutputList inputs, SourceLocation where) {
   for (const Output& input : inputs)
     if (input) return input.graph();
   throw BuildError(node_message(op, op, "an input is empty"), where);
 }
 
-Node& make_node(std::string_view op, std::vector<Output> inputs, Attributes attributes,
+Node& make_node(std::string_view op, OutputList inputs, Attributes attributes,
                 SourceLocation where, std::string_view name) {
   Graph& graph = graph_of(op, inputs, where);
-  return graph.add(op_registry().at(op), std::move(inputs), std::move(attributes), where, name);
+  return graph.add(op_registry().at(op), inputs, std::move(attributes), where, name);
 }
 
 Output make_binary(std::string_view op, const Operand& a, const Operand& b,
@@ -36,8 +36,7 @@ Output Operand::resolve(const Output& peer, SourceLocation where) const {
   if (tensor_) return constant(peer.graph(), tensor_, {}, where);
   if (!is_number_) throw BuildError("an operand is empty", where);
   const Tensor value = Tensor::full(peer.dtype(), {}, number_);
-  const double kept = value.cast(float64).item<double>();
-  const bool exact = is_floating(peer.dtype()) || kept == number_;
+  const bool exact = is_floating(peer.dtype()) || value.cast(float64).item<double>() == number_;
   if (!exact)
     throw BuildError(
         fmt::format("{} is no {}, the dtype of '{}'", number_, peer.dtype(), peer.name()), where);

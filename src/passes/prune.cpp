@@ -34,17 +34,18 @@ void prune(SpecializedGraph& specialized) {
     pending[slot(*node)] = node->num_inputs() + static_cast<int>(node->control_inputs().size());
     if (pending[slot(*node)] == 0) queue.push(ready(*node));
   }
+  std::vector<Output> inputs;
+  std::vector<Node*> control_inputs;
   while (!queue.empty()) {
     Node& node = *queue.top().node;
     queue.pop();
-    std::vector<Output> inputs;
-    inputs.reserve(node.inputs().size());
+    inputs.clear();
     for (const Output& input : node.inputs())
       inputs.emplace_back(*copies[slot(input.node())], input.index());
-    Node& copy = pruned->add_copy(node, std::move(inputs));
+    control_inputs.clear();
     for (const Node* before : node.control_inputs())
-      copy.add_control_input(*copies[slot(*before)]);
-    copies[slot(node)] = &copy;
+      control_inputs.push_back(copies[slot(*before)]);
+    copies[slot(node)] = &pruned->add_copy(node, inputs, control_inputs);
     for (const auto& reader : topology.readers(node))
       if (--pending[slot(*reader.node)] == 0) queue.push(ready(*reader.node));
   }

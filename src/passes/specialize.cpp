@@ -87,11 +87,11 @@ class Specializer {
   }
 
   /// A node that the user's graph does not have, made for one that it has.
-  Node& add(const Node& original, std::string_view op, std::vector<Output> inputs,
-            Attributes attributes, std::string_view name) {
+  Node& add(const Node& original, std::string_view op, OutputList inputs, Attributes attributes,
+            std::string_view name) {
     const ContextGuard guard(*result_.graph);
     result_.graph->context().origin = &original;
-    return result_.graph->add(op_registry().at(op), std::move(inputs), std::move(attributes),
+    return result_.graph->add(op_registry().at(op), inputs, std::move(attributes),
                               original.where(), name);
   }
 
@@ -100,22 +100,22 @@ class Specializer {
   }
 
   void copy(const Node& node) {
-    if (node.op().name == "placeholder")
+    if (&node.op() == &placeholder_)
       throw RunError(
           node_message("placeholder", node.name(),
                        fmt::format("{}{} is needed but was not fed", node.dtype(), node.shape())),
           node.where());
-    std::vector<Output> inputs;
-    inputs.reserve(node.inputs().size());
-    for (const Output& input : node.inputs()) inputs.push_back(copy_of(input));
+    inputs_.clear();
+    for (const Output& input : node.inputs()) inputs_.push_back(copy_of(input));
     for (int i = 0; i < node.num_inputs(); ++i)
       if (is_static_input(node.op().traits, i))
-        check_static(node, i, inputs[static_cast<std::size_t>(i)]);
-
-    Node& copied = result_.graph->add_copy(node, std::move(inputs));
+        check_static(node, i, inputs_[static_cast<std::size_t>(i)]);
+    control_inputs_.clear();
     for (const Node* before : node.control_inputs())
       if (const Output copied_before = copy_of(*before, 0))
-        copied.add_control_input(copied_before.node());
+        control_inputs_.push_back(&copied_before.node());
+
+    Node& copied = result_.graph->add_copy(node, inputs_, control_inputs_);
     for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) copy_of(node, i) = copied.output(i);
     fold(node, copied);
   }
@@ -137,18 +137,18 @@ class Specializer {
       copy_of(node, i) = constant((*values)[static_cast<std::size_t>(i)], node);
   }
 
-  static bool is_foldable(const Node& copied) {
+  bool is_foldable(const Node& copied) const {
     if (copied.num_inputs() == 0) return false;
     for (const Output& input : copied.inputs())
-      if (input.node().op().name != "constant") return false;
+      if (&input.node().op() != &constant_) return false;
     for (int i = 0; i < copied.num_outputs(); ++i)
       if (!copied.shape(i).fully_known() || copied.shape(i).num_elements() > kMaxFoldedElements)
         return false;
     return true;
   }
 
-  static void check_static(const Node& node, int i, const Output& copied_input) {
-    if (copied_input.node().op().name == "constant") return;
+  void check_static(const Node& node, int i, const Output& copied_input) const {
+    if (&copied_input.node().op() == &constant_) return;
     throw RunError(
         node_message(node.op().name, node.name(),
                      fmt::format("input {}, '{}', decides a shape but depends on values "
@@ -167,10 +167,14 @@ class Specializer {
 
   const Graph& user_;
   const Evaluator& evaluate_;
+  const OpDef& constant_ = op_registry().at("constant");
+  const OpDef& placeholder_ = op_registry().at("placeholder");
   /// Where the copies of a node's outputs begin in `copies_`, by node id.
   std::vector<std::size_t> first_output_;
   std::vector<Output> copies_;
   SpecializedGraph result_;
+  std::vector<Output> inputs_;  // of the node that is copied; kept for their memory
+  std::vector<Node*> control_inputs_;
 };
 
 }  // namespace

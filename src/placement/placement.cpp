@@ -228,7 +228,8 @@ class Placer {
     context.phase = source.phase();
     context.control_inputs.clear();
     if (at_its_time) {
-      context.control_inputs = reader.control_inputs();
+      context.control_inputs.assign(reader.control_inputs().begin(),
+                                    reader.control_inputs().end());
       for (const Output& other : reader.inputs()) context.control_inputs.push_back(&other.node());
     }
     const std::string name = fmt::format("{}@{}", value.name(), name_of(device));
