@@ -191,6 +191,14 @@ class Log(Examples):
         self.assertRegex(output, r"(?m)^dense1/matmul +matmul +cpu ")
         self.assertEqual(len(log_of(output)), 1)
 
+    def test_memory(self):
+        output = self.output("mnist_mlp", "--epochs", 1, "--explain-memory")
+        self.assertRegex(output, r"(?m)^memory: [\d.]+ MB at its peak ")
+        self.assertIn("1.61 MB  variable 'dense1/kernel' float32[784,512]  (main.cpp:", output)
+        result = self.start("mnist_mlp", "--epochs", 1, "--memory-limit", "1MB")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("error: this run needs more memory than the limit of 1 MB: ", result.stderr)
+
     def test_dot(self):
         for name in NAMES:
             with self.subTest(name):
@@ -209,7 +217,7 @@ class Log(Examples):
     def test_help_names_every_flag(self):
         flags = (
             "epochs batch-size learning-rate optimizer seed data device threads log-every "
-            "metrics dot limit quiet explain-placement help"
+            "metrics dot limit quiet explain-placement explain-memory memory-limit help"
         )
         for name in NAMES:
             text = self.output(name, "--help", data=False)

@@ -136,6 +136,9 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(at_least(1));
   option("--device", flags.device, "NAME", "Where to compute: auto, cpu, cuda:0, ...")
       ->capture_default_str();
+  option("--memory-limit", flags.memory_limit, "SIZE",
+         "Refuse to run what needs more: 200MB, 1GB")
+      ->transform(CLI::AsSizeValue(true));
   option("--threads", flags.threads, "N", "CPU threads; 0 means all cores")
       ->check(at_least(0))
       ->capture_default_str();
@@ -153,6 +156,9 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(writable_file());
   app.add_flag("--explain-placement", flags.explain_placement,
                "Print where each node runs, and why")
+      ->group(group);
+  app.add_flag("--explain-memory", flags.explain_memory,
+               "Print how much memory a step of training takes, and for what")
       ->group(group);
   app.add_flag("--quiet", flags.quiet, "Print the epochs' lines only")->group(group);
 }

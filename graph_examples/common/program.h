@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -26,6 +27,8 @@ struct Flags {
   std::int64_t limit = 0;
   bool quiet = false;
   bool explain_placement = false;
+  bool explain_memory = false;
+  std::size_t memory_limit = 0;
 };
 
 struct ProgramInfo {

@@ -120,11 +120,11 @@ std::string device_in_words(const std::string& device) {
   return words;
 }
 
-/// One sample of zeros, to have something of the right shape.
-gg::Tensor stand_in(const gg::Output& placeholder) {
+/// A batch of zeros, to have something of the right shape.
+gg::Tensor stand_in(const gg::Output& placeholder, const Flags& flags) {
   gg::Shape shape = placeholder.shape();
   for (int axis = 0; axis < shape.rank(); ++axis)
-    if (shape[axis] == gg::any) shape.set(axis, 1);
+    if (shape[axis] == gg::any) shape.set(axis, flags.batch_size);
   return gg::Tensor::zeros(placeholder.dtype(), shape);
 }
 
@@ -150,10 +150,13 @@ void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& g
                 static_cast<long long>(mnist.test.size()), device_in_words(flags.device).c_str(),
                 threads, threads == 1 ? "" : "s");
   }
-  if (flags.explain_placement) {
+  if (flags.explain_placement || flags.explain_memory) {
     gg::Feeds values;
-    for (const gg::Output& feed : feeds) values.emplace_back(feed, stand_in(feed));
-    std::printf("%s", session.explain_placement(values, fetches).c_str());
+    for (const gg::Output& feed : feeds) values.emplace_back(feed, stand_in(feed, flags));
+    if (flags.explain_placement)
+      std::printf("%s", session.explain_placement(values, fetches).c_str());
+    if (flags.explain_memory)
+      std::printf("memory: %s\n", session.explain_memory(values, fetches).c_str());
   }
   std::fflush(stdout);
 }

@@ -30,8 +30,10 @@ int train(const examples::Flags& flags) {
   const auto train_op = examples::make_optimizer(flags, mnist.train.size()).minimize(loss);
 
   // Two prepared runs: a step of training, and the same figures without it.
-  gg::Session session(graph,
-                      {.device = flags.device, .seed = flags.seed, .threads = flags.threads});
+  gg::Session session(graph, {.device = flags.device,
+                              .seed = flags.seed,
+                              .threads = flags.threads,
+                              .memory_limit = flags.memory_limit});
   const std::vector<gg::Output> feeds = {images, labels, training};
   examples::report(flags, mnist, graph, session, feeds, {loss, accuracy, train_op});
   auto step = session.prepare(feeds, {loss, accuracy, train_op});

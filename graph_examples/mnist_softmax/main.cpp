@@ -31,8 +31,10 @@ int train(const examples::Flags& flags) {
 
   // A session has the variables' values and runs parts of the graph: a step of training, or the
   // same figures without learning from the batch.
-  gg::Session session(graph,
-                      {.device = flags.device, .seed = flags.seed, .threads = flags.threads});
+  gg::Session session(graph, {.device = flags.device,
+                              .seed = flags.seed,
+                              .threads = flags.threads,
+                              .memory_limit = flags.memory_limit});
   examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
   auto step = session.prepare({images, labels}, {loss, accuracy, train_op});
   auto measure = session.prepare({images, labels}, {loss, accuracy});

@@ -19,6 +19,9 @@ struct SessionOptions {
   int threads = 0;
   /// A request that cannot be met falls back to another device; false makes it a PlacementError.
   bool soft_placement = true;
+  /// Bytes that the session may hold for a run; 0 means no limit. A run that needs more is
+  /// refused before it allocates anything, with a RunError that lists the largest tensors.
+  std::size_t memory_limit = 0;
   /// Plans kept; the one that was not used for longest goes first.
   int plan_cache_size = 32;
   /// Names of graph rewrites that are left out, such as "fuse_elementwise".
@@ -38,11 +41,21 @@ struct NodeTime {
   double seconds = 0;
 };
 
+/// Bytes that a session whose variables have their values holds for a run, known before anything
+/// of it is allocated. Feeds are the caller's, and not in it.
+struct MemoryUse {
+  std::size_t arena = 0;      ///< intermediate values and kernels' work memory, packed
+  std::size_t variables = 0;  ///< of the session, and copies of them in case a run fails
+  std::size_t constants = 0;
+  std::size_t results = 0;  ///< the tensors that the run returns
+  std::size_t total() const { return arena + variables + constants + results; }
+};
+
 /// What the last run did. Times are wall-clock seconds.
 struct RunStats {
   double total_seconds = 0;
   std::int64_t step = 0;
-  std::size_t plan_bytes = 0;  ///< memory of intermediate values
+  MemoryUse memory;
   std::size_t nodes_run = 0;
   bool plan_was_cached = false;
   std::vector<NodeTime> nodes;  ///< in order; empty unless SessionOptions::node_times
@@ -113,6 +126,12 @@ class Session {
   /// A line per node that `fetches` need: name, op, device, and why it is there.
   std::string explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                 SourceLocation where = SourceLocation::current());
+  /// What the session will hold once it has run this, without running it.
+  MemoryUse predict_memory(const Feeds& feeds, const std::vector<Output>& fetches,
+                           SourceLocation where = SourceLocation::current());
+  /// The same in words, with the ten largest tensors that live at the peak.
+  std::string explain_memory(const Feeds& feeds, const std::vector<Output>& fetches,
+                             SourceLocation where = SourceLocation::current());
   /// A line per rewrite that the passes made: "pass: what became of what".
   std::string explain_passes(const Feeds& feeds, const std::vector<Output>& fetches,
                              SourceLocation where = SourceLocation::current());

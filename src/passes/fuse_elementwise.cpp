@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/text.h"
+#include "graph/may_fail.h"
 #include "graph/program.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
@@ -68,9 +69,8 @@ class Fusion {
   /// before them reads, may have another value by then.
   bool is_candidate(const Node& node) const {
     const Traits& traits = node.op().traits;
-    return traits.elementwise && !traits.fused && !is_late_[slot(node)] &&
-           !(traits.may_fail && !is_floating(node.dtype())) && !is_awaited(node) &&
-           context_.can_fuse(node);
+    return traits.elementwise && !traits.fused && !is_late_[slot(node)] && !may_fail(node) &&
+           !is_awaited(node) && context_.can_fuse(node);
   }
 
   std::int32_t group_of(const Node& node) const {

@@ -8,6 +8,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/may_fail.h"
 #include "graph/static_inputs.h"
 #include "plan/arena.h"
 #include "plan/order.h"
@@ -89,9 +90,7 @@ class Planner {
 
   void add_value(Node& node, int index, Storage storage) {
     value_of(node, index) = static_cast<std::int32_t>(plan_.values.size());
-    const std::size_t bytes =
-        static_cast<std::size_t>(node.shape(index).num_elements()) * size_of(node.dtype(index));
-    plan_.values.push_back({&node, storage, device_of(node), bytes, 0});
+    plan_.values.push_back({&node, index, storage, device_of(node), bytes_of(node, index)});
   }
 
   static Storage source_storage(const Node& node) {
@@ -117,35 +116,35 @@ class Planner {
       for (const std::int32_t value : values_of(plan_.steps[s]))
         if (value != kNoValue) last_use[at(value)] = static_cast<std::int32_t>(s);
 
-    std::vector<ArenaLayout> arenas(options_.is_host.size());
+    plan_.buffers.resize(options_.is_host.size());
+    std::vector<std::size_t> workspace(plan_.steps.size());
     for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
-      PlannedStep& step = plan_.steps[s];
+      const PlannedStep& step = plan_.steps[s];
       const auto index = static_cast<std::int32_t>(s);
-      ArenaLayout& arena = arenas[at(step.device)];
       const std::int32_t reused = reusable_input(step, index, last_use);
       for (const std::int32_t value : outputs_of(step)) {
         PlannedValue& output = plan_.values[at(value)];
         if (output.storage != Storage::arena) continue;
-        if (reused != kNoValue && value == outputs_of(step)[0])
-          output.offset = plan_.values[at(reused)].offset;
-        else
-          output.offset = arenas[at(output.device)].allocate(output.bytes);
+        auto& buffers = plan_.buffers[at(output.device)];
+        if (reused != kNoValue && value == outputs_of(step)[0]) {
+          output.buffer = plan_.values[at(reused)].buffer;
+          buffers[output.buffer].last = last_use[at(value)];
+        } else {
+          output.buffer = buffers.size();
+          buffers.push_back({output.bytes, index, last_use[at(value)], 0});
+        }
       }
-      step.workspace_offset = arena.allocate(step.workspace_bytes);
-      arena.release(step.workspace_offset, step.workspace_bytes);
-      release_dead(step, index, reused, last_use, arenas);
+      workspace[s] = plan_.buffers[at(step.device)].size();
+      plan_.buffers[at(step.device)].push_back({step.workspace_bytes, index, index, 0});
     }
-    for (const ArenaLayout& arena : arenas) plan_.arena_bytes.push_back(arena.peak());
-  }
 
-  void release_dead(const PlannedStep& step, std::int32_t index, std::int32_t reused,
-                    std::vector<std::int32_t>& last_use, std::vector<ArenaLayout>& arenas) const {
-    for (const std::int32_t value : values_of(step)) {
-      if (value == kNoValue || value == reused || last_use[at(value)] != index) continue;
-      const PlannedValue& dead = plan_.values[at(value)];
-      if (dead.storage != Storage::arena) continue;
-      arenas[at(dead.device)].release(dead.offset, dead.bytes);
-      last_use[at(value)] = -1;  // a step may read it twice
+    for (auto& buffers : plan_.buffers) plan_.arena_bytes.push_back(pack(buffers));
+    for (PlannedValue& value : plan_.values)
+      if (value.storage == Storage::arena)
+        value.offset = plan_.buffers[at(value.device)][value.buffer].offset;
+    for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
+      PlannedStep& step = plan_.steps[s];
+      step.workspace_offset = plan_.buffers[at(step.device)][workspace[s]].offset;
     }
   }
 
@@ -249,7 +248,7 @@ class Planner {
   static void touch(std::vector<Touch>& arena, std::size_t offset, std::size_t bytes,
                     std::int32_t index, std::vector<std::int32_t>& before) {
     if (bytes == 0) return;
-    const Touch mine{offset, offset + ArenaLayout::rounded(bytes), index};
+    const Touch mine{offset, offset + rounded(bytes), index};
     std::erase_if(arena, [&](const Touch& other) {
       if (other.end <= mine.begin || mine.end <= other.begin) return false;
       before.push_back(other.step);
@@ -285,9 +284,9 @@ class Planner {
     std::int32_t last_failing = -1;
     plan_.first_update = count;
     for (std::int32_t s = 0; s < count; ++s) {
-      const Traits& traits = plan_.steps[at(s)].node->op().traits;
-      if (traits.may_fail) last_failing = s;
-      if (traits.updates_variable && plan_.first_update == count) plan_.first_update = s;
+      const Node& node = *plan_.steps[at(s)].node;
+      if (may_fail(node)) last_failing = s;
+      if (num_updates(node) > 0 && plan_.first_update == count) plan_.first_update = s;
     }
     std::unordered_set<const Node*> kept;
     for (std::int32_t s = plan_.first_update; s < last_failing; ++s) {
@@ -309,6 +308,10 @@ class Planner {
 };
 
 }  // namespace
+
+std::size_t bytes_of(const Node& node, int index) {
+  return static_cast<std::size_t>(node.shape(index).num_elements()) * size_of(node.dtype(index));
+}
 
 Plan make_plan(Graph& graph, Placement& placement, const PlanOptions& options) {
   return Planner(graph, placement, options).run();

@@ -7,8 +7,12 @@
 
 #include "gradgraph/graph.h"
 #include "placement/placement.h"
+#include "plan/arena.h"
 
 namespace gradgraph {
+
+/// The size of a node's output whose shape is known.
+std::size_t bytes_of(const Node& node, int index = 0);
 
 /// Who owns the memory of a value.
 enum class Storage : std::uint8_t {
@@ -21,10 +25,12 @@ enum class Storage : std::uint8_t {
 /// A piece of memory. Ops that only rename their input share its value.
 struct PlannedValue {
   Node* node = nullptr;
+  std::int32_t index = 0;  ///< of the node's outputs
   Storage storage = Storage::arena;
   std::int32_t device = 0;
   std::size_t bytes = 0;
   std::size_t offset = 0;
+  std::size_t buffer = 0;  ///< of the arena: into Plan::buffers of the device
 };
 
 /// No value: a static input, which the kernel knows already.
@@ -57,8 +63,9 @@ struct Plan {
   std::vector<PlannedValue> values;
   std::vector<std::int32_t> step_values;
   std::vector<std::int32_t> waits;
-  std::vector<std::size_t> arena_bytes;  ///< by device: the peak of all that lives at once
-  std::vector<PlannedBackup> backups;    ///< in order of their steps
+  std::vector<std::vector<Lifetime>> buffers;  ///< by device: what its arena holds
+  std::vector<std::size_t> arena_bytes;        ///< by device
+  std::vector<PlannedBackup> backups;          ///< in order of their steps
   /// The first step that changes a variable; before it, errors of asynchronous work must have
   /// been seen. The number of steps where nothing is changed.
   std::int32_t first_update = 0;

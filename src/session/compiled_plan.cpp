@@ -68,11 +68,44 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
     const bool has_value = fetch.num_inputs() > 0 && fetch.op().traits.moves_value;
     result_types_.push_back(has_value ? OutputType{fetch.input(0).dtype(), fetch.input(0).shape()}
                                       : OutputType{});
-    if (has_value) result_of_[slot(fetch)] = static_cast<std::int32_t>(i);
+    if (!has_value) continue;
+    result_of_[slot(fetch)] = static_cast<std::int32_t>(i);
+    result_bytes_ += bytes_of(fetch.input(0).node(), fetch.input(0).index());
   }
+  predict_memory();
+}
+
+CompiledPlan::~CompiledPlan() {
+  for (const Backup& backup : backups_) memory_.forget_backup(backup.copy.bytes());
+}
+
+void CompiledPlan::predict_memory() {
+  for (const PlannedBackup& backup : plan_.backups)
+    new_variable_bytes_ += bytes_of(user_node(*backup.variable));
+  std::set<const void*> constants;
+  for (const PlannedValue& value : plan_.values) {
+    if (value.storage == Storage::variable && !memory_.find_variable(user_node(*value.node)))
+      new_variable_bytes_ += value.bytes;
+    if (value.storage == Storage::constant &&
+        constants.insert(value.node->attributes().get<Tensor>("value").raw()).second)
+      constant_bytes_ += value.bytes;
+  }
+}
+
+MemoryUse CompiledPlan::memory_use() const {
+  MemoryUse use{.variables = memory_.variable_bytes() + new_variable_bytes_,
+                .constants = constant_bytes_,
+                .results = result_bytes_};
+  for (std::size_t d = 0; d < plan_.arena_bytes.size(); ++d)
+    use.arena += std::max(plan_.arena_bytes[d], memory_.arena_bytes(d));
+  return use;
+}
+
+void CompiledPlan::attach() {
   find_variables();
   upload_constants();
   make_commands();
+  new_variable_bytes_ = 0;
 }
 
 void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches,
@@ -158,6 +191,7 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
     if (backup.before_step == s) {
       VariableSlot& variable = memory_.variable(user_node(*backup.variable));
       backups_.push_back({&variable, DeviceBuffer(memory_.device(0), variable.buffer.bytes())});
+      memory_.count_backup(variable.buffer.bytes());
       commands_.push_back(
           {CommandKind::backup, 0, static_cast<std::int32_t>(backups_.size() - 1), &device});
     }

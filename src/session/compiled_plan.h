@@ -26,9 +26,18 @@ inline bool verifies_stages = true;
 /// without looking anything up.
 class CompiledPlan {
  public:
+  /// Plans, without any memory yet.
   CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                const std::vector<Output>& fetches, const SessionOptions& options,
                SessionMemory& memory);
+  ~CompiledPlan();
+  CompiledPlan(const CompiledPlan&) = delete;
+  CompiledPlan& operator=(const CompiledPlan&) = delete;
+
+  /// What the session holds once this has run: the same before and after.
+  MemoryUse memory_use() const;
+  /// Takes the memory that lives longer than a run. Comes before everything below.
+  void attach();
 
   /// A variable of the user's graph and its value.
   struct Variable {
@@ -78,6 +87,7 @@ class CompiledPlan {
     DeviceBuffer copy;
   };
 
+  void predict_memory();
   void plan_with_kernels(const std::vector<Node*>& fetches, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
@@ -114,6 +124,8 @@ class CompiledPlan {
   std::vector<OutputType> result_types_;
   std::vector<Variable> required_variables_;
   std::vector<VariableSlot*> updated_variables_;
+  std::size_t new_variable_bytes_ = 0;  ///< that `attach` will add to the session's
+  std::size_t constant_bytes_ = 0, result_bytes_ = 0;
   RunInfo info_;
   std::int64_t generation_ = -1;
   std::size_t backups_made_ = 0;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gradgraph/tensor.h"
+#include "plan/plan.h"
 
 namespace gradgraph {
 
@@ -46,10 +47,11 @@ void SessionMemory::reserve_arena(std::size_t device_index, std::size_t bytes) {
 VariableSlot& SessionMemory::variable(const Node& variable) {
   auto& slot = variables_[&variable];
   if (!slot) {
-    slot = std::make_unique<VariableSlot>();
-    const std::size_t bytes =
-        static_cast<std::size_t>(variable.shape().num_elements()) * size_of(variable.dtype());
-    slot->buffer = DeviceBuffer(device(0), bytes);
+    const std::size_t bytes = bytes_of(variable);
+    auto made = std::make_unique<VariableSlot>();
+    made->buffer = DeviceBuffer(device(0), bytes);
+    slot = std::move(made);
+    variable_bytes_ += bytes;
   }
   return *slot;
 }

@@ -61,6 +61,7 @@ class SessionMemory {
   std::int64_t generation() const { return generation_; }
 
   void reserve_arena(std::size_t device, std::size_t bytes);
+  std::size_t arena_bytes(std::size_t device) const { return arenas_[device].bytes(); }
   void* arena(std::size_t device) const { return arenas_[device].get(); }
 
   /// The slot of a user's variable; its memory is on the host until a plan asks for more.
@@ -68,12 +69,17 @@ class SessionMemory {
   const VariableSlot* find_variable(const Node& variable) const;
   /// Moves the variable's value, where it is elsewhere.
   void place_variable(VariableSlot& slot, std::size_t device);
+  /// Of all variables, and of the backups that plans keep.
+  std::size_t variable_bytes() const { return variable_bytes_; }
+  void count_backup(std::size_t bytes) { variable_bytes_ += bytes; }
+  void forget_backup(std::size_t bytes) { variable_bytes_ -= bytes; }
 
  private:
   std::vector<std::string> names_;
   std::vector<std::shared_ptr<Device>> devices_;
   std::vector<DeviceBuffer> arenas_;
   std::unordered_map<const Node*, std::unique_ptr<VariableSlot>> variables_;
+  std::size_t variable_bytes_ = 0;
   std::int64_t generation_ = 0;
 };
 

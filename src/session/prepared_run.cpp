@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/text.h"
+#include "session/memory_report.h"
 #include "session/session_state.h"
 
 namespace gradgraph {
@@ -84,6 +85,8 @@ CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
   try {
     entry.plan = std::make_unique<CompiledPlan>(session.graph, fed, fetches, session.options,
                                                 session.memory);
+    check_memory(*entry.plan);
+    entry.plan->attach();
   } catch (const BuildError& error) {
     throw RunError(error);
   }
@@ -94,6 +97,21 @@ CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
         [](const Entry& a, const Entry& b) { return a.last_used < b.last_used; }));
   session.stats.plan_was_cached = false;
   return *entries_.emplace_back(std::move(entry)).plan;
+}
+
+MemoryUse PreparedRun::memory_use(const CompiledPlan& plan) const {
+  MemoryUse use = plan.memory_use();
+  if (initializes) use.results = 0;  // they are the variables themselves
+  return use;
+}
+
+void PreparedRun::check_memory(const CompiledPlan& plan) const {
+  const std::size_t limit = session.options.memory_limit;
+  const MemoryUse use = memory_use(plan);
+  if (limit > 0 && use.total() > limit)
+    throw RunError(fmt::format("this run needs more memory than the limit of {}: {}\nin the run",
+                               readable_bytes(limit), describe(use, plan.plan())),
+                   where);
 }
 
 void PreparedRun::allocate_results(const CompiledPlan& plan) {
@@ -127,8 +145,7 @@ const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t co
            stats);
   stats.step = session.step;
   stats.nodes_run = plan.plan().steps.size();
-  stats.plan_bytes = 0;
-  for (const std::size_t bytes : plan.plan().arena_bytes) stats.plan_bytes += bytes;
+  stats.memory = memory_use(plan);
   if (!initializes) ++session.step;
   stats.total_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "session/memory_report.h"
 #include "session/session_state.h"
 
 namespace gradgraph {
@@ -110,10 +111,17 @@ void SessionState::run_initial_values(const std::vector<Node*>& variables, Sourc
   for (const Node* variable : variables) values.push_back(graph.initial_value(*variable));
   PreparedRun run(*this, {}, values, where);
   run.initializes = true;
+  for (std::size_t i = 0; i < variables.size(); ++i) {
+    // What lies in host memory is computed where it stays.
+    const DeviceBuffer& buffer = memory.variable(*variables[i]).buffer;
+    if (buffer.device()->host_memory())
+      run.put_result(i, Tensor::wrap(variables[i]->dtype(), variables[i]->shape(), buffer.get(),
+                                     std::shared_ptr<void>(buffer.get(), [](void*) {})));
+  }
   const std::vector<Tensor>& results = run.run(nullptr, 0);
   for (std::size_t i = 0; i < variables.size(); ++i) {
     VariableSlot& slot = memory.variable(*variables[i]);
-    slot.buffer.write(results[i].raw());
+    if (results[i].raw() != slot.buffer.get()) slot.buffer.write(results[i].raw());
     slot.initialized = true;
   }
 }
@@ -199,6 +207,17 @@ const CompiledPlan& compile(SessionState& state, const Feeds& feeds,
   return state.cached(feeds, fetches, where).plan_for(values.data(), values.size());
 }
 }  // namespace
+
+MemoryUse Session::predict_memory(const Feeds& feeds, const std::vector<Output>& fetches,
+                                  SourceLocation where) {
+  return compile(*state_, feeds, fetches, where).memory_use();
+}
+
+std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output>& fetches,
+                                    SourceLocation where) {
+  const CompiledPlan& plan = compile(*state_, feeds, fetches, where);
+  return describe(plan.memory_use(), plan.plan());
+}
 
 std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                        SourceLocation where) {

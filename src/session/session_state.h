@@ -20,6 +20,9 @@ struct PreparedRun {
   /// session unless it initialises variables.
   const std::vector<Tensor>& run(const Tensor* values, std::size_t count);
   CompiledPlan& plan_for(const Tensor* values, std::size_t count);
+  /// Makes the next run write fetch i into `result`.
+  void put_result(std::size_t i, Tensor result) { results_[i] = std::move(result); }
+  MemoryUse memory_use(const CompiledPlan& plan) const;
 
   SessionState& session;
   const std::vector<Output> feeds;
@@ -36,6 +39,7 @@ struct PreparedRun {
   };
 
   void check_feed(std::size_t i, const Tensor& value) const;
+  void check_memory(const CompiledPlan& plan) const;
   bool matches(const Entry& entry, const Tensor* values) const;
   void allocate_results(const CompiledPlan& plan);
 
