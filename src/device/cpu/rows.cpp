@@ -1,5 +1,6 @@
 #include "device/cpu/rows.h"
 
+#include "device/cpu/isa.h"
 #include "device/scalar_functors.h"
 
 namespace gradgraph {
@@ -14,10 +15,8 @@ namespace {
 
 const RowTable& best_table() {
 #ifdef GRADGRAPH_ISA_LEVELS
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return rows_avx512;
-  if (__builtin_cpu_supports("avx2")) return rows_avx2;
+  if (best_isa() == Isa::avx512) return rows_avx512;
+  if (best_isa() == Isa::avx2) return rows_avx2;
 #endif
   return rows_baseline;
 }

@@ -1,0 +1,156 @@
+#include "device/cpu/gemm.h"
+
+#include <cstring>
+#include <utility>
+
+namespace gradgraph {
+
+extern const TileTable tiles_baseline;
+#ifdef GRADGRAPH_ISA_LEVELS
+extern const TileTable tiles_avx2;
+extern const TileTable tiles_avx512;
+#endif
+
+const TileTable* const* tile_tables(int& count) {
+#ifdef GRADGRAPH_ISA_LEVELS
+  static constexpr const TileTable* tables[] = {&tiles_baseline, &tiles_avx2, &tiles_avx512};
+#else
+  static constexpr const TileTable* tables[] = {&tiles_baseline};
+#endif
+  count = static_cast<int>(best_isa()) + 1;
+  return tables;
+}
+
+const TileTable& best_tiles() {
+  int count = 0;
+  const TileTable* const* tables = tile_tables(count);
+  return *tables[count - 1];
+}
+
+namespace {
+
+using std::int64_t;
+
+/// Rows of b that a panel has at most: it then stays in the first-level cache.
+constexpr int64_t kMaxInner = 256;
+/// Elements of a chunk of c, which stays in the second-level cache with what it is made of.
+constexpr int64_t kChunkElements = 1 << 16;
+/// Multiplications that a thread should at least have.
+constexpr int64_t kProductGrain = 1 << 17;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
+    : tiles_(&tiles), shape_(shape) {
+  const int64_t panel_columns = kMaxTileVectors * tiles.lanes;
+  const int64_t panels = std::max<int64_t>(divide_up(shape.columns, panel_columns), 1);
+  const int64_t work = shape.rows * shape.columns * shape.inner;
+  const int64_t parts = std::clamp<int64_t>(work / kProductGrain, 1, std::max(threads, 1));
+  // The grid whose largest cell is smallest; of equal ones that which reads least of a and b.
+  const auto cost = [&](int64_t rows, int64_t columns) {
+    const int64_t height = divide_up(shape.rows, rows);
+    const int64_t width = divide_up(panels, columns) * panel_columns;
+    return std::pair(height * width, height + width);
+  };
+  for (int64_t rows = 1; rows <= parts; ++rows) {
+    const int64_t columns = std::min(parts / rows, panels);
+    if (cost(rows, columns) >= cost(grid_rows_, grid_columns_)) continue;
+    grid_rows_ = rows;
+    grid_columns_ = columns;
+  }
+  const int64_t width = std::min(divide_up(panels, grid_columns_) * panel_columns,
+                                 divide_up(shape.columns, tiles.lanes) * tiles.lanes);
+  chunk_stride_ = std::max<int64_t>(width, 1);
+  chunk_rows_ = std::max<int64_t>(kChunkElements / chunk_stride_, tiles.max_rows);
+  inner_blocks_ = std::max<int64_t>(divide_up(shape.inner, kMaxInner), 1);
+  panel_floats_ = std::min(shape.inner, kMaxInner) * panel_columns;
+  const int64_t rows = std::min(chunk_rows_, divide_up(shape.rows, grid_rows_));
+  // Cells start on cache lines.
+  cell_bytes_ =
+      static_cast<std::size_t>(divide_up(panel_floats_ + rows * chunk_stride_, 16) * 64);
+}
+
+Gemm::Cell Gemm::cell_at(int64_t index) const {
+  const int64_t i = index / grid_columns_, j = index % grid_columns_;
+  const int64_t panel_columns = kMaxTileVectors * tiles_->lanes;
+  const int64_t panels = divide_up(shape_.columns, panel_columns);
+  const int64_t top = shape_.rows * i / grid_rows_, bottom = shape_.rows * (i + 1) / grid_rows_;
+  const int64_t left = panels * j / grid_columns_ * panel_columns;
+  const int64_t right =
+      std::min(panels * (j + 1) / grid_columns_ * panel_columns, shape_.columns);
+  return {top, left, bottom - top, right - left};
+}
+
+void Gemm::run(const float* a, const float* b, float* c, void* workspace) const {
+  if (shape_.columns % tiles_->lanes != 0) {
+    run_chunks(a, b, workspace, [&](std::int64_t, const Chunk& chunk) {
+      for (int64_t i = 0; i < chunk.rows; ++i)
+        std::memcpy(c + (chunk.row + i) * shape_.columns + chunk.column,
+                    chunk.values + i * chunk.stride,
+                    static_cast<std::size_t>(chunk.columns) * sizeof(float));
+    });
+    return;
+  }
+  parallel_for(cells(), 1, cells(), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Cell cell = cell_at(i);
+      for_chunks(cell, [&](int64_t row, int64_t rows) {
+        multiply(a, b, {row, cell.column, rows, cell.columns},
+                 c + row * shape_.columns + cell.column, shape_.columns, panel_of(workspace, i));
+      });
+    }
+  });
+}
+
+void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, int64_t stride,
+                    float* panel) const {
+  const int64_t lanes = tiles_->lanes, panel_columns = kMaxTileVectors * lanes;
+  const int64_t blocks = divide_up(of.rows, tiles_->max_rows);
+  TileArgs args{};
+  args.a_stride = shape_.transpose_a ? shape_.rows : shape_.inner;
+  args.c_stride = stride;
+  const auto& tiles = tiles_->tile[shape_.transpose_a ? TileTable::columns : TileTable::rows];
+  for (int64_t part = 0; part < inner_blocks_; ++part) {
+    const int64_t first = shape_.inner * part / inner_blocks_;
+    args.inner = shape_.inner * (part + 1) / inner_blocks_ - first;
+    args.add = part > 0;
+    for (int64_t j = 0; j < of.columns; j += panel_columns) {
+      const int64_t width = std::min(panel_columns, of.columns - j), column = of.column + j;
+      const int64_t vectors = divide_up(width, lanes);
+      if (!shape_.transpose_b && width == vectors * lanes) {
+        args.b = b + first * shape_.columns + column;
+        args.b_stride = shape_.columns;
+      } else {
+        args.b = panel;
+        args.b_stride = vectors * lanes;
+        fill_panel(b, first, args.inner, column, width, panel, args.b_stride);
+      }
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t begin = of.rows * block / blocks, end = of.rows * (block + 1) / blocks;
+        const int64_t row = of.row + begin;
+        args.a =
+            a + (shape_.transpose_a ? first * shape_.rows + row : row * shape_.inner + first);
+        args.c = c + begin * stride + j;
+        tiles[vectors - 1][end - begin - 1](args);
+      }
+    }
+  }
+}
+
+void Gemm::fill_panel(const float* b, int64_t first, int64_t inner, int64_t column, int64_t width,
+                      float* panel, int64_t stride) const {
+  if (shape_.transpose_b) {
+    tiles_->transpose(b + column * shape_.inner + first, shape_.inner, panel, stride, width,
+                      inner);
+    return;
+  }
+  for (int64_t k = 0; k < inner; ++k) {
+    float* to = panel + k * stride;
+    std::fill(std::copy_n(b + (first + k) * shape_.columns + column, width, to), to + stride,
+              0.0F);
+  }
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+
+#include "device/cpu/isa.h"
+
+/// The innermost loops of own matrix products, compiled for each level of the instruction set.
+namespace gradgraph {
+
+inline constexpr int kMaxTileRows = 14, kMaxTileVectors = 2;
+
+/// c = a b or c += a b for a tile of c that the processor's registers hold. Rows of b and c are
+/// contiguous. With Layout::rows, element (i, k) of a is a[i * a_stride + k], with
+/// Layout::columns it is a[k * a_stride + i].
+struct TileArgs {
+  const float *a, *b;
+  float* c;
+  std::int64_t a_stride, b_stride, c_stride;
+  std::int64_t inner;
+  bool add;
+};
+using TileFunction = void (*)(const TileArgs&);
+
+struct TileTable {
+  enum Layout { rows, columns };
+
+  Isa isa;
+  int max_rows;  ///< of a tile
+  int lanes;     ///< floats in a vector; a tile is one or two vectors wide
+  TileFunction tile[2][kMaxTileVectors][kMaxTileRows];  ///< by layout of a, vectors, rows; from 1
+  /// Makes `columns` rows of `from`, `inner` long, columns of `to`, which has `inner` rows
+  /// `to_stride` apart, of whole vectors: what is left of these becomes zero.
+  void (*transpose)(const float* from, std::int64_t from_stride, float* to,
+                    std::int64_t to_stride, std::int64_t columns, std::int64_t inner);
+};
+
+/// The tables of this build, the best that this processor runs last.
+const TileTable* const* tile_tables(int& count);
+const TileTable& best_tiles();
+
+}  // namespace gradgraph
