@@ -100,7 +100,7 @@ class Attributes {
 };
 
 /// What a node is there for; a picture of the graph tells them apart.
-enum class Phase : std::uint8_t { forward, gradient, update };
+enum class Phase : std::uint8_t { forward, gradient, update, recompute };
 
 struct OutputType {
   DType dtype = DType::float32;
@@ -130,7 +130,12 @@ class Node {
 
   Phase phase() const { return phase_; }
   /// For a gradient node the node that it differentiates, else null.
-  Node* differentiates() const { return differentiates_; }
+  Node* differentiates() const { return phase_ == Phase::gradient ? forward_ : nullptr; }
+  /// For a node that computes a forward node's value again, since gradients need it, that node;
+  /// else null.
+  Node* recomputes() const { return phase_ == Phase::recompute ? forward_ : nullptr; }
+  /// The scope of gg::recompute that a forward node was made in, or 0.
+  int recompute_scope() const { return recompute_scope_; }
   /// For a node of a session's own copy the user's node that it came from, else null.
   const Node* origin() const { return origin_; }
   /// The device that was asked for ("cpu", "cuda:0"), or empty.
@@ -151,9 +156,10 @@ class Node {
   Attributes attributes_;
   const std::string* device_ = nullptr;  // in the graph's memory, too
   SourceLocation where_;
-  Node* differentiates_ = nullptr;
+  Node* forward_ = nullptr;  // that this one differentiates or computes again
   const Node* origin_ = nullptr;
   std::int32_t id_ = 0;
+  std::int32_t recompute_scope_ = 0;
   Phase phase_ = Phase::forward;
 };
 
@@ -163,8 +169,9 @@ struct BuildContext {
   std::string fixed_name;  ///< replaces scope and op name: "gradients/fc1/matmul"
   std::string device;      ///< the device asked for, or empty
   std::vector<Node*> control_inputs;
-  SourceLocation where;  ///< when known, goes before the caller's own line
-  Node* differentiates = nullptr;
+  SourceLocation where;     ///< when known, goes before the caller's own line
+  Node* forward = nullptr;  ///< that the nodes differentiate or compute again, by `phase`
+  int recompute_scope = 0;
   const Node* origin = nullptr;  ///< in a session's own copy: the user's node that asks for it
   Phase phase = Phase::forward;
 };
@@ -203,6 +210,7 @@ class Graph {
   void rename(Node& node, std::string_view name);
   /// "dense", then "dense_1", ...: a scope that no node or scope has yet, without a slash.
   std::string unique_scope(std::string_view name);
+  int next_recompute_scope() { return ++recompute_scopes_; }
 
   /// A gradient that replaces the op's own for this one node.
   using Gradient = std::function<std::vector<Output>(const GradientContext&)>;
@@ -250,6 +258,7 @@ class Graph {
   std::unordered_map<const Node*, Gradient> gradients_;
   std::unordered_map<const Node*, Output> initial_values_;
   std::vector<Layer> layers_;
+  int recompute_scopes_ = 0;
   BuildContext context_;
 };
 
@@ -273,6 +282,12 @@ class [[nodiscard]] ContextGuard {
 /// A name in use gets a number. Throws BuildError for an empty name or a stray character.
 ContextGuard scope(Graph& graph, std::string_view name,
                    SourceLocation where = SourceLocation::current());
+/// A scope whose values are not kept for the gradients: these compute them again, from what came
+/// into the scope and from its variables, to the same bit. What later nodes read is kept.
+/// Less memory for at most one more forward pass, with a scope around every few layers of a deep
+/// network. Scopes of this kind inside it are part of it. Source: tf.recompute_grad, jax.checkpoint.
+ContextGuard recompute(Graph& graph, std::string_view name,
+                       SourceLocation where = SourceLocation::current());
 /// Nodes made while the result lives ask for `device` ("cpu", "cuda:0").
 ContextGuard device_scope(Graph& graph, std::string device);
 /// Nodes made while the result lives run after `before`.

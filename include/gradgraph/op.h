@@ -116,11 +116,14 @@ class InferContext {
 /// What a gradient function sees. It returns one Output per input of the node, empty for "none".
 class GradientContext {
  public:
-  GradientContext(Node& node, std::span<const Output> grads) : node_(node), grads_(grads) {}
+  GradientContext(Node& node, std::span<const Output> inputs, std::span<const Output> outputs,
+                  std::span<const Output> grads)
+      : node_(node), inputs_(inputs), outputs_(outputs), grads_(grads) {}
 
+  /// For attributes and messages. Values come from below: they may be computed again.
   Node& node() const { return node_; }
-  Output input(int i) const { return node_.input(i); }
-  Output output(int i = 0) const { return node_.output(i); }
+  Output input(int i) const { return inputs_[static_cast<std::size_t>(i)]; }
+  Output output(int i = 0) const { return outputs_[static_cast<std::size_t>(i)]; }
   int num_inputs() const { return node_.num_inputs(); }
   /// The gradient of the loss by output i; empty when nothing flows back through it.
   Output grad(int i = 0) const { return grads_[static_cast<std::size_t>(i)]; }
@@ -131,7 +134,7 @@ class GradientContext {
 
  private:
   Node& node_;
-  std::span<const Output> grads_;
+  std::span<const Output> inputs_, outputs_, grads_;
 };
 
 struct OpDef {

@@ -1,11 +1,13 @@
 #include "gradgraph/gradients.h"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
+#include "gradients/recomputation.h"
 
 namespace gradgraph {
 namespace {
@@ -47,6 +49,8 @@ class ReversePass {
   std::vector<char> depends_;            ///< by node: an input of it carries
   std::vector<char> is_x_;               ///< by output
   std::vector<Output> grads_;            ///< by output: what has arrived so far
+  std::optional<Recomputation> recomputation_;
+  std::vector<Output> inputs_, outputs_;  ///< of the node that is differentiated
 };
 
 int node_id(const Output& value) { return value.node().id(); }
@@ -78,6 +82,12 @@ ReversePass::ReversePass(const std::vector<Output>& ys, const std::vector<Output
     const Node& node = graph_.nodes()[static_cast<std::size_t>(id)];
     depends_[index(node)] =
         std::ranges::any_of(node.inputs(), [&](const Output& input) { return carries(input); });
+    if (!depends_[index(node)]) continue;
+    for (const Output& input : node.inputs())
+      if (const Node& source = input.node(); source.recompute_scope() != 0) {
+        if (!recomputation_) recomputation_.emplace(graph_);
+        if (source.recompute_scope() != node.recompute_scope()) recomputation_->keep(source);
+      }
   }
 }
 
@@ -86,7 +96,7 @@ void ReversePass::enter(Node& node) {
   context.fixed_name.assign("gradients/").append(node.name());
   context.device = node.device();
   context.where = node.where();
-  context.differentiates = &node;
+  context.forward = &node;
 }
 
 void ReversePass::add_y(const Output& y, Output grad) {
@@ -120,7 +130,14 @@ void ReversePass::differentiate(Node& node, std::span<const Output> grads) {
                         to_string(where_))),
         node.where());
   enter(node);
-  const GradientContext context(node, grads);
+  inputs_.assign(node.inputs().begin(), node.inputs().end());
+  outputs_.clear();
+  for (int i = 0; i < node.num_outputs(); ++i) outputs_.push_back(node.output(i));
+  if (recomputation_ && node.recompute_scope() != 0) {
+    for (Output& value : inputs_) value = recomputation_->again(value, node.recompute_scope());
+    for (Output& value : outputs_) value = recomputation_->again(value, node.recompute_scope());
+  }
+  const GradientContext context(node, inputs_, outputs_, grads);
   const std::vector<Output> by_input = own ? (*own)(context) : op.gradient(context);
   if (static_cast<int>(by_input.size()) != node.num_inputs())
     throw GradientError(node_message(op.name, node.name(),

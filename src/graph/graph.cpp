@@ -133,9 +133,10 @@ Node& Graph::add(const OpDef& op, OutputList inputs, Attributes attributes, Sour
   entry.node = node.id();
   node.name_ = entry.name;
   node.device_ = keep_device(context_.device);
-  node.differentiates_ = context_.differentiates;
+  node.forward_ = context_.forward;
   node.origin_ = context_.origin;
   node.phase_ = context_.phase;
+  if (node.phase_ == Phase::forward) node.recompute_scope_ = context_.recompute_scope;
   return node;
 }
 
@@ -227,6 +228,13 @@ ContextGuard scope(Graph& graph, std::string_view name, SourceLocation where) {
                      where);
   ContextGuard guard(graph);
   graph.context().scope = graph.unique_scope(name) + "/";
+  return guard;
+}
+
+ContextGuard recompute(Graph& graph, std::string_view name, SourceLocation where) {
+  ContextGuard guard = scope(graph, name, where);
+  int& current = graph.context().recompute_scope;
+  if (current == 0) current = graph.next_recompute_scope();
   return guard;
 }
 

@@ -88,6 +88,7 @@ constexpr PhaseLook kLooks[] = {
     {"forward", "#DCE9F7", "#3A6EA5", "filled,rounded"},
     {"gradient", "#FBE3CB", "#C46A1B", "filled,dashed"},
     {"update", "#DDF0D8", "#4B8B3B", "filled,bold"},
+    {"computed again", "#E9E1F5", "#6B4FA0", "filled,dashed"},
 };
 const PhaseLook& look_of(Phase phase) { return kLooks[static_cast<std::size_t>(phase)]; }
 
@@ -137,9 +138,10 @@ class Writer {
 
   std::string legend() const {
     std::string cells;
-    for (const PhaseLook& look : kLooks)
-      cells += fmt::format("<TD BGCOLOR=\"{}\" COLOR=\"{}\" BORDER=\"1\">{}</TD>", look.fill,
-                           look.line, look.name);
+    for (const Phase phase : {Phase::forward, Phase::gradient, Phase::recompute, Phase::update})
+      if (std::ranges::find(drawing_.boxes(), phase, &DrawnBox::phase) != drawing_.boxes().end())
+        cells += fmt::format("<TD BGCOLOR=\"{}\" COLOR=\"{}\" BORDER=\"1\">{}</TD>",
+                             look_of(phase).fill, look_of(phase).line, look_of(phase).name);
     cells += "<TD>dashed arrow: order only</TD>";
     for (const std::string& device : devices_)
       cells += fmt::format("<TD COLOR=\"{}\" BORDER=\"2\">{}</TD>", device_color(device),
@@ -256,9 +258,10 @@ class Writer {
         if (!line.empty() && line != drawn.title) text += "<BR/>" + html(line);
       return text + time;
     }
-    const char* what = drawn.phase == Phase::gradient ? "gradient of "
-                       : drawn.beside >= 0            ? "update of "
-                                                      : "";
+    const char* what = drawn.phase == Phase::gradient    ? "gradient of "
+                       : drawn.phase == Phase::recompute ? "again: "
+                       : drawn.beside >= 0               ? "update of "
+                                                         : "";
     std::string rows = fmt::format("<TR><TD COLSPAN=\"3\" ALIGN=\"LEFT\">{}<B>{}</B>{}</TD></TR>",
                                    what, html(drawn.title), time);
     for (const Node* node : drawn.nodes)

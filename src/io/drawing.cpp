@@ -103,6 +103,7 @@ void Drawing::hide_initial_values() {
 std::string Drawing::folded_into(const Node& node) const {
   if (node.phase() == Phase::gradient && node.differentiates())
     return "gradients/" + node.differentiates()->name();
+  if (node.phase() == Phase::recompute) return std::string(scope_of(node.name()));
   if (node.phase() != Phase::update || node.num_outputs() == 0) return {};
   const auto updater = updater_.find(&node);
   const Node& named = updater == updater_.end() ? node : *updater->second;
@@ -156,9 +157,9 @@ void Drawing::find_neighbours() {
   std::vector<bool> updates_forward(boxes_.size(), false);
   for (std::size_t i = 0; i < boxes_.size(); ++i)
     for (const Node* node : boxes_[i].nodes) {
-      const Node* forward = node->differentiates();
+      const Node* forward = node->differentiates() ? node->differentiates() : node->recomputes();
       // Gradients of gradients run down again, so they stand where they like.
-      if (boxes_[i].phase == Phase::gradient && forward && box_of(*forward) >= 0 &&
+      if (boxes_[i].beside < 0 && forward && box_of(*forward) >= 0 &&
           forward->phase() == Phase::forward)
         boxes_[i].beside = box_of(*forward);
       if (node->op().traits.updates_variable && node->input(0).node().phase() == Phase::forward)

@@ -19,7 +19,8 @@ struct DrawnBox {
   std::string scope;  ///< the cluster that it stands in: "gradients/conv1", or empty
   std::string title;  ///< without the scope
   /// In a folded picture: the box to stand beside, or -1. For a gradient the forward node that it
-  /// differentiates; for the update of a forward variable the gradient that it applies.
+  /// differentiates, for what is computed again the node of the first time, for the update of a
+  /// forward variable the gradient that it applies.
   int beside = -1;
 
   bool is_folded() const { return nodes.size() > 1; }

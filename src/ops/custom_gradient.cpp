@@ -47,22 +47,26 @@ std::vector<Output> custom_gradient(
   operands.insert(operands.end(), inputs.begin(), inputs.end());
   Node& node = make_node("custom_gradient", std::move(operands),
                          {{"outputs", static_cast<std::int64_t>(num_outputs)}}, where);
-  node.graph().set_gradient(node, [gradient = std::move(gradient), inputs,
-                                   num_outputs](const GradientContext& context) {
-    std::vector<Output> grads;
-    for (int i = 0; i < context.node().num_outputs(); ++i)
-      grads.push_back(context.grad(i) ? context.grad(i) : zeros_like(context.output(i)));
-    const std::vector<Output> by_input = gradient(inputs, outputs_of(context.node()), grads);
-    if (by_input.size() != inputs.size())
-      throw GradientError(
-          node_message("custom_gradient", context.node().name(),
-                       fmt::format("the gradient function gives {} values for {} inputs",
-                                   by_input.size(), inputs.size())),
-          context.node().where());
-    std::vector<Output> result(num_outputs);
-    result.insert(result.end(), by_input.begin(), by_input.end());
-    return result;
-  });
+  node.graph().set_gradient(
+      node, [gradient = std::move(gradient), num_outputs](const GradientContext& context) {
+        std::vector<Output> values, outputs, grads;
+        for (int i = 0; i < context.node().num_outputs(); ++i) {
+          outputs.push_back(context.output(i));
+          grads.push_back(context.grad(i) ? context.grad(i) : zeros_like(context.output(i)));
+        }
+        for (int i = static_cast<int>(num_outputs); i < context.num_inputs(); ++i)
+          values.push_back(context.input(i));
+        const std::vector<Output> by_input = gradient(values, outputs, grads);
+        if (by_input.size() != values.size())
+          throw GradientError(
+              node_message("custom_gradient", context.node().name(),
+                           fmt::format("the gradient function gives {} values for {} inputs",
+                                       by_input.size(), values.size())),
+              context.node().where());
+        std::vector<Output> result(num_outputs);
+        result.insert(result.end(), by_input.begin(), by_input.end());
+        return result;
+      });
   return outputs_of(node);
 }
 

@@ -84,8 +84,8 @@ Grads grad_concat(Context c) {
   along[static_cast<std::size_t>(axis)] = 1;
   const Output axis_only = int_vector(c.node().graph(), along, {});
   Grads grads;
-  for (const Output& part : c.node().inputs()) {
-    const Output size = shape_of(part);
+  for (int i = 0; i < c.num_inputs(); ++i) {
+    const Output size = shape_of(c.input(i));
     grads.push_back(slice(c.grad(), begin, size));
     begin = begin + size * axis_only;
   }

@@ -9,10 +9,13 @@
 namespace gradgraph {
 namespace {
 
-/// FNV-1a of the user's name for the node: the same in every session and on every device.
+/// FNV-1a of the user's name for the node: the same in every session and on every device. What
+/// draws again draws the same.
 std::uint64_t name_hash(const Node& node) {
+  const Node* drawn = node.origin() ? node.origin() : &node;
+  if (drawn->recomputes()) drawn = drawn->recomputes();
   std::uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : (node.origin() ? *node.origin() : node).name())
+  for (const char c : drawn->name())
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
   return hash;
 }
