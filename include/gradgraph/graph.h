@@ -285,7 +285,8 @@ ContextGuard scope(Graph& graph, std::string_view name,
 /// A scope whose values are not kept for the gradients: these compute them again, from what came
 /// into the scope and from its variables, to the same bit. What later nodes read is kept.
 /// Less memory for at most one more forward pass, with a scope around every few layers of a deep
-/// network. Scopes of this kind inside it are part of it. Source: tf.recompute_grad, jax.checkpoint.
+/// network. Scopes of this kind inside it are part of it.
+/// Source: tf.recompute_grad, jax.checkpoint.
 ContextGuard recompute(Graph& graph, std::string_view name,
                        SourceLocation where = SourceLocation::current());
 /// Nodes made while the result lives ask for `device` ("cpu", "cuda:0").
