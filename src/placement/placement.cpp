@@ -359,8 +359,7 @@ void verify(const Graph& graph, const Placement& placement, const PlacementOptio
     const Traits& traits = node.op().traits;
     if (traits.shape_only || node.op().name == "copy") continue;
     for (int i = 0; i < node.num_inputs(); ++i) {
-      const bool is_static = (traits.static_inputs >> i & 1u) != 0;
-      if (!is_static && device_of(node.input(i).node()) != device_of(node))
+      if (!is_static_input(traits, i) && device_of(node.input(i).node()) != device_of(node))
         fail(node, fmt::format("input {}, '{}', is on another device", i, node.input(i).name()));
     }
   }
