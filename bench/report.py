@@ -57,8 +57,9 @@ def format_rows(header, rows):
                  for i, (cell, width) in enumerate(zip(row, widths))]
         return "| " + " | ".join(cells) + " |"
 
-    rule = "|" + "|".join(" " + "-" * (width - 1) + (" " if i < 2 else ":") + " "
-                          if i >= 2 else "-" * (width + 2) for i, width in enumerate(widths)) + "|"
+    rules = ["-" * (width + 2) if i < 2 else " " + "-" * (width - 1) + ": "
+             for i, width in enumerate(widths)]
+    rule = "|" + "|".join(rules) + "|"
     return "\n".join([line(header), rule, *map(line, rows)])
 
 

@@ -99,7 +99,8 @@ def command_of(system, workload, folder, options):
     environment.update(system.environment)
     variant = system.variants.get(workload.key, system.variant)
     python = str(install(system, folder))
-    return [python, str(HERE / "peers" / system.script), *flags, "--variant", variant], environment
+    script = str(HERE / "peers" / system.script)
+    return [python, script, *flags, "--variant", variant], environment
 
 
 def cpu_seconds(fields):

@@ -91,7 +91,8 @@ def one_step(state, images, labels):
     (loss, correct), gradient = value_and_gradient(parameters, images, labels, dropout_key)
     updates, optimizer_state = OPTIMIZER.update(gradient, optimizer_state)
     parameters = optax.apply_updates(parameters, updates)
-    return (parameters, optimizer_state, key, loss_sum + loss * len(labels), correct_sum + correct)
+    loss_sum = loss_sum + loss * len(labels)
+    return parameters, optimizer_state, key, loss_sum, correct_sum + correct
 
 
 step = jax.jit(one_step, donate_argnums=0)
