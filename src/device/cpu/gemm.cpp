@@ -111,6 +111,7 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
   TileArgs args{};
   args.a_stride = shape_.transpose_a ? shape_.rows : shape_.inner;
   args.c_stride = stride;
+  args.packed = panel;
   const auto& tiles = tiles_->tile[shape_.transpose_a ? TileTable::columns : TileTable::rows];
   for (int64_t part = 0; part < inner_blocks_; ++part) {
     const int64_t first = shape_.inner * part / inner_blocks_;
@@ -119,9 +120,14 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
     for (int64_t j = 0; j < of.columns; j += panel_columns) {
       const int64_t width = std::min(panel_columns, of.columns - j), column = of.column + j;
       const int64_t vectors = divide_up(width, lanes);
-      if (!shape_.transpose_b && width == vectors * lanes) {
+      // Whole rows are copied into the panel by the first tile that reads them.
+      bool packs = !shape_.transpose_b && width == vectors * lanes;
+      const float* next_panel = nullptr;
+      if (packs) {
         args.b = b + first * shape_.columns + column;
         args.b_stride = shape_.columns;
+        if (j + panel_columns < of.columns) next_panel = args.b + panel_columns;
+        packs = blocks > 1;
       } else {
         args.b = panel;
         args.b_stride = vectors * lanes;
@@ -133,10 +139,24 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
         args.a =
             a + (shape_.transpose_a ? first * shape_.rows + row : row * shape_.inner + first);
         args.c = c + begin * stride + j;
-        tiles[vectors - 1][end - begin - 1](args);
+        fetch_ahead(args, next_panel, block, blocks);
+        tiles[packs][vectors - 1][end - begin - 1](args);
+        if (packs) args.b = panel, args.b_stride = vectors * lanes;
+        packs = false;
       }
     }
   }
+}
+
+/// Of every `blocks` rows of the next panel of b one comes while a tile of block `block` is made.
+void Gemm::fetch_ahead(TileArgs& args, const float* next_panel, int64_t block,
+                       int64_t blocks) const {
+  args.ahead = args.ahead_end = args.b;
+  args.ahead_step = 0;
+  if (!next_panel || block >= args.inner) return;
+  args.ahead_step = blocks * shape_.columns;
+  args.ahead = next_panel + block * shape_.columns;
+  args.ahead_end = args.ahead + (args.inner - 1 - block) / blocks * args.ahead_step;
 }
 
 void Gemm::fill_panel(const float* b, int64_t first, int64_t inner, int64_t column, int64_t width,

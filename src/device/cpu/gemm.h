@@ -75,6 +75,8 @@ class Gemm {
   /// vectors.
   void fill_panel(const float* b, std::int64_t first, std::int64_t inner, std::int64_t column,
                   std::int64_t width, float* panel, std::int64_t stride) const;
+  void fetch_ahead(TileArgs& args, const float* next_panel, std::int64_t block,
+                   std::int64_t blocks) const;
 
   const TileTable* tiles_;
   GemmShape shape_;

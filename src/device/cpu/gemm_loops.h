@@ -32,7 +32,7 @@ typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_
 inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void store(float* to, Vector x) { *reinterpret_cast<Unaligned*>(to) = x; }
 
-template <TileTable::Layout L, int Vectors, int Rows>
+template <TileTable::Layout L, bool Packs, int Vectors, int Rows>
 void tile(const TileArgs& args) {
   const float *a = args.a, *b = args.b;
   const std::int64_t a_stride = args.a_stride, b_stride = args.b_stride;
@@ -40,10 +40,18 @@ void tile(const TileArgs& args) {
   GRADGRAPH_UNROLL
   for (int i = 0; i < Rows; ++i) GRADGRAPH_UNROLL
   for (int v = 0; v < Vectors; ++v) sum[i][v] = Vector{};
+  const float* ahead = args.ahead;
+  [[maybe_unused]] float* packed = args.packed;
   for (std::int64_t k = 0; k < args.inner; ++k) {
+    __builtin_prefetch(ahead, 0, 2);
+    __builtin_prefetch(ahead + 16, 0, 2);
+    ahead += ahead == args.ahead_end ? 0 : args.ahead_step;
     Vector row[Vectors];
     GRADGRAPH_UNROLL
-    for (int v = 0; v < Vectors; ++v) row[v] = load(b + v * kLanes);
+    for (int v = 0; v < Vectors; ++v) {
+      row[v] = load(b + v * kLanes);
+      if constexpr (Packs) store(packed + v * kLanes, row[v]);
+    }
     GRADGRAPH_UNROLL
     for (int i = 0; i < Rows; ++i) {
       const float factor = L == TileTable::columns ? a[i] : a[i * a_stride];
@@ -52,6 +60,7 @@ void tile(const TileArgs& args) {
     }
     a += L == TileTable::columns ? a_stride : 1;
     b += b_stride;
+    if constexpr (Packs) packed += Vectors * kLanes;
   }
   float* c = args.c;
   GRADGRAPH_UNROLL
@@ -102,9 +111,10 @@ inline void transpose(const float* from, std::int64_t from_stride, float* to,
   }
 }
 
-template <TileTable::Layout L, int Vectors, int... I>
+template <TileTable::Layout L, bool Packs, int... I>
 constexpr void fill(TileTable& table, std::integer_sequence<int, I...>) {
-  ((table.tile[L][Vectors - 1][I] = tile<L, Vectors, I + 1>), ...);
+  ((table.tile[L][Packs][0][I] = tile<L, Packs, 1, I + 1>), ...);
+  ((table.tile[L][Packs][1][I] = tile<L, Packs, 2, I + 1>), ...);
 }
 
 constexpr TileTable make_tiles(Isa isa) {
@@ -113,10 +123,10 @@ constexpr TileTable make_tiles(Isa isa) {
   table.max_rows = kTileRows;
   table.lanes = kLanes;
   constexpr std::make_integer_sequence<int, kTileRows> rows;
-  fill<TileTable::rows, 1>(table, rows);
-  fill<TileTable::rows, 2>(table, rows);
-  fill<TileTable::columns, 1>(table, rows);
-  fill<TileTable::columns, 2>(table, rows);
+  fill<TileTable::rows, false>(table, rows);
+  fill<TileTable::rows, true>(table, rows);
+  fill<TileTable::columns, false>(table, rows);
+  fill<TileTable::columns, true>(table, rows);
   table.transpose = transpose;
   return table;
 }

@@ -18,6 +18,10 @@ struct TileArgs {
   std::int64_t a_stride, b_stride, c_stride;
   std::int64_t inner;
   bool add;
+  float* packed;  ///< where tiles that pack copy b to, row after row
+  /// What to bring into the cache meanwhile: a row every `ahead_step` up to `ahead_end`.
+  const float *ahead, *ahead_end;
+  std::int64_t ahead_step;
 };
 using TileFunction = void (*)(const TileArgs&);
 
@@ -27,7 +31,8 @@ struct TileTable {
   Isa isa;
   int max_rows;  ///< of a tile
   int lanes;     ///< floats in a vector; a tile is one or two vectors wide
-  TileFunction tile[2][kMaxTileVectors][kMaxTileRows];  ///< by layout of a, vectors, rows; from 1
+  /// By layout of a, whether b is packed, vectors, rows; the last two count from 1.
+  TileFunction tile[2][2][kMaxTileVectors][kMaxTileRows];
   /// Makes `columns` rows of `from`, `inner` long, columns of `to`, which has `inner` rows
   /// `to_stride` apart, of whole vectors: what is left of these becomes zero.
   void (*transpose)(const float* from, std::int64_t from_stride, float* to,

@@ -60,36 +60,35 @@ bool binary_row(const void* const* operands, unsigned moves, void* result, std::
   return accepted;
 }
 
-/// Elements of T's size, whatever they mean.
+/// `yes` or `no` without a branch, which no vector has. A condition is 0 or 1: compilers find
+/// no vectors in bools.
+template <class T>
+T select(std::uint8_t condition, T yes, T no) {
+  const T mask = static_cast<T>(T{0} - static_cast<T>(condition));
+  return static_cast<T>((yes & mask) | (no & static_cast<T>(~mask)));
+}
+
+/// Elements of the size of T, an unsigned integer, whatever they mean.
 template <class T>
 bool select_row(const void* const* operands, unsigned moves, void* result, std::int64_t length) {
-  const bool* condition = static_cast<const bool*>(operands[0]);
+  const auto* condition = static_cast<const std::uint8_t*>(operands[0]);
   const T* a = static_cast<const T*>(operands[1]);
   const T* b = static_cast<const T*>(operands[2]);
   T* y = static_cast<T*>(result);
   if ((moves & 7u) == 7u) {
     GRADGRAPH_VECTORIZE
-    for (std::int64_t i = 0; i < length; ++i) {
-      const T yes = a[i], no = b[i];
-      y[i] = condition[i] ? yes : no;
-    }
+    for (std::int64_t i = 0; i < length; ++i) y[i] = select(condition[i], a[i], b[i]);
   } else if ((moves & 7u) == 5u) {
     const T yes = *a;
     GRADGRAPH_VECTORIZE
-    for (std::int64_t i = 0; i < length; ++i) {
-      const T no = b[i];
-      y[i] = condition[i] ? yes : no;
-    }
+    for (std::int64_t i = 0; i < length; ++i) y[i] = select(condition[i], yes, b[i]);
   } else if ((moves & 7u) == 3u) {
     const T no = *b;
     GRADGRAPH_VECTORIZE
-    for (std::int64_t i = 0; i < length; ++i) {
-      const T yes = a[i];
-      y[i] = condition[i] ? yes : no;
-    }
+    for (std::int64_t i = 0; i < length; ++i) y[i] = select(condition[i], a[i], no);
   } else {
     const std::int64_t c = moves & 1u ? 1 : 0, s = moves & 2u ? 1 : 0, t = moves & 4u ? 1 : 0;
-    for (std::int64_t i = 0; i < length; ++i) y[i] = condition[i * c] ? a[i * s] : b[i * t];
+    for (std::int64_t i = 0; i < length; ++i) y[i] = condition[i * c] != 0 ? a[i * s] : b[i * t];
   }
   return true;
 }
@@ -131,7 +130,10 @@ constexpr void fill_binary_ops(Row (*rows)[kRowDTypes], List<F...>) {
 }
 template <class... T>
 constexpr void fill_for_types(RowTable& table, List<T...> types) {
-  (fill_casts<T>(table.cast[at(dtype_of<T>)], types), ...);
+  // A bool is a byte of 0 or 1, but compilers find no vectors in bools.
+  (fill_casts<std::conditional_t<std::is_same_v<T, bool>, std::uint8_t, T>>(
+       table.cast[at(dtype_of<T>)], types),
+   ...);
   ((table.select[at(dtype_of<T>)] =
         sizeof(T) == 1
             ? select_row<std::uint8_t>
