@@ -2,55 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <random>
 
-#include "device/kernel.h"
-#include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
 
 /// Kernels of matrix products, convolution and pooling on shapes that are large enough for their
 /// tiles and threads, against sums written out from the definition.
 using namespace gradgraph;
+using namespace gradgraph::tests;
 
 namespace {
-
-Tensor noise(const Shape& shape, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<double> uniform(-1, 1);
-  Tensor tensor(float64, shape);
-  for (double& value : tensor.span<double>()) value = uniform(generator);
-  return tensor;
-}
-
-/// What the CPU's kernel makes of a node whose inputs are constants.
-Tensor compute(const Output& output, int threads) {
-  const Node& node = output.node();
-  std::vector<const void*> inputs;
-  for (const Output& input : node.inputs())
-    inputs.push_back(input.node().attributes().get<Tensor>("value").raw());
-  // A kernel owes nothing to what its buffers held.
-  Tensor result = Tensor::full(node.dtype(), node.shape(), std::nan(""));
-  void* const results[] = {result.raw()};
-  const Kernel kernel = kernel_registry().make(KernelSite(node, threads), "cpu");
-  REQUIRE(kernel);
-  Tensor workspace =
-      Tensor::full(uint8, {static_cast<std::int64_t>(kernel.workspace_bytes)}, 255);
-  const RunInfo run;
-  kernel.run({inputs, results, workspace.raw(), &run});
-  return result;
-}
-
-bool close(const Tensor& a, const Tensor& b, double tolerance) {
-  REQUIRE(a.shape() == b.shape());
-  const Tensor x = a.cast(float64), y = b.cast(float64);
-  return std::ranges::equal(x.span<double>(), y.span<double>(), [=](double u, double v) {
-    return std::fabs(u - v) <= tolerance * std::max(1.0, std::fabs(v));
-  });
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
-}
 
 /// Images and filters by index, in either layout.
 struct Image {

@@ -15,6 +15,7 @@ void register_fused_ops(OpRegistry& registry);
 void register_indexing_ops(OpRegistry& registry);
 void register_matmul_ops(OpRegistry& registry);
 void register_movement_ops(OpRegistry& registry);
+void register_pooled_convolution_ops(OpRegistry& registry);
 void register_pooling_ops(OpRegistry& registry);
 void register_random_ops(OpRegistry& registry);
 void register_reduction_ops(OpRegistry& registry);

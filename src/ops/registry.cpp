@@ -13,6 +13,7 @@ OpRegistry& op_registry() {
     register_indexing_ops(ops);
     register_matmul_ops(ops);
     register_movement_ops(ops);
+    register_pooled_convolution_ops(ops);
     register_pooling_ops(ops);
     register_random_ops(ops);
     register_reduction_ops(ops);

@@ -27,6 +27,7 @@ struct Pass {
 /// In the order in which they run.
 const std::vector<Pass>& pass_list();
 
+std::vector<std::string> fuse_pooling(Graph& graph, const PassContext& context);
 std::vector<std::string> fuse_elementwise(Graph& graph, const PassContext& context);
 
 /// Runs all passes but those named in `disabled`; returns "pass: rewrite" lines. Throws RunError

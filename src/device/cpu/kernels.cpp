@@ -4,11 +4,14 @@ namespace gradgraph {
 
 void register_cpu_kernels(KernelRegistry& registry) {
   register_convolution_kernels(registry);
+  register_direct_convolution_kernels(registry);
   register_elementwise_kernels(registry);
   register_fused_kernels(registry);
   register_indexing_kernels(registry);
   register_matmul_kernels(registry);
   register_movement_kernels(registry);
+  register_pooled_convolution_kernels(registry);
+  register_direct_pooled_convolution_kernels(registry);
   register_pooling_kernels(registry);
   register_random_kernels(registry);
   register_reduction_kernels(registry);

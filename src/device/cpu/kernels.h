@@ -10,11 +10,14 @@ inline constexpr std::string_view kCpu = "cpu";
 void register_cpu_kernels(KernelRegistry& registry);  ///< all of them
 
 void register_convolution_kernels(KernelRegistry& registry);
+void register_direct_convolution_kernels(KernelRegistry& registry);
+void register_direct_pooled_convolution_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);
 void register_fused_kernels(KernelRegistry& registry);
 void register_indexing_kernels(KernelRegistry& registry);
 void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);
+void register_pooled_convolution_kernels(KernelRegistry& registry);
 void register_pooling_kernels(KernelRegistry& registry);
 void register_random_kernels(KernelRegistry& registry);
 void register_reduction_kernels(KernelRegistry& registry);

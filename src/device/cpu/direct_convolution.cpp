@@ -1,0 +1,268 @@
+#include "device/cpu/direct_convolution.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "device/cpu/kernels.h"
+#include "device/cpu/parallel.h"
+
+/// Convolution of float32 NHWC images as sums of matrix products of whole lines, without a matrix
+/// of patches. A window's row covers neighbouring pixels, so that what it sees of a line of the
+/// image is one run of `row` = window width * channels elements: with rows of that length that
+/// overlap, a line of the image is a matrix [output width, row], and
+///
+///     output line       = sum over window rows i of   image line(i) x filter[i]
+///     filter gradient i = sum over output lines of    image line(i)^T x output line gradient
+///     image line        = overlapping sum over i of   output line gradient x filter[i]^T
+namespace gradgraph {
+
+bool DirectConvolution::takes(const KernelSite& site, const Shape& image, const Shape& filter) {
+  const Attributes& attributes = site.node().attributes();
+  const Pair dilations = pair_attribute(attributes, "dilations");
+  return layout_attribute(attributes) == Layout::nhwc && dilations.height == 1 &&
+         dilations.width == 1 && attributes.get<std::int64_t>("groups") == 1 &&
+         image.num_elements() > 0 && filter.num_elements() > 0;
+}
+
+DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
+                                     const Shape& filter)
+    : windows(windows_of(site.node().attributes(), image, {filter[0], filter[1]}, 1)),
+      batch(image[0]),
+      channels(image[3]),
+      filters(filter[3]),
+      threads(site.threads()),
+      loops(best_line_loops()) {
+  WindowAxis &height = windows.height, &width = windows.width;
+  padded_height = (height.output - 1) * height.stride + height.window;
+  padded_width = (width.output - 1) * width.stride + width.window;
+  is_padded = height.before > 0 || width.before > 0 || padded_height > height.input ||
+              padded_width > width.input;
+  if (!is_padded) padded_width = width.input;
+  row = width.window * channels;
+  line = padded_width * channels;
+}
+
+const float* DirectConvolution::padded_image(const float* images, std::int64_t n,
+                                             float* buffer) const {
+  const WindowAxis &height = windows.height, &width = windows.width;
+  const float* image = images + n * height.input * width.input * channels;
+  if (!is_padded) return image;
+  const std::int64_t copied = std::min(width.input, padded_width - width.before) * channels;
+  const std::int64_t left = width.before * channels;
+  for (std::int64_t y = 0; y < padded_height; ++y, buffer += line) {
+    const std::int64_t from = y - height.before;
+    if (from < 0 || from >= height.input || copied <= 0) {
+      std::fill_n(buffer, line, 0.f);
+      continue;
+    }
+    std::fill_n(buffer, left, 0.f);
+    std::copy_n(image + from * width.input * channels, copied, buffer + left);
+    std::fill_n(buffer + left + copied, line - left - copied, 0.f);
+  }
+  return buffer - padded_height * line;
+}
+
+void DirectConvolution::copy_line_from_padded(const float* padded_line, float* image_line) const {
+  const WindowAxis& width = windows.width;
+  const std::int64_t copied =
+      std::clamp<std::int64_t>(padded_width - width.before, 0, width.input) * channels;
+  std::copy_n(padded_line + width.before * channels, copied, image_line);
+  std::fill_n(image_line + copied, width.input * channels - copied, 0.f);
+}
+
+void DirectConvolution::copy_from_padded(const float* padded, float* image) const {
+  const WindowAxis& height = windows.height;
+  const std::int64_t image_line = windows.width.input * channels;
+  for (std::int64_t y = 0; y < height.input; ++y, image += image_line)
+    if (const std::int64_t from = y + height.before; from < padded_height)
+      copy_line_from_padded(padded + from * line, image);
+    else
+      std::fill_n(image, image_line, 0.f);
+}
+
+void DirectConvolution::convolve_line(const float* image, std::int64_t y, const float* filter,
+                                      float* output) const {
+  loops.product_sum({.a = image + y * windows.height.stride * line,
+                     .a_next = line,
+                     .a_row = windows.width.stride * channels,
+                     .a_inner = 1,
+                     .b = filter,
+                     .b_next = row * filters,
+                     .b_inner = filters,
+                     .c = output,
+                     .c_row = filters,
+                     .rows = windows.width.output,
+                     .columns = filters,
+                     .inner = row,
+                     .products = windows.height.window});
+}
+
+void DirectConvolution::add_to_filter_grad(const float* image, const float* output_grad,
+                                           std::int64_t lines, float* filter_grad,
+                                           bool is_first) const {
+  for (std::int64_t i = 0; i < windows.height.window; ++i)
+    loops.product_sum({.a = image + i * line,
+                       .a_next = windows.height.stride * line,
+                       .a_row = 1,
+                       .a_inner = windows.width.stride * channels,
+                       .b = output_grad,
+                       .b_next = output_line(),
+                       .b_inner = filters,
+                       .c = filter_grad + i * row * filters,
+                       .c_row = filters,
+                       .rows = row,
+                       .columns = filters,
+                       .inner = windows.width.output,
+                       .products = lines,
+                       .add = !is_first});
+}
+
+void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
+                                    float* flipped) const {
+  const std::int64_t grain = std::max<std::int64_t>(kParallelGrain / row, 1);
+  parallel_for(windows.height.window * filters, grain, threads,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const float* from = filter + i / filters * row * filters + i % filters;
+                   for (std::int64_t k = 0; k < row; ++k)
+                     flipped[i * step + k] = from[k * filters];
+                 }
+               });
+}
+
+namespace {
+
+std::size_t bytes(std::int64_t elements) {
+  return static_cast<std::size_t>(elements) * sizeof(float);
+}
+
+Kernel make_conv2d(const KernelSite& site) {
+  const Shape &image = site.input_shape(0), &filter = site.input_shape(1);
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const DirectConvolution conv(site, image, filter);
+  const std::int64_t lines = conv.windows.height.output, all_lines = conv.batch * lines;
+  const std::int64_t parts = std::clamp<std::int64_t>(all_lines, 1, conv.threads);
+  const auto run = [conv, lines, all_lines, parts](const KernelArgs& args) {
+    parallel_parts(
+        all_lines, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+          float* buffer = static_cast<float*>(args.workspace) + part * conv.padded_elements();
+          float* y = args.output<float>() + begin * conv.windows.width.output * conv.filters;
+          const float* x = nullptr;
+          for (std::int64_t i = begin; i < end; ++i) {
+            if (!x || i % lines == 0)
+              x = conv.padded_image(args.input<float>(0), i / lines, buffer);
+            conv.convolve_line(x, i % lines, args.input<float>(1), y);
+            y += conv.output_line();
+          }
+        });
+  };
+  return {run, bytes(parts * conv.padded_elements())};
+}
+
+/// Adds to line `y` of a padded image what flows back to it.
+void add_to_line(const DirectConvolution& conv, const float* output_grad, const float* flipped,
+                 std::int64_t y, float* line) {
+  const WindowAxis& height = conv.windows.height;
+  const std::int64_t output = std::min(y / height.stride, height.output - 1);
+  const std::int64_t tap = y - output * height.stride;
+  const std::int64_t products =
+      std::min((height.window - tap + height.stride - 1) / height.stride, output + 1);
+  if (products <= 0) return;
+  const std::int64_t size = conv.row * conv.filters;
+  conv.loops.product_sum({.a = output_grad + output * conv.output_line(),
+                          .a_next = -conv.output_line(),
+                          .a_row = conv.filters,
+                          .a_inner = 1,
+                          .b = flipped + tap * size,
+                          .b_next = height.stride * size,
+                          .b_inner = conv.row,
+                          .c = line,
+                          .c_row = conv.windows.width.stride * conv.channels,
+                          .rows = conv.windows.width.output,
+                          .columns = conv.row,
+                          .inner = conv.filters,
+                          .products = products,
+                          .add = true});
+}
+
+Kernel make_input_grad(const KernelSite& site) {
+  const Shape &image = site.output_shape(), &filter = site.input_shape(1);
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const DirectConvolution conv(site, image, filter);
+  const WindowAxis &height = conv.windows.height, &width = conv.windows.width;
+  const std::int64_t all_lines = conv.batch * height.input;
+  const std::int64_t parts = std::clamp<std::int64_t>(all_lines, 1, conv.threads);
+  const auto run = [conv, height, width, all_lines, parts](const KernelArgs& args) {
+    const std::int64_t image_line = width.input * conv.channels;
+    const std::int64_t image_size = height.output * width.output * conv.filters;
+    float* flipped = static_cast<float*>(args.workspace);
+    conv.flip_filter(args.input<float>(1), conv.row, flipped);
+    parallel_parts(all_lines, parts,
+                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+                     float* line = flipped + conv.filter_elements() + part * conv.line;
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       const std::int64_t y = i % height.input + height.before;
+                       std::fill_n(line, conv.line, 0.f);
+                       if (y < conv.padded_height)
+                         add_to_line(conv, args.input<float>(2) + i / height.input * image_size,
+                                     flipped, y, line);
+                       conv.copy_line_from_padded(line, args.output<float>() + i * image_line);
+                     }
+                   });
+  };
+  return {run, bytes(conv.filter_elements() + parts * conv.line)};
+}
+
+/// Elements of image and output gradient that one product reads should stay in cache.
+constexpr std::int64_t kBlockElements = 1 << 16;
+
+void add_image_to_filter_grad(const DirectConvolution& conv, const float* image,
+                              const float* output_grad, float* filter_grad, bool is_first) {
+  const WindowAxis& height = conv.windows.height;
+  const std::int64_t lines = std::clamp<std::int64_t>(
+      kBlockElements / (conv.output_line() + height.stride * conv.line), 1, height.output);
+  for (std::int64_t y = 0; y < height.output; y += lines)
+    conv.add_to_filter_grad(image + y * height.stride * conv.line,
+                            output_grad + y * conv.output_line(),
+                            std::min(lines, height.output - y), filter_grad, is_first && y == 0);
+}
+
+/// Each part adds up images of its own; then the parts' sums are added in their order.
+Kernel make_filter_grad(const KernelSite& site) {
+  const Shape &image = site.input_shape(0), &filter = site.output_shape();
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const DirectConvolution conv(site, image, filter);
+  const std::int64_t size = conv.filter_elements();
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(std::min(conv.batch, kMaxPartialElements / size), 1, conv.threads);
+  const auto run = [conv, size, parts](const KernelArgs& args) {
+    const std::int64_t output_size = conv.windows.height.output * conv.output_line();
+    float* total = args.output<float>();
+    float* partial = static_cast<float*>(args.workspace);
+    float* buffers = partial + (parts - 1) * size;
+    parallel_parts(
+        conv.batch, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+          float* sum = part == 0 ? total : partial + (part - 1) * size;
+          for (std::int64_t n = begin; n < end; ++n)
+            add_image_to_filter_grad(conv,
+                                     conv.padded_image(args.input<float>(0), n,
+                                                       buffers + part * conv.padded_elements()),
+                                     args.input<float>(2) + n * output_size, sum, n == begin);
+        });
+    parallel_for(size, kParallelGrain, conv.threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t part = 0; part + 1 < parts; ++part)
+        for (std::int64_t i = begin; i < end; ++i) total[i] += partial[part * size + i];
+    });
+  };
+  return {run, bytes((parts - 1) * size + parts * conv.padded_elements())};
+}
+
+}  // namespace
+
+void register_direct_convolution_kernels(KernelRegistry& registry) {
+  registry.add("conv2d", kCpu, {float32}, make_conv2d);
+  registry.add("conv2d_input_grad", kCpu, {float32}, make_input_grad);
+  registry.add("conv2d_filter_grad", kCpu, {float32}, make_filter_grad);
+}
+
+}  // namespace gradgraph

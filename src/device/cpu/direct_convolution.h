@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+
+#include "device/cpu/line_loops.h"
+#include "device/kernel.h"
+#include "ops/window.h"
+
+namespace gradgraph {
+
+/// Elements that partial filter gradients, one for each thread, may take altogether.
+inline constexpr std::int64_t kMaxPartialElements = 1 << 23;
+
+/// A convolution of float32 NHWC images in one group without dilation. Where windows reach
+/// beyond the image, the image is copied into one with a border of zeros first.
+struct DirectConvolution {
+  static bool takes(const KernelSite& site, const Shape& image, const Shape& filter);
+  DirectConvolution(const KernelSite& site, const Shape& image, const Shape& filter);
+
+  /// Image `n` with its border, in `buffer` where it has one.
+  const float* padded_image(const float* images, std::int64_t n, float* buffer) const;
+  /// An image without the border of `padded`.
+  void copy_line_from_padded(const float* padded_line, float* image_line) const;
+  void copy_from_padded(const float* padded, float* image) const;
+  /// Line `y` of the output for one such image: [output width, filters].
+  void convolve_line(const float* image, std::int64_t y, const float* filter,
+                     float* output) const;
+  /// Adds what `lines` lines of the output's gradient give; `image` begins where the windows of
+  /// the first of them do. The first call writes instead of adding.
+  void add_to_filter_grad(const float* image, const float* output_grad, std::int64_t lines,
+                          float* filter_grad, bool is_first) const;
+  /// The filter as [window height, filters, row], its rows `step` elements apart.
+  void flip_filter(const float* filter, std::int64_t step, float* flipped) const;
+
+  std::int64_t padded_elements() const { return is_padded ? padded_height * line : 0; }
+  std::int64_t filter_elements() const { return windows.height.window * row * filters; }
+  std::int64_t output_line() const { return windows.width.output * filters; }
+
+  Windows windows;
+  std::int64_t batch, channels, filters;
+  int threads;
+  const LineLoops& loops;
+  bool is_padded = false;
+  std::int64_t padded_height = 0, padded_width = 0;
+  std::int64_t row = 0;   ///< elements of a window's row
+  std::int64_t line = 0;  ///< elements of a padded image's line
+};
+
+}  // namespace gradgraph

@@ -1,0 +1,214 @@
+#include <algorithm>
+#include <array>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+#include "passes/pass_list.h"
+#include "passes/topology.h"
+
+/// Makes one node of a convolution that goes through bias and relu into a max_pool2d, and lets
+/// the gradients start from the pool's:
+///
+///     x ─┬─ conv2d ── bias_add ── relu ─┬─ max_pool2d ── y          x, w, b ── conv2d_relu_pool ─┬─ y
+///     w ─┘                b             ├── less_equal 0 ┐                             choice ────┤
+///                                       │                where ─┬─ conv2d_input_grad            │
+///                              dy ── max_pool2d_grad ────┘      ├─ conv2d_filter_grad  =>  dy ────┤
+///                                                               └─ sum                            │
+///                          conv2d_relu_pool_input_grad, conv2d_relu_pool_filter_grad (and bias) ──┘
+///
+/// What lies between the convolution and the pool is several times as large as all else, and
+/// its gradient has one element for each window and filter that is not zero.
+namespace gradgraph {
+namespace {
+
+const std::vector<std::int64_t> kOnes = {1, 1}, kNoBorder = {0, 0, 0, 0};
+
+bool has_op(const Node& node, std::string_view op) { return node.op().name == op; }
+bool is_nhwc(const Node& node) { return node.attributes().get<std::string>("layout") == "nhwc"; }
+const std::vector<std::int64_t>& numbers(const Node& node, std::string_view name) {
+  return node.attributes().get<std::vector<std::int64_t>>(name);
+}
+
+bool is_zero(const Output& value) {
+  const Attribute* attribute = value.node().attributes().find("value");
+  const Tensor* tensor = attribute ? std::get_if<Tensor>(attribute) : nullptr;
+  return tensor && tensor->dtype() == float32 && tensor->num_elements() == 1 &&
+         *tensor->data<float>() == 0;
+}
+
+/// The windows neither overlap nor reach beyond the image, and a byte can name their taps.
+bool tiles_image(const Node& pool) {
+  const auto& window = numbers(pool, "window");
+  const std::string& padding = pool.attributes().get<std::string>("padding");
+  const Shape& image = pool.input(0).shape();
+  const bool fits = image[1] % window[0] == 0 && image[2] % window[1] == 0;
+  return is_nhwc(pool) && window == numbers(pool, "strides") && window[0] * window[1] < 255 &&
+         (padding == "valid" || (padding == "same" && fits) ||
+          (padding == "explicit" && numbers(pool, "border") == kNoBorder));
+}
+
+/// The nodes of one picture above.
+struct Match {
+  Node *conv = nullptr, *bias_add = nullptr, *relu = nullptr, *pool = nullptr;
+  /// Of the gradient, what is there.
+  Node *pool_grad = nullptr, *gate = nullptr, *where = nullptr;
+  std::vector<Node*> input_grads, filter_grads, bias_grads;
+
+  Output image() const { return conv->input(0); }
+  Output filter() const { return conv->input(1); }
+};
+
+class PoolFusion {
+ public:
+  PoolFusion(Graph& graph, const PassContext& context)
+      : graph_(graph), topology_(graph, context.fetches) {}
+
+  std::vector<std::string> run() {
+    std::vector<std::string> rewrites;
+    for (Node* node : topology_.order()) {
+      Match match{.pool = node};
+      if (has_op(*node, "max_pool2d") && match_forward(match) && match_gradient(match))
+        rewrites.push_back(rewrite(match));
+    }
+    // What was made first may still read what was replaced later.
+    for (Node* node : made_)
+      for (int i = 0; i < node->num_inputs(); ++i)
+        if (const auto found = replaced_.find(&node->input(i).node()); found != replaced_.end())
+          graph_.set_input(*node, i, found->second);
+    return rewrites;
+  }
+
+ private:
+  bool match_forward(Match& m) const {
+    if (m.pool->dtype() != float32 || !tiles_image(*m.pool)) return false;
+    m.relu = &m.pool->input(0).node();
+    if (!has_op(*m.relu, "relu")) return false;
+    m.bias_add = &m.relu->input(0).node();
+    if (!has_op(*m.bias_add, "bias_add") || !is_nhwc(*m.bias_add)) return false;
+    m.conv = &m.bias_add->input(0).node();
+    return has_op(*m.conv, "conv2d") && is_nhwc(*m.conv) &&
+           m.conv->attributes().get<std::int64_t>("groups") == 1 &&
+           numbers(*m.conv, "dilations") == kOnes && m.image().shape().num_elements() > 0 &&
+           is_only_reader(*m.bias_add, *m.conv) && is_only_reader(*m.relu, *m.bias_add) &&
+           share_device({m.conv, m.bias_add, m.relu, m.pool});
+  }
+
+  bool is_only_reader(const Node& reader, const Node& node) const {
+    const auto readers = topology_.readers(node);
+    return readers.size() == 1 && readers.front().node == &reader && readers.front().index >= 0;
+  }
+
+  static bool share_device(std::initializer_list<const Node*> nodes) {
+    return std::ranges::all_of(
+        nodes, [&](const Node* node) { return node->device() == (*nodes.begin())->device(); });
+  }
+
+  /// All that reads the relu's output must be part of the picture; so must all that the
+  /// gradient at the convolution's output flows to.
+  bool match_gradient(Match& m) const {
+    for (const auto& [node, index] : topology_.readers(*m.relu)) {
+      if (node == m.pool) continue;
+      Node** place = has_op(*node, "max_pool2d_grad") ? &m.pool_grad
+                     : has_op(*node, "less_equal")    ? &m.gate
+                                                      : nullptr;
+      if (index != 0 || !place || *place) return false;
+      *place = node;
+    }
+    if (!m.pool_grad && !m.gate) return true;
+    if (!m.pool_grad || !m.gate || !is_zero(m.gate->input(1)) ||
+        numbers(*m.pool_grad, "window") != numbers(*m.pool, "window") ||
+        numbers(*m.pool_grad, "strides") != numbers(*m.pool, "strides") ||
+        m.pool_grad->shape() != m.relu->shape())
+      return false;
+    const auto readers = topology_.readers(*m.pool_grad);
+    if (readers.size() != 1 || readers.front().index != 2) return false;
+    m.where = readers.front().node;
+    return has_op(*m.where, "where") && m.where->shape() == m.relu->shape() &&
+           &m.where->input(0).node() == m.gate && is_zero(m.where->input(1)) &&
+           is_only_reader(*m.where, *m.gate) && match_gradients(m);
+  }
+
+  bool match_gradients(Match& m) const {
+    for (const auto& [node, index] : topology_.readers(*m.where)) {
+      if (node->device() != m.conv->device()) return false;
+      if (index == 0 && has_op(*node, "sum") &&
+          numbers(*node, "axes") == std::vector<std::int64_t>{0, 1, 2} &&
+          !node->attributes().get<bool>("keep_dims"))
+        m.bias_grads.push_back(node);
+      else if (index == 2 && has_op(*node, "conv2d_input_grad") &&
+               has_same_windows(*node, *m.conv) && node->input(1) == m.filter())
+        m.input_grads.push_back(node);
+      else if (index == 2 && has_op(*node, "conv2d_filter_grad") &&
+               has_same_windows(*node, *m.conv) && node->input(0) == m.image())
+        m.filter_grads.push_back(node);
+      else
+        return false;
+    }
+    return m.input_grads.size() <= 1 && m.filter_grads.size() <= 1 && m.bias_grads.size() <= 1 &&
+           m.bias_grads.size() <= m.filter_grads.size();
+  }
+
+  static bool has_same_windows(const Node& a, const Node& b) {
+    return is_nhwc(a) && a.attributes().get<std::int64_t>("groups") == 1 &&
+           a.attributes().get<std::string>("padding") ==
+               b.attributes().get<std::string>("padding") &&
+           std::ranges::all_of(
+               std::array{"strides", "border", "dilations"},
+               [&](const char* name) { return numbers(a, name) == numbers(b, name); });
+  }
+
+  std::string rewrite(const Match& m) {
+    Attributes attributes = m.conv->attributes();
+    attributes.set("window", numbers(*m.pool, "window"));
+    const auto make = [&](Node& original, std::string_view op,
+                          std::vector<Output> inputs) -> Node& {
+      return *made_.emplace_back(
+          &graph_.add_in_place_of(original, op_registry().at(op), std::move(inputs), attributes));
+    };
+    Node& fused =
+        make(*m.pool, "conv2d_relu_pool", {m.image(), m.filter(), m.bias_add->input(1)});
+    replace(*m.pool, fused.output(0));
+    std::string ops = "conv2d, bias_add, relu, max_pool2d";
+    if (m.where) ops += " and their gradients";
+    const auto grad_inputs = [&](Output first, Output second) {
+      return std::vector<Output>{first, second, m.pool_grad->input(1), fused.output(1)};
+    };
+    for (Node* grad : m.input_grads)
+      replace(*grad, make(*grad, "conv2d_relu_pool_input_grad",
+                          grad_inputs(grad->input(0), grad->input(1)))
+                         .output());
+    for (Node* grad : m.filter_grads) {
+      Node& both = make(*grad, "conv2d_relu_pool_filter_grad",
+                        grad_inputs(grad->input(0), grad->input(1)));
+      replace(*grad, both.output(0));
+      for (Node* bias : m.bias_grads) replace(*bias, both.output(1));
+    }
+    return fmt::format("'{}' = {}", m.pool->name(), ops);
+  }
+
+  void replace(Node& node, Output value) {
+    replaced_[&node] = value;
+    for (const auto& reader : topology_.readers(node)) {
+      if (reader.index < 0)
+        graph_.replace_control_input(*reader.node, node, value.node());
+      else
+        graph_.set_input(*reader.node, reader.index, value);
+    }
+  }
+
+  Graph& graph_;
+  Topology topology_;
+  std::vector<Node*> made_;
+  std::unordered_map<const Node*, Output> replaced_;
+};
+
+}  // namespace
+
+std::vector<std::string> fuse_pooling(Graph& graph, const PassContext& context) {
+  return PoolFusion(graph, context).run();
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,111 @@
+#include "device/cpu/line_loops.h"
+#include "kernel_helpers.h"
+
+/// The convolution kernels without a matrix of patches: sums of products against the definition,
+/// then whole convolutions against the reference.
+using namespace gradgraph;
+using namespace gradgraph::tests;
+
+namespace {
+
+std::vector<float> numbers(std::int64_t count, std::uint32_t seed) {
+  const Tensor values = noise({count}, seed).cast(float32);
+  return {values.data<float>(), values.data<float>() + count};
+}
+
+/// Checks one sum of products on every level of the instruction set.
+void check_product_sum(std::int64_t rows, std::int64_t columns, bool along_rows, bool add) {
+  const std::int64_t inner = 7, products = 3;
+  // Rows of a that overlap where k runs along them.
+  const std::int64_t a_row = along_rows ? 1 : 3, a_inner = along_rows ? rows + 2 : 1;
+  const std::int64_t a_next = 50, b_inner = columns + 1, b_next = 8 * b_inner;
+  const auto a = numbers(4 * a_next + 9 * a_inner + rows * a_row, 1);
+  const auto b = numbers(4 * b_next, 2);
+  // Overlapping rows of c where they are added.
+  const std::int64_t c_row = add ? columns / 2 + 1 : columns;
+  const auto before = numbers(rows * c_row + columns, 3);
+
+  std::vector<double> expected(before.begin(), before.end());
+  for (std::int64_t m = 0; m < rows; ++m)
+    for (std::int64_t n = 0; n < columns; ++n) {
+      double sum = 0;
+      for (std::int64_t r = 0; r < products; ++r)
+        for (std::int64_t k = 0; k < inner; ++k)
+          sum += static_cast<double>(
+                     a[static_cast<std::size_t>(r * a_next + m * a_row + k * a_inner)]) *
+                 static_cast<double>(b[static_cast<std::size_t>(r * b_next + k * b_inner + n)]);
+      double& c = expected[static_cast<std::size_t>(m * c_row + n)];
+      c = add ? c + sum : sum;
+    }
+  for (const Isa level : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    const LineLoops* loops = line_loops(level);
+    if (!loops) continue;
+    auto c = before;
+    loops->product_sum({.a = a.data(),
+                        .a_next = a_next,
+                        .a_row = a_row,
+                        .a_inner = a_inner,
+                        .b = b.data(),
+                        .b_next = b_next,
+                        .b_inner = b_inner,
+                        .c = c.data(),
+                        .c_row = c_row,
+                        .rows = rows,
+                        .columns = columns,
+                        .inner = inner,
+                        .products = products,
+                        .add = add});
+    double worst = 0;
+    for (std::size_t i = 0; i < c.size(); ++i)
+      worst = std::max(worst, std::fabs(static_cast<double>(c[i]) - expected[i]));
+    CHECK_MESSAGE(worst < 1e-5, rows << " x " << columns << " on level "
+                                     << static_cast<int>(level) << (add ? ", added" : ""));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("sums of products: all sizes around those of tiles, on every instruction set") {
+  for (const std::int64_t rows : {1, 2, 3, 5, 8, 9, 12, 13, 25})
+    for (const std::int64_t columns : {1, 3, 4, 8, 15, 16, 17, 24, 33, 48, 49, 65, 120})
+      for (const bool along_rows : {false, true})
+        for (const bool add : {false, true}) check_product_sum(rows, columns, along_rows, add);
+}
+
+TEST_CASE("convolution kernels: the fast ones give what the reference gives") {
+  const Conv2dOptions cases[] = {
+      {},
+      {.padding = Padding::same},
+      {.strides = 2, .padding = Padding::same},
+      {.strides = {3, 2}},
+      {.padding = Padding::explicit_, .border = {2, 0, 1, 3}},
+      {.strides = {1, 4}, .padding = Padding::explicit_, .border = {4, 3, 0, 5}},
+      {.padding = Padding::same, .dilations = {2, 1}},
+      {.padding = Padding::same, .layout = Layout::nchw},
+  };
+  for (const Conv2dOptions& options : cases)
+    for (const std::int64_t batch : {0, 1, 3})
+      for (const std::int64_t channels : {1, 3, 16})
+        for (const std::int64_t filters : {1, 5, 24})
+          for (const Pair window : {Pair(1), Pair(3), Pair(2, 5)}) {
+            const bool nhwc = options.layout == Layout::nhwc;
+            const Shape image =
+                nhwc ? Shape{batch, 9, 11, channels} : Shape{batch, channels, 9, 11};
+            const Shape filter = {window.height, window.width, channels, filters};
+            Graph graph;
+            const Output x = constant(graph, noise(image, 1).cast(float32));
+            const Output w = constant(graph, noise(filter, 2).cast(float32));
+            const Output y = conv2d(x, w, options);
+            const Output grad = constant(graph, noise(y.shape(), 3).cast(float32));
+            for (const Output& output : {y, conv2d_input_grad(image, w, grad, options),
+                                         conv2d_filter_grad(x, filter, grad, options)}) {
+              const Tensor expected = compute(output, 1, true);
+              for (const int threads : {1, 2, 7}) {
+                const Tensor result = compute(output, threads);
+                CHECK_MESSAGE(close(result, expected, 1e-5), output.name()
+                                                                 << image << filter << threads);
+                CHECK(same_bits(compute(output, threads), result));
+              }
+            }
+          }
+}
