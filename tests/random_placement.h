@@ -15,7 +15,9 @@ inline const std::vector<std::string> kDevices = {"cpu", "simulated:0", "simulat
 
 inline Session open_session(Graph& graph, const std::string& device = "cpu") {
   add_simulated_devices("simulated", 2);
-  return Session(graph, {.device = device, .seed = 17, .threads = 1});
+  // Nodes on different devices are not fused: where fusing rounds otherwise, it is left out.
+  return Session(
+      graph, {.device = device, .seed = 17, .threads = 1, .disabled_passes = {"fuse_pooling"}});
 }
 
 /// Makes every node ask for a random device, and draws one for the session.

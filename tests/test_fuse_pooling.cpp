@@ -175,9 +175,6 @@ TEST_CASE("fuse_pooling leaves alone what it cannot stand for") {
   CHECK_FALSE(pooled_alone({.groups = 2}, pairs));
   CHECK_FALSE(pooled_alone({}, {.window = 3, .strides = 2}));
   CHECK_FALSE(pooled_alone({}, {.window = 4, .strides = 4, .padding = Padding::same}));
-  Pool2dOptions planes = pairs;
-  planes.layout = Layout::nchw;
-  CHECK_FALSE(pooled_alone({.padding = Padding::same, .layout = Layout::nchw}, planes));
   // Somebody else reads what would not be there any more.
   CHECK_FALSE(rewrites([&](Graph& graph) {
     const auto l = layer(graph, {}, pairs);

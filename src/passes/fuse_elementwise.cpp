@@ -40,17 +40,7 @@ class Fusion {
         context_(context),
         topology_(graph, context.fetches),
         group_of_(graph.nodes().size(), kNone),
-        is_late_(graph.nodes().size(), false) {
-    const auto makes_late = [&](const Node& node) {
-      return node.op().traits.updates_variable || is_late_[slot(node)];
-    };
-    for (const Node* node : topology_.order())
-      is_late_[slot(*node)] =
-          std::ranges::any_of(node->inputs(),
-                              [&](const Output& input) { return makes_late(input.node()); }) ||
-          std::ranges::any_of(node->control_inputs(),
-                              [&](const Node* before) { return makes_late(*before); });
-  }
+        is_late_(find_late_nodes(graph, topology_)) {}
 
   std::vector<std::string> run() {
     gather_updates();

@@ -12,12 +12,15 @@
 /// Makes one node of a convolution that goes through bias and relu into a max_pool2d, and lets
 /// the gradients start from the pool's:
 ///
-///     x ─┬─ conv2d ── bias_add ── relu ─┬─ max_pool2d ── y          x, w, b ── conv2d_relu_pool ─┬─ y
-///     w ─┘                b             ├── less_equal 0 ┐                             choice ────┤
-///                                       │                where ─┬─ conv2d_input_grad            │
-///                              dy ── max_pool2d_grad ────┘      ├─ conv2d_filter_grad  =>  dy ────┤
-///                                                               └─ sum                            │
-///                          conv2d_relu_pool_input_grad, conv2d_relu_pool_filter_grad (and bias) ──┘
+///     x ── conv2d ── bias_add ── relu ─┬─ max_pool2d ── y
+///            w           b             ├─ less_equal 0 ─┐
+///                        dy ── max_pool2d_grad ────── where ─┬─ conv2d_input_grad
+///                                                            ├─ conv2d_filter_grad
+///                                                            └─ sum
+/// =>
+///     x, w, b ── conv2d_relu_pool ─┬─ y
+///                           choice ├─ conv2d_relu_pool_input_grad
+///                       dy ────────┴─ conv2d_relu_pool_filter_grad (and the bias')
 ///
 /// What lies between the convolution and the pool is several times as large as all else, and
 /// its gradient has one element for each window and filter that is not zero.
@@ -64,13 +67,16 @@ struct Match {
 class PoolFusion {
  public:
   PoolFusion(Graph& graph, const PassContext& context)
-      : graph_(graph), topology_(graph, context.fetches) {}
+      : graph_(graph),
+        topology_(graph, context.fetches),
+        is_late_(find_late_nodes(graph, topology_)) {}
 
   std::vector<std::string> run() {
     std::vector<std::string> rewrites;
     for (Node* node : topology_.order()) {
       Match match{.pool = node};
-      if (has_op(*node, "max_pool2d") && match_forward(match) && match_gradient(match))
+      if (has_op(*node, "max_pool2d") && !is_late(*node) && match_forward(match) &&
+          match_gradient(match))
         rewrites.push_back(rewrite(match));
     }
     // What was made first may still read what was replaced later.
@@ -82,6 +88,8 @@ class PoolFusion {
   }
 
  private:
+  bool is_late(const Node& node) const { return is_late_[static_cast<std::size_t>(node.id())]; }
+
   bool match_forward(Match& m) const {
     if (m.pool->dtype() != float32 || !tiles_image(*m.pool)) return false;
     m.relu = &m.pool->input(0).node();
@@ -201,6 +209,7 @@ class PoolFusion {
 
   Graph& graph_;
   Topology topology_;
+  std::vector<bool> is_late_;  ///< by node id
   std::vector<Node*> made_;
   std::unordered_map<const Node*, Output> replaced_;
 };

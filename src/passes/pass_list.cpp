@@ -8,6 +8,7 @@ namespace gradgraph {
 
 const std::vector<Pass>& pass_list() {
   static const std::vector<Pass> passes = {
+      {"assign_layout", assign_layout},
       {"fuse_pooling", fuse_pooling},
       {"fuse_elementwise", fuse_elementwise},
   };

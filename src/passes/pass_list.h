@@ -17,7 +17,7 @@ struct PassContext {
   std::function<bool(const Node&)> can_fuse;
 };
 
-/// A rewrite of a session's own copy, all shapes known. Results stay the same to the bit.
+/// A rewrite of a session's own copy, all shapes known. Results stay the same to rounding.
 struct Pass {
   std::string_view name;
   /// Returns a line for each rewrite.
@@ -27,6 +27,7 @@ struct Pass {
 /// In the order in which they run.
 const std::vector<Pass>& pass_list();
 
+std::vector<std::string> assign_layout(Graph& graph, const PassContext& context);
 std::vector<std::string> fuse_pooling(Graph& graph, const PassContext& context);
 std::vector<std::string> fuse_elementwise(Graph& graph, const PassContext& context);
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "gradgraph/op.h"
+
 namespace gradgraph {
 namespace {
 
@@ -51,6 +53,15 @@ Topology::Topology(Graph& graph, const std::vector<Node*>& roots) {
     for_each_input(*node, [&](Node& input, int index) {
       readers_[next[slot(input)]++] = {node, index};
     });
+}
+
+std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology) {
+  std::vector<bool> late(graph.nodes().size(), false);
+  for (const Node* node : topology.order())
+    for_each_input(*node, [&](const Node& input, int) {
+      if (late[slot(input)] || input.op().traits.updates_variable) late[slot(*node)] = true;
+    });
+  return late;
 }
 
 }  // namespace gradgraph

@@ -32,4 +32,8 @@ class Topology {
   std::vector<Reader> readers_;
 };
 
+/// By node id: whether the node depends on an update. A variable that such a node reads, or that
+/// a node before it reads, may have another value by then, so it must not be merged with others.
+std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology);
+
 }  // namespace gradgraph

@@ -1,0 +1,193 @@
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+#include "passes/pass_list.h"
+#include "passes/topology.h"
+
+/// Lets convolutions and pools of NCHW images work on NHWC ones, for which the fast kernels are
+/// made, with transposes only where others read or write the images:
+///
+///     x ── conv2d ── bias_add ── relu ── max_pool2d ── y                     (all NCHW)
+/// =>
+///     x ── transpose ── conv2d ── bias_add ── relu ── max_pool2d ── transpose ── y
+namespace gradgraph {
+namespace {
+
+using Numbers = std::vector<std::int64_t>;
+
+const Numbers kToNhwc = {0, 2, 3, 1}, kToNchw = {0, 3, 1, 2};
+
+/// Which operands of an op are images (bit i = input i), and whether its result is one.
+struct ImageOp {
+  std::string_view name;
+  unsigned images;
+  bool gives_image;
+  int shape = -1;  ///< the input that is the shape of an image
+};
+constexpr ImageOp kImageOps[] = {
+    {"conv2d", 0b001, true},
+    {"conv2d_input_grad", 0b100, true, 0},
+    {"conv2d_filter_grad", 0b101, false},
+    {"max_pool2d", 0b01, true},
+    {"max_pool2d_grad", 0b11, true},
+    {"max_pool2d_pick", 0b11, true},
+    {"avg_pool2d", 0b01, true},
+    {"avg_pool2d_grad", 0b10, true, 0},
+};
+
+/// An NCHW node that is better off as NHWC; null for any other.
+const ImageOp* find_image_op(const Node& node) {
+  const auto* op = std::ranges::find(kImageOps, node.op().name, &ImageOp::name);
+  if (op == std::end(kImageOps) || node.attributes().get<std::string>("layout") != "nchw" ||
+      node.dtype() != float32)
+    return nullptr;
+  const auto is_plain = [&] {
+    return node.attributes().get<std::int64_t>("groups") == 1 &&
+           node.attributes().get<Numbers>("dilations") == Numbers{1, 1};
+  };
+  return op->name.starts_with("conv2d") && !is_plain() ? nullptr : op;
+}
+
+class LayoutAssignment {
+ public:
+  LayoutAssignment(Graph& graph, const PassContext& context)
+      : graph_(graph), topology_(graph, context.fetches) {}
+
+  std::vector<std::string> run() {
+    for (Node* node : topology_.order()) {
+      if (is_bound(*node))
+        restore_inputs(*node);
+      else if (const ImageOp* op = find_image_op(*node))
+        convert_image_op(*node, *op);
+      else if (!convert_follower(*node))
+        restore_inputs(*node);
+    }
+    return std::move(rewrites_);
+  }
+
+ private:
+  using Key = std::pair<const Node*, int>;
+
+  /// Its place in the order is fixed by control inputs.
+  bool is_bound(const Node& node) const {
+    return !node.control_inputs().empty() ||
+           std::ranges::any_of(topology_.readers(node),
+                               [](const auto& reader) { return reader.index < 0; });
+  }
+
+  Output transpose(const Output& value, const Numbers& permutation) {
+    return graph_
+        .add_in_place_of(value.node(), op_registry().at("transpose"), {value},
+                         {{"permutation", permutation}})
+        .output();
+  }
+
+  /// The image in NHWC.
+  Output nhwc(const Output& image) {
+    Output& known = nhwc_[{&image.node(), image.index()}];
+    if (!known) known = transpose(image, kToNhwc);
+    return known;
+  }
+  Output find_nhwc(const Output& image) const {
+    const auto found = nhwc_.find({&image.node(), image.index()});
+    return found == nhwc_.end() ? Output() : found->second;
+  }
+
+  /// A node that was not converted reads NCHW as before.
+  void restore_inputs(Node& node) {
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      const Output image = node.input(i);
+      if (!converted_.contains(&image.node())) continue;
+      Output& restored = nchw_[&image.node()];
+      if (!restored) restored = transpose(find_nhwc(image), kToNchw);
+      graph_.set_input(node, i, restored);
+    }
+  }
+
+  Output permuted_shape(const Output& shape) {
+    const Tensor& nchw = shape.node().attributes().get<Tensor>("value");
+    Tensor dims(int64, {4});
+    for (std::size_t i = 0; i < 4; ++i)
+      dims.data<std::int64_t>()[i] = nchw.data<std::int64_t>()[kToNhwc[i]];
+    return graph_
+        .add_in_place_of(shape.node(), op_registry().at("constant"), {}, {{"value", dims}})
+        .output();
+  }
+
+  void convert_image_op(Node& node, const ImageOp& op) {
+    std::vector<Output> inputs(node.inputs().begin(), node.inputs().end());
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      if (static_cast<int>(i) == op.shape)
+        inputs[i] = permuted_shape(inputs[i]);
+      else if (op.images >> i & 1u)
+        inputs[i] = nhwc(inputs[i]);
+    Attributes attributes = node.attributes();
+    attributes.set("layout", std::string("nhwc"));
+    finish(node, std::move(inputs), std::move(attributes), op.gives_image);
+  }
+
+  /// What only follows such nodes: elementwise ops, biases, and sums for each channel.
+  bool convert_follower(Node& node) {
+    const bool is_bias = node.op().name == "bias_add", is_sum = node.op().name == "sum";
+    if (!node.op().traits.elementwise && !is_bias && !is_sum) return false;
+    std::vector<Output> inputs(node.inputs().begin(), node.inputs().end());
+    bool follows = false;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const Output image = find_nhwc(inputs[i]);
+      if (converted_.contains(&inputs[i].node())) follows = true;
+      if (image)
+        inputs[i] = image;
+      else if (inputs[i].shape().num_elements() != 1 && !(is_bias && i == 1))
+        return false;
+    }
+    if (!follows) return false;
+    Attributes attributes = node.attributes();
+    if (is_bias) {
+      if (attributes.get<std::string>("layout") != "nchw") return false;
+      attributes.set("layout", std::string("nhwc"));
+    } else if (is_sum) {
+      if (attributes.get<Numbers>("axes") != Numbers{0, 2, 3} ||
+          attributes.get<bool>("keep_dims"))
+        return false;
+      attributes.set("axes", Numbers{0, 1, 2});
+    } else if (node.shape().rank() != 4 || node.num_outputs() != 1) {
+      return false;
+    }
+    finish(node, std::move(inputs), std::move(attributes), !is_sum);
+    return true;
+  }
+
+  void finish(Node& node, std::vector<Output> inputs, Attributes attributes, bool gives_image) {
+    Node& made = graph_.add_in_place_of(node, node.op(), inputs, std::move(attributes));
+    rewrites_.push_back(fmt::format("'{}' in NHWC", node.name()));
+    if (gives_image) {
+      nhwc_[{&node, 0}] = made.output();
+      converted_.insert(&node);
+      return;
+    }
+    for (const auto& [reader, index] : topology_.readers(node))
+      graph_.set_input(*reader, index, made.output());
+  }
+
+  Graph& graph_;
+  Topology topology_;
+  std::map<Key, Output> nhwc_;          ///< by NCHW image
+  std::map<const Node*, Output> nchw_;  ///< transposed back
+  std::set<const Node*> converted_;     ///< nodes that exist in NHWC
+  std::vector<std::string> rewrites_;
+};
+
+}  // namespace
+
+std::vector<std::string> assign_layout(Graph& graph, const PassContext& context) {
+  return LayoutAssignment(graph, context).run();
+}
+
+}  // namespace gradgraph
