@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <ranges>
 #include <set>
 #include <string>
 
@@ -49,8 +48,8 @@ class Fusion {
       if (is_candidate(**node)) join(**node);
     std::vector<std::string> rewrites;
     // A group begins with its last node, so later groups feed earlier ones.
-    for (const Group& group : groups_ | std::views::reverse)
-      if (group.nodes.size() > 1) rewrites.push_back(rewrite(group));
+    for (auto group = groups_.rbegin(); group != groups_.rend(); ++group)
+      if (group->nodes.size() > 1) rewrites.push_back(rewrite(*group));
     return rewrites;
   }
 
