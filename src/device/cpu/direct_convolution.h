@@ -33,6 +33,10 @@ struct DirectConvolution {
   void flip_filter(const float* filter, std::int64_t step, float* flipped) const;
 
   std::int64_t padded_elements() const { return is_padded ? padded_height * line : 0; }
+  /// Of an image as padded_image gives it.
+  std::int64_t image_elements() const {
+    return (is_padded ? padded_height : windows.height.input) * line;
+  }
   std::int64_t filter_elements() const { return windows.height.window * row * filters; }
   std::int64_t output_line() const { return windows.width.output * filters; }
 

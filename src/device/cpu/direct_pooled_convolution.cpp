@@ -65,7 +65,8 @@ Kernel make_forward(const KernelSite& site) {
   const std::int64_t buffer_size =
       conv.direct.padded_elements() + conv.pooled.pool.height * conv.direct.output_line();
   const auto run = [conv, lines, parts, buffer_size](const KernelArgs& args) {
-    const auto& [direct, pooled] = conv;
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     parallel_parts(lines, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
       float* buffer = static_cast<float*>(args.workspace) + part * buffer_size;
       float* convolved = buffer + direct.padded_elements();
@@ -114,7 +115,8 @@ struct InputGrad {
 
   void one_image(const KernelArgs& args, std::int64_t n, const float* flipped,
                  float* buffer) const {
-    const auto& [direct, pooled] = conv;
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     const WindowAxis &height = direct.windows.height, &width = direct.windows.width;
     const std::int64_t image_size = height.input * width.input * direct.channels;
     float* x_grad = args.output<float>() + n * image_size;
@@ -131,7 +133,8 @@ struct InputGrad {
 
   void add_lines(const float* grad, const std::uint8_t* choice, std::int64_t count,
                  const float* flipped, float* padded, float* buffer) const {
-    const auto& [direct, pooled] = conv;
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     float* factors = buffer;
     auto* offsets = reinterpret_cast<std::int32_t*>(buffer + max_terms());
     std::int32_t* list_end = offsets + max_terms();
@@ -174,6 +177,8 @@ Kernel make_input_grad(const KernelSite& site) {
   return {kernel, bytes(conv.flipped_elements() + kernel.parts * kernel.buffer_size)};
 }
 
+/// Elements of images that should stay in the first-level cache.
+constexpr std::int64_t kImageElements = 1 << 13;
 /// A window's row of at least so many elements fills vectors.
 constexpr std::int64_t kLongRow = 12;
 
@@ -191,12 +196,17 @@ struct FilterGrad {
         lines(std::clamp<std::int64_t>(
             kBlockElements / (sparse ? c.line() : c.pooled.pool.height * c.direct.output_line()),
             1, c.pooled.height)),
-        buffer_size(size + c.pooled.filters + c.direct.padded_elements() +
-                    (sparse ? 2 * c.pooled.filters * (max_terms() + 1)
+        images(sparse && lines == c.pooled.height ? images_in_cache(c.direct) : 1),
+        buffer_size(size + c.pooled.filters + images * c.direct.padded_elements() +
+                    (sparse ? (2 * max_terms() + 1) * c.pooled.filters
                             : lines * c.pooled.pool.height * c.direct.output_line())) {}
 
+  /// Images that terms are gathered from before their rows are added.
+  static std::int64_t images_in_cache(const DirectConvolution& direct) {
+    return std::clamp<std::int64_t>(kImageElements / direct.image_elements(), 1, 8);
+  }
   /// Of one filter.
-  std::int64_t max_terms() const { return lines * conv.pooled.width + 1; }
+  std::int64_t max_terms() const { return images * lines * conv.pooled.width + 1; }
 
   void operator()(const KernelArgs& args) const {
     float* buffers = static_cast<float*>(args.workspace);
@@ -204,33 +214,41 @@ struct FilterGrad {
                    [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
                      float* buffer = buffers + part * buffer_size;
                      std::fill_n(buffer, size + conv.pooled.filters, 0.f);
-                     for (std::int64_t n = begin; n < end; ++n) add_image(args, n, buffer);
+                     for (std::int64_t n = begin; n < end; n += images)
+                       add_images(args, n, std::min(images, end - n), buffer);
                    });
     add_parts(buffers, args.output<float>(0), args.output<float>(1));
   }
 
-  void add_image(const KernelArgs& args, std::int64_t n, float* filter_grad) const {
-    const auto& [direct, pooled] = conv;
+  void add_images(const KernelArgs& args, std::int64_t n, std::int64_t count,
+                  float* filter_grad) const {
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     float* bias_grad = filter_grad + size;
     float* padded = bias_grad + pooled.filters;
-    float* buffer = padded + direct.padded_elements();
+    float* buffer = padded + images * direct.padded_elements();
     const float* image = direct.padded_image(args.input<float>(0), n, padded);
+    for (std::int64_t i = 1; i < count; ++i)
+      direct.padded_image(args.input<float>(0), n + i, padded + i * direct.padded_elements());
     for (std::int64_t y = 0; y < pooled.height; y += lines) {
-      const std::int64_t count = std::min(lines, pooled.height - y);
-      const float* grad = args.input<float>(2) + (n * pooled.height + y) * conv.line();
-      const auto* choice = args.input<std::uint8_t>(3) + (n * pooled.height + y) * conv.line();
-      const float* first = image + y * conv.image_step();
+      const std::int64_t first = (n * pooled.height + y) * conv.line();
+      const float* grad = args.input<float>(2) + first;
+      const auto* choice = args.input<std::uint8_t>(3) + first;
+      const std::int64_t all_lines = std::min(lines, pooled.height - y) * count;
       if (sparse)
-        add_terms(grad, choice, count, first, filter_grad, bias_grad, buffer);
+        add_terms(grad, choice, all_lines, image + y * conv.image_step(), filter_grad, bias_grad,
+                  buffer);
       else
-        add_lines(grad, choice, count, first, filter_grad, bias_grad, buffer);
+        add_lines(grad, choice, all_lines, image + y * conv.image_step(), filter_grad, bias_grad,
+                  buffer);
     }
   }
 
   void add_lines(const float* grad, const std::uint8_t* choice, std::int64_t count,
                  const float* image, float* filter_grad, float* bias_grad,
                  float* lines_grad) const {
-    const auto& [direct, pooled] = conv;
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     const std::int64_t step = pooled.pool.height * direct.output_line();
     if (pooled.width * pooled.pool.width < direct.windows.width.output)
       std::fill_n(lines_grad, count * step, 0.f);
@@ -240,9 +258,11 @@ struct FilterGrad {
     direct.add_to_filter_grad(image, lines_grad, count * pooled.pool.height, filter_grad, false);
   }
 
+  /// `count` lines of windows: some of one image, or all of several.
   void add_terms(const float* grad, const std::uint8_t* choice, std::int64_t count,
                  const float* image, float* filter_grad, float* bias_grad, float* buffer) const {
-    const auto& [direct, pooled] = conv;
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     float* factors = buffer;
     auto* offsets = reinterpret_cast<std::int32_t*>(factors + pooled.filters * max_terms());
     std::int32_t* terms = offsets + pooled.filters * max_terms();
@@ -253,7 +273,8 @@ struct FilterGrad {
           static_cast<std::int32_t>(conv.image_offset(0, 0, tap));
     for (std::int64_t y = 0; y < count; ++y)
       for (std::int64_t x = 0; x < pooled.width; ++x) {
-        const auto first = static_cast<std::int32_t>(conv.image_offset(y, x, 0));
+        const auto first = static_cast<std::int32_t>(y / pooled.height * direct.image_elements() +
+                                                     conv.image_offset(y % pooled.height, x, 0));
         for (std::int64_t f = 0; f < pooled.filters; ++f, ++grad, ++choice) {
           const std::int64_t at = f * max_terms() + terms[f];
           factors[at] = *grad;
@@ -272,7 +293,8 @@ struct FilterGrad {
   }
 
   void add_parts(const float* partial, float* filter_grad, float* bias_grad) const {
-    const auto& [direct, pooled] = conv;
+    const DirectConvolution& direct = conv.direct;
+    const PooledConvolution& pooled = conv.pooled;
     const std::int64_t filters = pooled.filters, row = direct.row;
     for (std::int64_t f = 0; f < filters; ++f) bias_grad[f] = total(partial + size + f);
     parallel_for(direct.windows.height.window * row, kParallelGrain / filters, direct.threads,
@@ -294,7 +316,7 @@ struct FilterGrad {
 
   PooledDirectConvolution conv;
   bool sparse;
-  std::int64_t size, parts, lines, buffer_size;
+  std::int64_t size, parts, lines, images, buffer_size;
 };
 
 Kernel make_filter_grad(const KernelSite& site) {
