@@ -233,7 +233,8 @@ TEST_CASE_FIXTURE(Fixture, "nn: initializers have the spread that they promise")
 }
 
 TEST_CASE_FIXTURE(Fixture, "nn: orthogonal rows or columns have length gain") {
-  for (const auto& [rows, columns] : {std::pair{6, 4}, std::pair{4, 6}, std::pair{5, 5}}) {
+  for (const auto& size : {std::pair{6, 4}, std::pair{4, 6}, std::pair{5, 5}}) {
+    const int rows = size.first, columns = size.second;  // lambdas cannot capture bindings
     CAPTURE(rows);
     const auto m = draw(nn::orthogonal(2, 7), {rows, columns});
     const bool wide = columns > rows;

@@ -116,9 +116,10 @@ Optimizer optimizer_of(const json& spec) {
 }
 
 void check_parameters(Session& session, const Network& network, const json& expected) {
-  for (const auto& [name, variable] : network.variables) {
+  for (const auto& entry : network.variables) {
+    const std::string& name = entry.first;
     CAPTURE(name);
-    const Tensor value = session.value(variable);
+    const Tensor value = session.value(entry.second);
     const auto wanted = expected[name].get<std::vector<double>>();
     REQUIRE(value.num_elements() == static_cast<std::int64_t>(wanted.size()));
     for (std::size_t i = 0; i < wanted.size(); ++i)

@@ -133,12 +133,12 @@ void ProgramRunner::run_tile(const Tile& tile) const {
 
 char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
   const auto [kind, index, size] = registers_[at(reg)];
-  const auto input = [&] {
-    return static_cast<char*>(const_cast<void*>(tile.inputs[at(index)]));
+  const auto input = [&](std::int32_t i) {
+    return static_cast<char*>(const_cast<void*>(tile.inputs[at(i)]));
   };
   switch (kind) {
-    case Register::moving_input: return input() + tile.position * size;
-    case Register::fixed_input: return input();
+    case Register::moving_input: return input(index) + tile.position * size;
+    case Register::fixed_input: return input(index);
     case Register::block: return const_cast<char*>(tile.block);
     case Register::output:
       return static_cast<char*>(tile.outputs[at(index)]) + tile.position * size;
