@@ -22,9 +22,7 @@ class Gemm {
  public:
   Gemm(const GemmShape& shape, int threads, const TileTable& tiles = best_tiles());
 
-  std::size_t workspace_bytes() const {
-    return static_cast<std::size_t>(cells()) * cell_bytes_;
-  }
+  std::size_t workspace_bytes() const { return static_cast<std::size_t>(cells()) * cell_bytes_; }
 
   /// A finished part of c, which starts at (row, column) and lies in rows `stride` apart.
   struct Chunk {
