@@ -7,12 +7,16 @@
 
 namespace gradgraph {
 
+void refuse(const Launch& launch, const KernelError& error) {
+  const Node& node = *launch.node;
+  throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
+}
+
 void execute(const Launch& launch, const KernelArgs& args) {
   try {
     launch.kernel->run(args);
   } catch (const KernelError& error) {
-    const Node& node = *launch.node;
-    throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
+    refuse(launch, error);
   }
 }
 

@@ -26,7 +26,9 @@ struct Launch {
   KernelArgs args;
   const Node* node = nullptr;  ///< for messages
 };
-/// Calls the kernel; a KernelError becomes a RunError that names op, node, shapes and line.
+/// Throws a RunError that names op, node and line of the launch whose kernel threw `error`.
+[[noreturn]] void refuse(const Launch& launch, const KernelError& error);
+/// Calls the kernel; a KernelError becomes a RunError as above.
 void execute(const Launch& launch, const KernelArgs& args);
 
 /// Where kernels run. Work is issued to numbered streams (0 computes, 1 copies) and runs in
@@ -45,6 +47,8 @@ class Device {
   }
   /// True when the host reads and writes its memory directly and its work is done on return.
   virtual bool host_memory() const = 0;
+  /// True when `launch` does nothing but call the kernel: whoever has one may do it himself.
+  virtual bool calls_kernels() const { return false; }
 
   virtual void* allocate(std::size_t bytes) = 0;  ///< aligned to Tensor::kAlignment or more
   virtual void deallocate(void* memory) noexcept = 0;

@@ -2,6 +2,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 
 #include "core/text.h"
@@ -28,8 +29,46 @@ std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Nodes that become one. Only the last one, or all the updates, are seen from outside.
 struct Group {
-  std::vector<Node*> nodes;    ///< readers first
-  std::vector<Node*> updates;  ///< the part of `nodes` that updates variables
+  Node* head = nullptr;               ///< the first of `nodes`
+  std::size_t size = 0;               ///< of `nodes`, while these are gathered
+  std::span<Node* const> nodes = {};  ///< readers first
+  std::vector<Node*> updates = {};    ///< the part of `nodes` that updates variables
+};
+
+/// Which register of the program that is being written holds a value.
+class Registers {
+ public:
+  explicit Registers(const Graph& graph) : graph_(graph) {}
+
+  /// For the next program: no value has a register.
+  void clear() { ++program_; }
+  /// Null where the value has none.
+  std::int32_t* find(const Output& value) {
+    Entry& entry = entry_of(value);
+    return entry.program == program_ ? &entry.index : nullptr;
+  }
+  std::int32_t at(const Output& value) { return *find(value); }
+  void set(const Output& value, std::int32_t index) { entry_of(value) = {program_, index}; }
+
+ private:
+  struct Entry {
+    std::int32_t program = -1;
+    std::int32_t index = 0;
+  };
+  Entry& entry_of(const Output& value) {
+    // Rewriting adds nodes.
+    for (std::size_t id = first_.size(); id < graph_.nodes().size(); ++id) {
+      first_.push_back(entries_.size());
+      entries_.resize(entries_.size() +
+                      static_cast<std::size_t>(graph_.nodes()[id].num_outputs()));
+    }
+    return entries_[first_[slot(value.node())] + static_cast<std::size_t>(value.index())];
+  }
+
+  const Graph& graph_;
+  std::vector<std::size_t> first_;  ///< by node id: where its outputs begin in `entries_`
+  std::vector<Entry> entries_;      ///< by output
+  std::int32_t program_ = 0;
 };
 
 class Fusion {
@@ -38,6 +77,7 @@ class Fusion {
       : graph_(graph),
         context_(context),
         topology_(graph, context.fetches),
+        registers_(graph),
         group_of_(graph.nodes().size(), kNone),
         is_late_(find_late_nodes(graph, topology_)) {}
 
@@ -46,6 +86,7 @@ class Fusion {
     const auto& order = topology_.order();
     for (auto node = order.rbegin(); node != order.rend(); ++node)
       if (is_candidate(**node)) join(**node);
+    lay_out_groups();
     std::vector<std::string> rewrites;
     // A group begins with its last node, so later groups feed earlier ones.
     for (auto group = groups_.rbegin(); group != groups_.rend(); ++group)
@@ -88,11 +129,28 @@ class Fusion {
       if (is_new) groups_.emplace_back();
       Group& group = groups_[at(known->second)];
       if (group.updates.size() == kMaxInstructions / 8) continue;
-      group.nodes.push_back(node);
       group.updates.push_back(node);
       group_of_[slot(*node)] = known->second;
     }
-    for (Group& group : groups_) std::ranges::reverse(group.nodes);
+    for (Group& group : groups_) {
+      group.head = group.updates.back();
+      group.size = group.updates.size();
+      members_.insert(members_.end(), group.updates.rbegin(), group.updates.rend());
+    }
+  }
+
+  /// Gives each group its nodes, in the order in which they joined it.
+  void lay_out_groups() {
+    ordered_.resize(members_.size());
+    std::vector<std::size_t> next;
+    next.reserve(groups_.size());
+    std::size_t begin = 0;
+    for (Group& group : groups_) {
+      next.push_back(begin);
+      group.nodes = std::span(ordered_).subspan(begin, group.size);
+      begin += group.size;
+    }
+    for (Node* node : members_) ordered_[next[at(group_of(*node))]++] = node;
   }
 
   bool is_joinable_update(const Node& node) const {
@@ -122,16 +180,16 @@ class Fusion {
       if (group_of(*reader.node) != group) group = kNone;
     if (group != kNone) {
       const Group& joined = groups_[at(group)];
-      const Node& head = *joined.nodes.front();
-      if (head.shape() != node.shape() || head.device() != node.device() ||
-          joined.nodes.size() >= kMaxInstructions)
+      if (joined.head->shape() != node.shape() || joined.head->device() != node.device() ||
+          joined.size >= kMaxInstructions)
         group = kNone;
     }
     if (group == kNone) {
       group = static_cast<std::int32_t>(groups_.size());
-      groups_.emplace_back();
+      groups_.push_back({.head = &node});
     }
-    groups_[at(group)].nodes.push_back(&node);
+    ++groups_[at(group)].size;
+    members_.push_back(&node);
     group_of_[slot(node)] = group;
   }
 
@@ -139,11 +197,10 @@ class Fusion {
     ElementwiseProgram program;
     program.shape = group.nodes.front()->shape();
     std::vector<Output> inputs;
-    std::map<std::pair<const Node*, int>, std::int32_t> registers;
+    registers_.clear();
     const auto add_input = [&](const Output& value) {
-      const auto [known, is_new] = registers.try_emplace(
-          {&value.node(), value.index()}, static_cast<std::int32_t>(inputs.size()));
-      if (!is_new) return;
+      if (registers_.find(value)) return;
+      registers_.set(value, static_cast<std::int32_t>(inputs.size()));
       inputs.push_back(value);
       program.input_dtypes.push_back(value.dtype());
     };
@@ -156,33 +213,28 @@ class Fusion {
 
     std::string ops;
     for (auto node = group.nodes.rbegin(); node != group.nodes.rend(); ++node) {
-      add_instruction(program, registers, **node);
+      add_instruction(program, **node);
       ops += (ops.empty() ? "" : ", ") + (*node)->op().name;
     }
-    if (group.updates.empty()) program.results.push_back(registers.at({group.nodes.front(), 0}));
-    for (const Node* update : group.updates) program.results.push_back(registers.at({update, 0}));
+    if (group.updates.empty()) program.results.push_back(registers_.at(group.head->output()));
+    for (Node* update : group.updates) program.results.push_back(registers_.at(update->output()));
     replace(group, std::move(program), std::move(inputs));
     return fmt::format("'{}' = {}", group.nodes.front()->name(), ops);
   }
 
-  static void add_instruction(ElementwiseProgram& program,
-                              std::map<std::pair<const Node*, int>, std::int32_t>& registers,
-                              const Node& node) {
+  void add_instruction(ElementwiseProgram& program, Node& node) {
     const Traits& traits = node.op().traits;
-    const auto register_of = [&](const Output& value) {
-      return registers.at({&value.node(), value.index()});
-    };
     if (traits.updates_variable && !traits.update_op) {
-      registers[{&node, 0}] = register_of(node.input(1));
+      registers_.set(node.output(), registers_.at(node.input(1)));
       return;
     }
     ElementwiseProgram::Instruction instruction;
     instruction.op = traits.update_op ? &op_registry().at(traits.update_op) : &node.op();
     instruction.dtype = node.dtype();
     for (const Output& input : node.inputs())
-      instruction.operands[at(instruction.num_operands++)] = register_of(input);
-    registers[{&node, 0}] =
-        program.num_inputs() + static_cast<std::int32_t>(program.instructions.size());
+      instruction.operands[at(instruction.num_operands++)] = registers_.at(input);
+    registers_.set(node.output(),
+                   program.num_inputs() + static_cast<std::int32_t>(program.instructions.size()));
     program.instructions.push_back(instruction);
   }
 
@@ -205,9 +257,12 @@ class Fusion {
   Graph& graph_;
   const PassContext& context_;
   Topology topology_;
+  Registers registers_;
   std::vector<std::int32_t> group_of_;  ///< by node id
   std::vector<Group> groups_;
-  std::vector<bool> is_late_;  ///< by node id: depends on an update
+  std::vector<Node*> members_;  ///< of all groups, as they joined
+  std::vector<Node*> ordered_;  ///< the same by group
+  std::vector<bool> is_late_;   ///< by node id: depends on an update
 };
 
 }  // namespace

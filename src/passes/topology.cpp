@@ -15,11 +15,32 @@ void for_each_input(const Node& node, const Visit& visit) {
   for (Node* before : node.control_inputs()) visit(*before, -1);
 }
 
-}  // namespace
+/// All that the roots need, by id; empty where ids are no topological order.
+std::vector<Node*> order_by_id(Graph& graph, const std::vector<Node*>& roots) {
+  std::vector<char> needed(graph.nodes().size(), 0);
+  for (const Node* root : roots) needed[slot(*root)] = 1;
+  std::size_t count = 0;
+  bool in_order = true;
+  for (std::size_t id = needed.size(); id-- > 0 && in_order;) {
+    if (!needed[id]) continue;
+    ++count;
+    for_each_input(graph.nodes()[id], [&](const Node& input, int) {
+      needed[slot(input)] = 1;
+      in_order &= slot(input) < id;
+    });
+  }
+  if (!in_order) return {};
+  std::vector<Node*> order;
+  order.reserve(count);
+  for (std::size_t id = 0; id < needed.size(); ++id)
+    if (needed[id]) order.push_back(&graph.nodes()[id]);
+  return order;
+}
 
-Topology::Topology(Graph& graph, const std::vector<Node*>& roots) {
+/// The same depth first, with a stack of its own: a node follows everything that it reads.
+std::vector<Node*> order_by_depth(Graph& graph, const std::vector<Node*>& roots) {
+  std::vector<Node*> order;
   std::vector<bool> seen(graph.nodes().size(), false);
-  // Depth first with a stack of its own; a node follows everything that it reads.
   std::vector<std::pair<Node*, int>> stack;
   const auto enter = [&](Node& node) {
     if (seen[slot(node)]) return;
@@ -33,7 +54,7 @@ Topology::Topology(Graph& graph, const std::vector<Node*>& roots) {
       const int inputs = node->num_inputs();
       const int all = inputs + static_cast<int>(node->control_inputs().size());
       if (next == all) {
-        order_.push_back(node);
+        order.push_back(node);
         stack.pop_back();
         continue;
       }
@@ -42,6 +63,14 @@ Topology::Topology(Graph& graph, const std::vector<Node*>& roots) {
                        : *node->control_inputs()[static_cast<std::size_t>(i - inputs)]);
     }
   }
+  return order;
+}
+
+}  // namespace
+
+Topology::Topology(Graph& graph, const std::vector<Node*>& roots)
+    : order_(order_by_id(graph, roots)) {
+  if (order_.empty()) order_ = order_by_depth(graph, roots);
 
   first_.assign(graph.nodes().size() + 1, 0);
   for (const Node* node : order_)

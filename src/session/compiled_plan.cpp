@@ -187,14 +187,15 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
     for (const std::size_t other : used_devices_)
       if (!memory_.device(other)->host_memory())
         commands_.push_back({CommandKind::synchronize, 0, 0, memory_.device(other).get()});
-  for (const PlannedBackup& backup : plan_.backups)
-    if (backup.before_step == s) {
-      VariableSlot& variable = memory_.variable(user_node(*backup.variable));
-      backups_.push_back({&variable, DeviceBuffer(memory_.device(0), variable.buffer.bytes())});
-      memory_.count_backup(variable.buffer.bytes());
-      commands_.push_back(
-          {CommandKind::backup, 0, static_cast<std::int32_t>(backups_.size() - 1), &device});
-    }
+  while (backups_.size() < plan_.backups.size() &&
+         plan_.backups[backups_.size()].before_step == s) {
+    VariableSlot& variable =
+        memory_.variable(user_node(*plan_.backups[backups_.size()].variable));
+    commands_.push_back(
+        {CommandKind::backup, 0, static_cast<std::int32_t>(backups_.size()), &device});
+    backups_.push_back({&variable, DeviceBuffer(memory_.device(0), variable.buffer.bytes())});
+    memory_.count_backup(variable.buffer.bytes());
+  }
   for (std::int32_t i = 0; i < step.num_waits; ++i) {
     const std::int32_t event = event_of[at(plan_.waits[at(step.first_wait + i)])];
     if (device.host_memory()) {
@@ -209,8 +210,8 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
     const auto kind = step.num_outputs > 0 ? CommandKind::copy : CommandKind::fetch;
     commands_.push_back({kind, step.stream, s, &device});
   } else {
-    commands_.push_back(
-        {CommandKind::launch, step.stream, static_cast<std::int32_t>(launches_.size()), &device});
+    commands_.push_back({device.calls_kernels() ? CommandKind::call : CommandKind::launch,
+                         step.stream, static_cast<std::int32_t>(launches_.size()), &device});
     void** values = addresses_.data() + step.first_value;
     launches_.push_back({&kernels_[launches_.size()],
                          {{values, at(step.num_inputs)},
@@ -270,18 +271,22 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
     addresses_[patch.address] = const_cast<void*>(feeds[patch.feed].raw());
   info_ = info;
   backups_made_ = 0;
+  const Command* current = nullptr;
   try {
     if (stats.nodes.empty()) {
-      for (const Command& command : commands_) execute(command, results);
+      for (const Command& command : commands_) execute(*(current = &command), results);
     } else {
       std::size_t timed = 0;
       for (const Command& command : commands_) {
         const auto start = Clock::now();
-        execute(command, results);
-        if (command.kind == CommandKind::launch)
+        execute(*(current = &command), results);
+        if (command.kind == CommandKind::call || command.kind == CommandKind::launch)
           stats.nodes[timed++].seconds = seconds_since(start);
       }
     }
+  } catch (const KernelError& error) {  // of a call: launches tell themselves
+    recover();
+    refuse(launches_[at(current->index)], error);
   } catch (...) {
     recover();
     throw;
@@ -291,6 +296,11 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
 
 void CompiledPlan::execute(const Command& command, std::vector<Tensor>& results) {
   switch (command.kind) {
+    case CommandKind::call: {
+      const Launch& launch = launches_[at(command.index)];
+      launch.kernel->run(launch.args);
+      break;
+    }
     case CommandKind::launch:
       command.device->launch(command.stream, launches_[at(command.index)]);
       break;

@@ -63,7 +63,8 @@ class CompiledPlan {
 
  private:
   enum class CommandKind : std::uint8_t {
-    launch,       ///< launches_[index]
+    call,         ///< launches_[index], on the calling thread
+    launch,       ///< launches_[index], by the device
     copy,         ///< step `index`, a copy between devices
     fetch,        ///< step `index` into a result
     backup,       ///< backups_[index]

@@ -46,6 +46,8 @@ class Broadcast {
     if (rank_ == 0) axes_[rank_++] = {1, {}};
   }
 
+  /// True when `for_rows` calls `row` once.
+  bool is_one_row() const { return rank_ == 1; }
   /// Along the innermost axis: 1 or 0.
   const Offsets& inner_steps() const { return axes_[0].steps; }
 

@@ -14,6 +14,7 @@ class CpuDevice final : public Device {
   using Device::Device;
 
   bool host_memory() const override { return true; }
+  bool calls_kernels() const override { return true; }
   void* allocate(std::size_t bytes) override { return ::operator new(bytes, kArenaAlignment); }
   void deallocate(void* memory) noexcept override { ::operator delete(memory, kArenaAlignment); }
 

@@ -33,6 +33,10 @@ Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
   const int64_t count = site.output_shape().num_elements();
   const auto result_size = static_cast<int64_t>(size_of(site.output_dtype()));
   const int threads = site.threads();
+  if (walk.is_one_row() && count < 2 * kParallelGrain)
+    return {[=](const KernelArgs& args) {
+      if (!row(args.inputs.data(), moves, args.outputs[0], count)) throw KernelError(refusal);
+    }};
   return {[=](const KernelArgs& args) {
     std::atomic<bool> refused{false};
     parallel_for(count, kParallelGrain, threads, [&](int64_t begin, int64_t end) {
