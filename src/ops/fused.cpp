@@ -20,6 +20,15 @@ void infer_fused(InferContext& context) {
     context.output(program.dtype(result), program.shape);
 }
 
+/// A product, then a program. Variables come first where the program updates any, then what is
+/// multiplied, then the program's other inputs; the product stands for its two operands there.
+void infer_product(InferContext& context) {
+  const auto& program = *context.attribute<std::shared_ptr<const ElementwiseProgram>>("program");
+  context.require_inputs(program.num_inputs() + 1);
+  for (const std::int32_t result : program.results)
+    context.output(program.dtype(result), program.shape);
+}
+
 }  // namespace
 
 void register_fused_ops(OpRegistry& registry) {
@@ -32,6 +41,13 @@ void register_fused_ops(OpRegistry& registry) {
       {.name = "fused_update",
        .traits = {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
        .infer = infer_fused});
+  registry.add({.name = "matmul_with_epilogue",
+                .traits = {.internal = true, .fused = true},
+                .infer = infer_product});
+  registry.add(
+      {.name = "matmul_with_update",
+       .traits = {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
+       .infer = infer_product});
 }
 
 }  // namespace gradgraph

@@ -11,6 +11,7 @@ const std::vector<Pass>& pass_list() {
       {"assign_layout", assign_layout},
       {"fuse_pooling", fuse_pooling},
       {"fuse_elementwise", fuse_elementwise},
+      {"fuse_epilogue", fuse_epilogue},
   };
   return passes;
 }

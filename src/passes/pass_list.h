@@ -30,6 +30,7 @@ const std::vector<Pass>& pass_list();
 std::vector<std::string> assign_layout(Graph& graph, const PassContext& context);
 std::vector<std::string> fuse_pooling(Graph& graph, const PassContext& context);
 std::vector<std::string> fuse_elementwise(Graph& graph, const PassContext& context);
+std::vector<std::string> fuse_epilogue(Graph& graph, const PassContext& context);
 
 /// Runs all passes but those named in `disabled`; returns "pass: rewrite" lines. Throws RunError
 /// for a name in `disabled` that is no pass.

@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "device/cpu/gemm.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/products.h"
+#include "device/cpu/program_runner.h"
+#include "graph/program.h"
 
 namespace gradgraph {
 namespace {
@@ -51,9 +54,71 @@ Kernel make_matmul(const KernelSite& site) {
   return {std::move(matmul), workspace};
 }
 
+/// A product whose chunks go through a program as long as they are in the cache: the result of
+/// "matmul_with_epilogue", or new values of variables for "matmul_with_update".
+class GemmWithProgram {
+ public:
+  explicit GemmWithProgram(const KernelSite& site)
+      : product_(site.node().op().traits.updates_variable ? site.node().num_outputs() : 0),
+        gemm_(shape_of(site, product_), site.threads()),
+        columns_(site.output_shape()[1]),
+        program_(program_of(site.node()), program_shapes(site, product_), product_) {}
+
+  std::size_t workspace_bytes() const {
+    return gemm_.workspace_bytes() +
+           static_cast<std::size_t>(gemm_.cells()) * program_.scratch_bytes();
+  }
+
+  void operator()(const KernelArgs& args) const {
+    const auto first = static_cast<std::size_t>(product_);
+    char* scratch = static_cast<char*>(args.workspace) + gemm_.workspace_bytes();
+    gemm_.run_chunks(args.input<float>(first), args.input<float>(first + 1), args.workspace,
+                     [&](std::int64_t cell, const Gemm::Chunk& chunk) {
+                       char* own =
+                           scratch + static_cast<std::size_t>(cell) * program_.scratch_bytes();
+                       const bool whole = chunk.columns == columns_ && chunk.stride == columns_;
+                       const std::int64_t rows = whole ? 1 : chunk.rows;
+                       const std::int64_t length = whole ? chunk.rows * columns_ : chunk.columns;
+                       for (std::int64_t i = 0; i < rows; ++i) {
+                         const std::int64_t begin = (chunk.row + i) * columns_ + chunk.column;
+                         program_.run(args.inputs, args.outputs, own, begin, begin + length,
+                                      chunk.values + i * chunk.stride);
+                       }
+                     });
+  }
+
+ private:
+  static GemmShape shape_of(const KernelSite& site, std::int32_t product) {
+    const bool transpose_a = site.attribute<bool>("transpose_a");
+    const Shape &a = site.input_shape(product), &c = site.output_shape();
+    return {c[0], c[1], a[transpose_a ? 0 : 1], transpose_a, site.attribute<bool>("transpose_b")};
+  }
+  static std::vector<Shape> program_shapes(const KernelSite& site, std::int32_t product) {
+    std::vector<Shape> shapes;
+    for (int i = 0; i < site.num_inputs(); ++i) {
+      if (i == product) shapes.push_back(site.output_shape());
+      if (i != product && i != product + 1) shapes.push_back(site.input_shape(i));
+    }
+    return shapes;
+  }
+
+  std::int32_t product_;  ///< the program's input that is the product
+  Gemm gemm_;
+  std::int64_t columns_;
+  ProgramRunner program_;
+};
+
+Kernel make_with_program(const KernelSite& site) {
+  GemmWithProgram kernel(site);
+  const std::size_t workspace = kernel.workspace_bytes();
+  return {std::move(kernel), workspace};
+}
+
 }  // namespace
 
 void register_gemm_kernels(KernelRegistry& registry) {
+  registry.add("matmul_with_epilogue", kCpu, {float32}, make_with_program);
+  registry.add("matmul_with_update", kCpu, {float32}, make_with_program);
   // Without vector code for this processor BLAS does better.
   if (best_isa() == Isa::baseline) return;
   registry.add("matmul", kCpu, {float32}, make_matmul);

@@ -23,14 +23,14 @@ struct ProgramRunner::Tile {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
   char* scratch;
-  const char* block;  ///< input 0 where it is given, at this tile
+  const char* block;  ///< at this tile
   int64_t position, length;
 };
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                             First first)
+                             std::int32_t block)
     : results_(program.results) {
-  for (const Shape& shape : shapes) add_input(program, shape, first);
+  for (const Shape& shape : shapes) add_input(program, shape, block);
   for (const auto& instruction : program.instructions) add_step(program, instruction);
   assign_slots();
 }
@@ -38,17 +38,19 @@ ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const 
 std::size_t ProgramRunner::scratch_bytes() const { return at(slots_) * kSlotBytes; }
 
 void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
-                              First first) {
+                              std::int32_t block) {
   const auto index = static_cast<std::int32_t>(registers_.size());
+  const std::int32_t input = block != kNoBlock && index > block ? index + 1 : index;
   const int64_t count = program.shape.num_elements();
-  Register reg{Register::moving_input, index, element_size(program.dtype(index))};
-  if (index == 0 && first == First::block) {
+  Register reg{Register::moving_input, input, element_size(program.dtype(index))};
+  if (index == block) {
     reg.kind = Register::block;
+    block_size_ = reg.size;
   } else if (shape.num_elements() == 1 && count != 1) {
     reg.kind = Register::fixed_input;
   } else if (shape.num_elements() != count) {
     reg.kind = Register::expanded_input;
-    expanded_.push_back({index, Broadcast<1>(program.shape, {shape})});
+    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape})});
   }
   registers_.push_back(reg);
 }
@@ -106,7 +108,7 @@ void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
                         void* scratch, int64_t begin, int64_t end, const void* block) const {
   for (int64_t position = begin; position < end; position += kTile) {
     const char* given = static_cast<const char*>(block);
-    if (given) given += (position - begin) * registers_[0].size;
+    if (given) given += (position - begin) * block_size_;
     run_tile({inputs, outputs, static_cast<char*>(scratch), given, position,
               std::min(kTile, end - position)});
   }
@@ -150,7 +152,7 @@ char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
 
 void ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
   const int64_t size = registers_[at(input.reg)].size;
-  const char* from = static_cast<const char*>(tile.inputs[at(input.reg)]);
+  const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
   char* to = address(input.reg, tile);
   const bool moves = input.walk.inner_steps()[0] == 1;
   input.walk.for_rows(tile.position, tile.position + tile.length,

@@ -16,18 +16,19 @@ namespace gradgraph {
 /// the first-level cache, by the rows that the ops' own kernels use.
 class ProgramRunner {
  public:
-  /// Where input 0 comes from: an array like the others, or a block that the caller has at hand.
-  enum class First : std::uint8_t { array, block };
+  static constexpr std::int32_t kNoBlock = -1;
 
-  /// `shapes` are those of the inputs. Throws KernelError for an op that has no row.
+  /// `shapes` are those of the inputs. Input `block` is made by the caller, who has a part of it
+  /// at hand; in the arrays of `run` the two operands that it is made of stand in its place.
+  /// Throws KernelError for an op that has no row.
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                First first = First::array);
+                std::int32_t block = kNoBlock);
 
   /// Work memory of one call to `run`; a cache line's alignment is enough.
   std::size_t scratch_bytes() const;
 
-  /// Computes elements [begin, end) of all outputs. With First::block, element `begin` of input
-  /// 0 is at `block`, and the rest follow it. The first output may be one of the moving inputs.
+  /// Computes elements [begin, end) of all outputs. Element `begin` of the block is at `block`,
+  /// and the rest follow it. The first output may be one of the moving inputs.
   void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
            std::int64_t begin, std::int64_t end, const void* block = nullptr) const;
 
@@ -47,12 +48,12 @@ class ProgramRunner {
   };
   /// An input that is broadcast: each tile of it is laid out in a slot first.
   struct Expanded {
-    std::int32_t reg;
+    std::int32_t reg, input;
     Broadcast<1> walk;
   };
   struct Tile;
 
-  void add_input(const ElementwiseProgram& program, const Shape& shape, First first);
+  void add_input(const ElementwiseProgram& program, const Shape& shape, std::int32_t block);
   void add_step(const ElementwiseProgram& program,
                 const ElementwiseProgram::Instruction& instruction);
   void assign_slots();
@@ -65,6 +66,7 @@ class ProgramRunner {
   std::vector<Expanded> expanded_;
   std::vector<std::int32_t> results_;  ///< the register of each output
   std::int32_t slots_ = 0;
+  std::int64_t block_size_ = 0;  ///< bytes of one of its elements
 };
 
 }  // namespace gradgraph

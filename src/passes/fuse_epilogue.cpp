@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+#include "graph/program.h"
+#include "passes/pass_list.h"
+#include "passes/topology.h"
+
+/// Gives a product of matrices what is done with each of its elements:
+///
+///     a ─┐                                a ─┐
+///     b ─┴ matmul ── fused ──  becomes    b ─┤ matmul_with_epilogue ──
+///     c ─────────────┘                    c ─┘
+///
+/// and likewise a gradient that is such a product the update of the variable that it is for.
+namespace gradgraph {
+namespace {
+
+std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
+
+/// The program of a fused node, or of an elementwise op on its own.
+ElementwiseProgram program_for(const Node& node) {
+  if (node.op().traits.fused) return program_of(node);
+  ElementwiseProgram program;
+  program.shape = node.shape();
+  ElementwiseProgram::Instruction instruction;
+  instruction.op = &node.op();
+  instruction.dtype = node.dtype();
+  for (const Output& input : node.inputs()) {
+    instruction.operands[program.input_dtypes.size()] = instruction.num_operands++;
+    program.input_dtypes.push_back(input.dtype());
+  }
+  program.results = {instruction.num_operands};
+  program.instructions.push_back(instruction);
+  return program;
+}
+
+/// Makes input `from` of the program input `to`, which comes before it.
+void move_input(ElementwiseProgram& program, std::int32_t from, std::int32_t to) {
+  const auto moved = [&](std::int32_t reg) {
+    if (reg == from) return to;
+    return reg >= to && reg < from ? reg + 1 : reg;
+  };
+  const auto begin = program.input_dtypes.begin();
+  std::rotate(begin + to, begin + from, begin + from + 1);
+  for (auto& instruction : program.instructions)
+    for (std::int32_t& operand : instruction.operands) operand = moved(operand);
+  for (std::int32_t& result : program.results) result = moved(result);
+}
+
+class EpilogueFusion {
+ public:
+  EpilogueFusion(Graph& graph, const PassContext& context)
+      : graph_(graph),
+        context_(context),
+        topology_(graph, context.fetches),
+        is_late_(graph.nodes().size(), false) {
+    const auto makes_late = [&](const Node& node) {
+      return node.op().traits.updates_variable || is_late_[slot(node)];
+    };
+    for (const Node* node : topology_.order())
+      is_late_[slot(*node)] =
+          std::ranges::any_of(node->inputs(),
+                              [&](const Output& input) { return makes_late(input.node()); }) ||
+          std::ranges::any_of(node->control_inputs(),
+                              [&](const Node* before) { return makes_late(*before); });
+  }
+
+  std::vector<std::string> run() {
+    std::vector<std::string> rewrites;
+    // Readers in their order: what a new node reads has been rewritten before.
+    for (Node* reader : topology_.order())
+      for (int i = 0; i < reader->num_inputs(); ++i)
+        if (can_fuse(reader->input(i).node(), *reader, i)) {
+          rewrites.push_back(fuse(reader->input(i).node(), *reader, i));
+          break;
+        }
+    return rewrites;
+  }
+
+ private:
+  bool can_fuse(const Node& product, const Node& reader, int index) const {
+    if (&product.op() != &matmul_ || product.dtype() != float32 ||
+        topology_.readers(product).size() != 1 || product.input(0).rank() != 2 ||
+        product.input(1).rank() != 2 || product.shape().num_elements() == 0)
+      return false;
+    // The product is now made where its reader runs, which may be after an update.
+    if (reader.num_outputs() == 0 || reader.shape() != product.shape() ||
+        reader.device() != product.device() || is_late_[slot(reader)] ||
+        !reader.control_inputs().empty() || !product.control_inputs().empty())
+      return false;
+    const Traits& traits = reader.op().traits;
+    if (!traits.updates_variable)
+      return traits.elementwise && reader.dtype() == float32 &&
+             (traits.fused || context_.can_fuse(reader));
+    // It must not read the variables while their new values are written.
+    const auto updates = [&](const Output& value) {
+      for (int i = 0; i < reader.num_outputs(); ++i)
+        if (&reader.input(i).node() == &value.node()) return true;
+      return false;
+    };
+    return traits.fused && index >= reader.num_outputs() && !updates(product.input(0)) &&
+           !updates(product.input(1));
+  }
+
+  std::string fuse(Node& product, Node& reader, int index) {
+    const bool updates = reader.op().traits.updates_variable;
+    const std::int32_t place = updates ? reader.num_outputs() : 0;
+    ElementwiseProgram program = program_for(reader);
+    move_input(program, index, place);
+    std::vector<Output> inputs;
+    for (int i = 0; i < place; ++i) inputs.push_back(reader.input(i));
+    inputs.insert(inputs.end(), {product.input(0), product.input(1)});
+    for (int i = place; i < reader.num_inputs(); ++i)
+      if (i != index) inputs.push_back(reader.input(i));
+    Node& fused = graph_.add_in_place_of(
+        reader, op_registry().at(updates ? "matmul_with_update" : "matmul_with_epilogue"),
+        std::move(inputs),
+        {{"transpose_a", product.attributes().get<bool>("transpose_a")},
+         {"transpose_b", product.attributes().get<bool>("transpose_b")},
+         {"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});
+    for (const auto& other : topology_.readers(reader)) {
+      if (other.index < 0)
+        graph_.replace_control_input(*other.node, reader, fused);
+      else
+        graph_.set_input(*other.node, other.index,
+                         fused.output(other.node->input(other.index).index()));
+    }
+    return fmt::format("'{}' takes in '{}'", product.name(), reader.name());
+  }
+
+  Graph& graph_;
+  const PassContext& context_;
+  const OpDef& matmul_ = op_registry().at("matmul");
+  Topology topology_;
+  std::vector<bool> is_late_;  ///< by node id: depends on an update
+};
+
+}  // namespace
+
+std::vector<std::string> fuse_epilogue(Graph& graph, const PassContext& context) {
+  return EpilogueFusion(graph, context).run();
+}
+
+}  // namespace gradgraph
