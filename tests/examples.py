@@ -192,6 +192,12 @@ class Log(Examples):
         self.assertRegex(output, r"(?m)^dense1/matmul +matmul +cpu ")
         self.assertEqual(len(log_of(output)), 1)
 
+    def test_explain_passes(self):
+        output = self.output("mnist_mlp", "--epochs", 1, "--explain-passes")
+        self.assertRegex(output, r"(?m)^fuse_elementwise: \d+ rewrites$")
+        self.assertRegex(output, r"(?m)^lower_bias_add: 3 rewrites\n  'dense1/bias_add' = add\(")
+        self.assertEqual(len(log_of(output)), 1)
+
     def test_memory(self):
         output = self.output("mnist_mlp", "--epochs", 1, "--explain-memory")
         self.assertRegex(output, r"(?m)^memory: [\d.]+ MB at its peak ")

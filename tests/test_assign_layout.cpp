@@ -1,16 +1,15 @@
 #include <string>
 
 #include "kernel_helpers.h"
+#include "pass_drawing.h"
 
 using namespace gradgraph;
 using namespace gradgraph::tests;
 
 namespace {
 
-const std::vector<std::string> kFusions = {"fuse_pooling", "fuse_elementwise"};
-
 SessionOptions without_fusions(bool with_layout) {
-  SessionOptions options{.disabled_passes = kFusions};
+  SessionOptions options{.disabled_passes = all_passes_but({"assign_layout"})};
   if (!with_layout) options.disabled_passes.push_back("assign_layout");
   return options;
 }

@@ -93,7 +93,7 @@ TEST_CASE("fuse_pooling: the same results and gradients as without it") {
       Network network(c, input_grad);
       Session fused(network.graph, {.threads = 2});
       Session plain(network.graph, {.threads = 2, .disabled_passes = {"fuse_pooling"}});
-      CHECK(fused.explain_passes({}, network.fetches).find("fuse_pooling") == 0);
+      CHECK(fused.explain_passes({}, network.fetches).find("fuse_pooling") != std::string::npos);
       const auto a = fused.run({}, network.fetches), b = plain.run({}, network.fetches);
       for (std::size_t i = 0; i < a.size(); ++i) CHECK(close(a[i], b[i], 1e-3));
     }

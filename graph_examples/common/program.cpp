@@ -160,6 +160,9 @@ void add_flags(CLI::App& app, Flags& flags) {
   app.add_flag("--explain-memory", flags.explain_memory,
                "Print how much memory a step of training takes, and for what")
       ->group(group);
+  app.add_flag("--explain-passes", flags.explain_passes,
+               "Print how the graph of a step was rewritten")
+      ->group(group);
   app.add_flag("--quiet", flags.quiet, "Print the epochs' lines only")->group(group);
 }
 

@@ -28,6 +28,7 @@ struct Flags {
   bool quiet = false;
   bool explain_placement = false;
   bool explain_memory = false;
+  bool explain_passes = false;
   std::size_t memory_limit = 0;
 };
 

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "common/interrupt.h"
 #include "common/metrics.h"
@@ -128,6 +131,25 @@ gg::Tensor stand_in(const gg::Output& placeholder, const Flags& flags) {
   return gg::Tensor::zeros(placeholder.dtype(), shape);
 }
 
+/// "pass: rewrite" lines, as a line per pass and its rewrites below it.
+void print_rewrites(const std::string& lines) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> passes;
+  std::istringstream stream(lines);
+  for (std::string line; std::getline(stream, line);) {
+    const std::size_t colon = line.find(": ");
+    const std::string pass = line.substr(0, colon);
+    auto known = std::find_if(passes.begin(), passes.end(),
+                              [&](const auto& entry) { return entry.first == pass; });
+    if (known == passes.end()) known = passes.insert(known, {pass, {}});
+    known->second.push_back(line.substr(colon + 2));
+  }
+  for (const auto& [pass, rewrites] : passes) {
+    std::printf("%s: %zu rewrite%s\n", pass.c_str(), rewrites.size(),
+                rewrites.size() == 1 ? "" : "s");
+    for (const std::string& rewrite : rewrites) std::printf("  %s\n", rewrite.c_str());
+  }
+}
+
 }  // namespace
 
 gg::data::Mnist load_mnist(const Flags& flags) {
@@ -150,13 +172,14 @@ void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& g
                 static_cast<long long>(mnist.test.size()), device_in_words(flags.device).c_str(),
                 threads, threads == 1 ? "" : "s");
   }
-  if (flags.explain_placement || flags.explain_memory) {
+  if (flags.explain_placement || flags.explain_memory || flags.explain_passes) {
     gg::Feeds values;
     for (const gg::Output& feed : feeds) values.emplace_back(feed, stand_in(feed, flags));
     if (flags.explain_placement)
       std::printf("%s", session.explain_placement(values, fetches).c_str());
     if (flags.explain_memory)
       std::printf("memory: %s\n", session.explain_memory(values, fetches).c_str());
+    if (flags.explain_passes) print_rewrites(session.explain_passes(values, fetches));
   }
   std::fflush(stdout);
 }

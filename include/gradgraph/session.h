@@ -26,6 +26,9 @@ struct SessionOptions {
   int plan_cache_size = 32;
   /// Names of graph rewrites that are left out, such as "fuse_elementwise".
   std::vector<std::string> disabled_passes = {};
+  /// Runs each new plan with the graph rewrites and without, from the same variables, before its
+  /// first run. A difference beyond rounding is a RunError that names the rewrite to blame. Slow.
+  bool check_passes = false;
   /// Computes every node by its plain kernel, where the device also has a faster one.
   bool reference_kernels = false;
   /// Records the time of every node of the runs that follow.

@@ -8,7 +8,7 @@ namespace gradgraph {
 
 std::optional<Shape> known_vector(const Output& value) {
   const OpDef& op = value.node().op();
-  if (!op.vector_value || value.index() != 0) return std::nullopt;
+  if (!op.vector_value || value.index() != 0 || value.dtype() != int64) return std::nullopt;
   return op.vector_value(value.node());
 }
 

@@ -5,7 +5,7 @@
 namespace gradgraph {
 namespace {
 
-void infer_fused(InferContext& context) {
+const ElementwiseProgram& checked_program(InferContext& context) {
   const auto& program = *context.attribute<std::shared_ptr<const ElementwiseProgram>>("program");
   context.require_inputs(program.num_inputs());
   for (int i = 0; i < context.num_inputs(); ++i) {
@@ -16,6 +16,11 @@ void infer_fused(InferContext& context) {
                         broadcast == program.shape,
                     "an input does not broadcast to the program's shape");
   }
+  return program;
+}
+
+void infer_fused(InferContext& context) {
+  const ElementwiseProgram& program = checked_program(context);
   for (const std::int32_t result : program.results)
     context.output(program.dtype(result), program.shape);
 }
@@ -29,6 +34,21 @@ void infer_product(InferContext& context) {
     context.output(program.dtype(result), program.shape);
 }
 
+/// The program's result, where "keeps_elements", and its sums over the axes before "split"
+/// ("leading") or from it on, as an array of "shape"; with "mean" divided by their number.
+void infer_fused_sums(InferContext& context) {
+  const ElementwiseProgram& program = checked_program(context);
+  context.require(program.results.size() == 1, "the program must have one result");
+  const DType dtype = program.dtype(program.results[0]);
+  if (context.attribute<bool>("keeps_elements")) context.output(dtype, program.shape);
+  const auto split = static_cast<std::size_t>(context.attribute<std::int64_t>("split"));
+  const auto dims = program.shape.dims();
+  const Shape left(context.attribute<bool>("leading") ? dims.subspan(split) : dims.first(split));
+  const Shape& shape = context.attribute<Shape>("shape");
+  context.require(left.num_elements() == shape.num_elements(), "there are not as many sums");
+  context.output(dtype, shape);
+}
+
 }  // namespace
 
 void register_fused_ops(OpRegistry& registry) {
@@ -36,6 +56,9 @@ void register_fused_ops(OpRegistry& registry) {
       {.name = "fused",
        .traits = {.elementwise = true, .in_place = true, .internal = true, .fused = true},
        .infer = infer_fused});
+  registry.add({.name = "fused_sums",
+                .traits = {.internal = true, .fused = true},
+                .infer = infer_fused_sums});
   // Its first inputs are variables, one per output.
   registry.add(
       {.name = "fused_update",

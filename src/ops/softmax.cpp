@@ -96,6 +96,34 @@ Grads grad_sparse_cross_entropy(const GradientContext& c) {
       Output()};
 }
 
+/// The gradient of a cross entropy by its logits, and, if asked for, the loss itself: both from
+/// one softmax. `grad`, that of the loss, has a number for each row, or one for all of them.
+void infer_cross_entropy_grad(InferContext& context) {
+  context.require_inputs(3);
+  context.require_dtype(0, {float32, float64});
+  context.require_same_dtype(0, 2);
+  context.require(context.rank(0) >= 1, "logits need a class axis");
+  const Shape rows = rows_of(context.shape(0));
+  context.require(context.rank(2) == 0 || context.shape(2) == rows,
+                  "the gradient must be a number, or one for each row");
+  context.output(context.dtype(0), context.shape(0));
+  if (context.attribute<bool>("with_loss")) context.output(context.dtype(0), rows);
+}
+
+/// Labels are probabilities. Without "skips_zeros", one that is 0 makes an infinite logit NaN.
+void infer_dense_cross_entropy_grad(InferContext& context) {
+  infer_cross_entropy_grad(context);
+  context.require_same_dtype(0, 1);
+  context.require(context.shape(0) == context.shape(1), "logits and labels differ in shape");
+}
+
+/// Labels are class numbers. Without the loss, one that is out of range counts as none.
+void infer_sparse_cross_entropy_grad(InferContext& context) {
+  infer_cross_entropy_grad(context);
+  context.require_dtype(1, {int32, int64});
+  context.require(rows_of(context.shape(0)) == context.shape(1), "there must be a label a row");
+}
+
 }  // namespace
 
 Output bias_add(Output x, Output bias, Layout layout, Where where) {
@@ -127,6 +155,12 @@ void register_softmax_ops(OpRegistry& registry) {
                 {.may_fail = true},
                 infer_sparse_cross_entropy,
                 grad_sparse_cross_entropy});
+  registry.add({.name = "softmax_cross_entropy_grad",
+                .traits = {.internal = true},
+                .infer = infer_dense_cross_entropy_grad});
+  registry.add({.name = "sparse_softmax_cross_entropy_grad",
+                .traits = {.may_fail = true, .internal = true},
+                .infer = infer_sparse_cross_entropy_grad});
 }
 
 }  // namespace gradgraph

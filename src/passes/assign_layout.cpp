@@ -57,19 +57,18 @@ const ImageOp* find_image_op(const Node& node) {
 
 class LayoutAssignment {
  public:
-  LayoutAssignment(Graph& graph, const PassContext& context)
-      : graph_(graph), topology_(graph, context.fetches) {}
+  LayoutAssignment(Graph& graph, const PassContext& context, RewriteLog& log)
+      : graph_(graph), log_(log), topology_(graph, context.fetches) {}
 
-  std::vector<std::string> run() {
+  void run() {
     for (Node* node : topology_.order()) {
-      if (is_bound(*node))
+      if (is_bound(*node) || log_.is_spent())
         restore_inputs(*node);
       else if (const ImageOp* op = find_image_op(*node))
         convert_image_op(*node, *op);
       else if (!convert_follower(*node))
         restore_inputs(*node);
     }
-    return std::move(rewrites_);
   }
 
  private:
@@ -166,7 +165,7 @@ class LayoutAssignment {
 
   void finish(Node& node, std::vector<Output> inputs, Attributes attributes, bool gives_image) {
     Node& made = graph_.add_in_place_of(node, node.op(), inputs, std::move(attributes));
-    rewrites_.push_back(fmt::format("'{}' in NHWC", node.name()));
+    log_.admit([&] { return fmt::format("'{}' in NHWC", node.name()); });
     if (gives_image) {
       nhwc_[{&node, 0}] = made.output();
       converted_.insert(&node);
@@ -177,17 +176,17 @@ class LayoutAssignment {
   }
 
   Graph& graph_;
+  RewriteLog& log_;
   Topology topology_;
   std::map<Key, Output> nhwc_;          ///< by NCHW image
   std::map<const Node*, Output> nchw_;  ///< transposed back
   std::set<const Node*> converted_;     ///< nodes that exist in NHWC
-  std::vector<std::string> rewrites_;
 };
 
 }  // namespace
 
-std::vector<std::string> assign_layout(Graph& graph, const PassContext& context) {
-  return LayoutAssignment(graph, context).run();
+void assign_layout(Graph& graph, const PassContext& context, RewriteLog& log) {
+  LayoutAssignment(graph, context, log).run();
 }
 
 }  // namespace gradgraph

@@ -73,25 +73,25 @@ class Registers {
 
 class Fusion {
  public:
-  Fusion(Graph& graph, const PassContext& context)
+  Fusion(Graph& graph, const PassContext& context, RewriteLog& log)
       : graph_(graph),
         context_(context),
+        log_(log),
         topology_(graph, context.fetches),
         registers_(graph),
         group_of_(graph.nodes().size(), kNone),
         is_late_(find_late_nodes(graph, topology_)) {}
 
-  std::vector<std::string> run() {
+  void run() {
     gather_updates();
     const auto& order = topology_.order();
     for (auto node = order.rbegin(); node != order.rend(); ++node)
       if (is_candidate(**node)) join(**node);
     lay_out_groups();
-    std::vector<std::string> rewrites;
     // A group begins with its last node, so later groups feed earlier ones.
     for (auto group = groups_.rbegin(); group != groups_.rend(); ++group)
-      if (group->nodes.size() > 1) rewrites.push_back(rewrite(*group));
-    return rewrites;
+      if (group->nodes.size() > 1 && log_.admit([&] { return describe(*group); }))
+        rewrite(*group);
   }
 
  private:
@@ -193,7 +193,14 @@ class Fusion {
     group_of_[slot(node)] = group;
   }
 
-  std::string rewrite(const Group& group) {
+  static std::string describe(const Group& group) {
+    std::string ops;
+    for (auto node = group.nodes.rbegin(); node != group.nodes.rend(); ++node)
+      ops += (ops.empty() ? "" : ", ") + (*node)->op().name;
+    return fmt::format("'{}' = {}", group.nodes.front()->name(), ops);
+  }
+
+  void rewrite(const Group& group) {
     ElementwiseProgram program;
     program.shape = group.nodes.front()->shape();
     std::vector<Output> inputs;
@@ -211,15 +218,11 @@ class Fusion {
       for (const Output& input : node->inputs())
         if (group_of(input.node()) != own) add_input(input);
 
-    std::string ops;
-    for (auto node = group.nodes.rbegin(); node != group.nodes.rend(); ++node) {
+    for (auto node = group.nodes.rbegin(); node != group.nodes.rend(); ++node)
       add_instruction(program, **node);
-      ops += (ops.empty() ? "" : ", ") + (*node)->op().name;
-    }
     if (group.updates.empty()) program.results.push_back(registers_.at(group.head->output()));
     for (Node* update : group.updates) program.results.push_back(registers_.at(update->output()));
     replace(group, std::move(program), std::move(inputs));
-    return fmt::format("'{}' = {}", group.nodes.front()->name(), ops);
   }
 
   void add_instruction(ElementwiseProgram& program, Node& node) {
@@ -256,6 +259,7 @@ class Fusion {
 
   Graph& graph_;
   const PassContext& context_;
+  RewriteLog& log_;
   Topology topology_;
   Registers registers_;
   std::vector<std::int32_t> group_of_;  ///< by node id
@@ -267,8 +271,8 @@ class Fusion {
 
 }  // namespace
 
-std::vector<std::string> fuse_elementwise(Graph& graph, const PassContext& context) {
-  return Fusion(graph, context).run();
+void fuse_elementwise(Graph& graph, const PassContext& context, RewriteLog& log) {
+  Fusion(graph, context, log).run();
 }
 
 }  // namespace gradgraph

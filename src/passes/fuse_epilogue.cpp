@@ -53,9 +53,10 @@ void move_input(ElementwiseProgram& program, std::int32_t from, std::int32_t to)
 
 class EpilogueFusion {
  public:
-  EpilogueFusion(Graph& graph, const PassContext& context)
+  EpilogueFusion(Graph& graph, const PassContext& context, RewriteLog& log)
       : graph_(graph),
         context_(context),
+        log_(log),
         topology_(graph, context.fetches),
         is_late_(graph.nodes().size(), false) {
     const auto makes_late = [&](const Node& node) {
@@ -69,16 +70,18 @@ class EpilogueFusion {
                               [&](const Node* before) { return makes_late(*before); });
   }
 
-  std::vector<std::string> run() {
-    std::vector<std::string> rewrites;
+  void run() {
     // Readers in their order: what a new node reads has been rewritten before.
     for (Node* reader : topology_.order())
       for (int i = 0; i < reader->num_inputs(); ++i)
         if (can_fuse(reader->input(i).node(), *reader, i)) {
-          rewrites.push_back(fuse(reader->input(i).node(), *reader, i));
+          Node& product = reader->input(i).node();
+          const auto describe = [&] {
+            return fmt::format("'{}' takes in '{}'", product.name(), reader->name());
+          };
+          if (log_.admit(describe)) fuse(product, *reader, i);
           break;
         }
-    return rewrites;
   }
 
  private:
@@ -106,7 +109,7 @@ class EpilogueFusion {
            !updates(product.input(1));
   }
 
-  std::string fuse(Node& product, Node& reader, int index) {
+  void fuse(Node& product, Node& reader, int index) {
     const bool updates = reader.op().traits.updates_variable;
     const std::int32_t place = updates ? reader.num_outputs() : 0;
     ElementwiseProgram program = program_for(reader);
@@ -129,11 +132,11 @@ class EpilogueFusion {
         graph_.set_input(*other.node, other.index,
                          fused.output(other.node->input(other.index).index()));
     }
-    return fmt::format("'{}' takes in '{}'", product.name(), reader.name());
   }
 
   Graph& graph_;
   const PassContext& context_;
+  RewriteLog& log_;
   const OpDef& matmul_ = op_registry().at("matmul");
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id: depends on an update
@@ -141,8 +144,8 @@ class EpilogueFusion {
 
 }  // namespace
 
-std::vector<std::string> fuse_epilogue(Graph& graph, const PassContext& context) {
-  return EpilogueFusion(graph, context).run();
+void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log) {
+  EpilogueFusion(graph, context, log).run();
 }
 
 }  // namespace gradgraph

@@ -66,25 +66,24 @@ struct Match {
 
 class PoolFusion {
  public:
-  PoolFusion(Graph& graph, const PassContext& context)
+  PoolFusion(Graph& graph, const PassContext& context, RewriteLog& log)
       : graph_(graph),
+        log_(log),
         topology_(graph, context.fetches),
         is_late_(find_late_nodes(graph, topology_)) {}
 
-  std::vector<std::string> run() {
-    std::vector<std::string> rewrites;
+  void run() {
     for (Node* node : topology_.order()) {
       Match match{.pool = node};
       if (has_op(*node, "max_pool2d") && !is_late(*node) && match_forward(match) &&
-          match_gradient(match))
-        rewrites.push_back(rewrite(match));
+          match_gradient(match) && log_.admit([&] { return describe(match); }))
+        rewrite(match);
     }
     // What was made first may still read what was replaced later.
     for (Node* node : made_)
       for (int i = 0; i < node->num_inputs(); ++i)
         if (const auto found = replaced_.find(&node->input(i).node()); found != replaced_.end())
           graph_.set_input(*node, i, found->second);
-    return rewrites;
   }
 
  private:
@@ -168,7 +167,12 @@ class PoolFusion {
                [&](const char* name) { return numbers(a, name) == numbers(b, name); });
   }
 
-  std::string rewrite(const Match& m) {
+  static std::string describe(const Match& m) {
+    return fmt::format("'{}' = conv2d, bias_add, relu, max_pool2d{}", m.pool->name(),
+                       m.where ? " and their gradients" : "");
+  }
+
+  void rewrite(const Match& m) {
     Attributes attributes = m.conv->attributes();
     attributes.set("window", numbers(*m.pool, "window"));
     const auto make = [&](Node& original, std::string_view op,
@@ -179,8 +183,6 @@ class PoolFusion {
     Node& fused =
         make(*m.pool, "conv2d_relu_pool", {m.image(), m.filter(), m.bias_add->input(1)});
     replace(*m.pool, fused.output(0));
-    std::string ops = "conv2d, bias_add, relu, max_pool2d";
-    if (m.where) ops += " and their gradients";
     const auto grad_inputs = [&](Output first, Output second) {
       return std::vector<Output>{first, second, m.pool_grad->input(1), fused.output(1)};
     };
@@ -194,7 +196,6 @@ class PoolFusion {
       replace(*grad, both.output(0));
       for (Node* bias : m.bias_grads) replace(*bias, both.output(1));
     }
-    return fmt::format("'{}' = {}", m.pool->name(), ops);
   }
 
   void replace(Node& node, Output value) {
@@ -208,6 +209,7 @@ class PoolFusion {
   }
 
   Graph& graph_;
+  RewriteLog& log_;
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id
   std::vector<Node*> made_;
@@ -216,8 +218,8 @@ class PoolFusion {
 
 }  // namespace
 
-std::vector<std::string> fuse_pooling(Graph& graph, const PassContext& context) {
-  return PoolFusion(graph, context).run();
+void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log) {
+  PoolFusion(graph, context, log).run();
 }
 
 }  // namespace gradgraph

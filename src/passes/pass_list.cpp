@@ -3,31 +3,69 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "passes/node_sweep.h"
+#include "passes/rewrites.h"
 
 namespace gradgraph {
 
-const std::vector<Pass>& pass_list() {
-  static const std::vector<Pass> passes = {
-      {"assign_layout", assign_layout},
-      {"fuse_pooling", fuse_pooling},
-      {"fuse_elementwise", fuse_elementwise},
-      {"fuse_epilogue", fuse_epilogue},
+std::vector<Pass>& pass_list() {
+  static std::vector<Pass> passes = {
+      {.name = "simplify", .make = make_simplify},
+      {.name = "eliminate_moves", .make = make_eliminate_moves},
+      {.name = "fold_constants", .make = make_fold_constants},
+      {.name = "eliminate_common", .make = make_eliminate_common},
+      {.name = "assign_layout", .run = assign_layout},
+      {.name = "fuse_pooling", .run = fuse_pooling},
+      {.name = "fuse_cross_entropy", .run = fuse_cross_entropy},
+      {.name = "lower_bias_add", .make = make_lower_bias_add},
+      {.name = "fuse_elementwise", .run = fuse_elementwise},
+      {.name = "fuse_epilogue", .run = fuse_epilogue},
+      {.name = "fuse_reductions", .run = fuse_reductions},
   };
   return passes;
 }
 
-std::vector<std::string> run_passes(Graph& graph, const PassContext& context,
-                                    const std::vector<std::string>& disabled) {
+void RewriteLog::enter(std::string_view pass) {
+  const auto known =
+      std::ranges::find(counts_, pass, &std::pair<std::string_view, std::int64_t>::first);
+  current_ = static_cast<std::size_t>(known - counts_.begin());
+  if (known == counts_.end()) counts_.emplace_back(pass, 0);
+}
+
+std::int64_t RewriteLog::count() const {
+  std::int64_t total = 0;
+  for (const auto& [pass, count] : counts_) total += count;
+  return total;
+}
+
+std::int64_t RewriteLog::count(std::string_view pass) const {
+  for (const auto& [name, count] : counts_)
+    if (name == pass) return count;
+  return 0;
+}
+
+void run_passes(Graph& graph, const PassContext& context,
+                const std::vector<std::string>& disabled, RewriteLog& log) {
   for (const std::string& name : disabled)
     if (std::ranges::find(pass_list(), name, &Pass::name) == pass_list().end())
       throw RunError(fmt::format("there is no pass '{}'", name));
-  std::vector<std::string> lines;
-  for (const Pass& pass : pass_list()) {
-    if (std::ranges::find(disabled, pass.name) != disabled.end()) continue;
-    for (const std::string& rewrite : pass.run(graph, context))
-      lines.push_back(fmt::format("{}: {}", pass.name, rewrite));
+  const auto is_enabled = [&](const Pass& pass) {
+    return std::ranges::find(disabled, pass.name) == disabled.end();
+  };
+  for (auto pass = pass_list().begin(); pass != pass_list().end();) {
+    if (!is_enabled(*pass)) {
+      ++pass;
+    } else if (pass->run) {
+      log.enter(pass->name);
+      pass->run(graph, context, log);
+      ++pass;
+    } else {
+      NodeSweep sweep(graph, context, log);
+      for (; pass != pass_list().end() && pass->make; ++pass)
+        if (is_enabled(*pass)) sweep.add(pass->name, pass->make());
+      sweep.run();
+    }
   }
-  return lines;
 }
 
 }  // namespace gradgraph

@@ -1,13 +1,20 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "passes/specialize.h"
 
 namespace gradgraph {
+
+class NodePass;
 
 /// What passes get to know beside the graph.
 struct PassContext {
@@ -15,26 +22,73 @@ struct PassContext {
   std::vector<Node*> fetches;
   /// True where an elementwise node can be part of a fused one.
   std::function<bool(const Node&)> can_fuse;
+  /// Computes nodes of constants.
+  Evaluator evaluate;
 };
 
-/// A rewrite of a session's own copy, all shapes known. Results stay the same to rounding.
+/// What the passes did, rewrite by rewrite, and how many more they may do. Passes do the same
+/// rewrites in the same order on the same graph, whatever the budget: so a fault can be traced
+/// to the single rewrite that brings it in.
+class RewriteLog {
+ public:
+  static constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
+
+  /// With `writes_lines`, every rewrite leaves a line of text, which costs time.
+  explicit RewriteLog(bool writes_lines = false, std::int64_t budget = kUnlimited)
+      : writes_lines_(writes_lines), left_(budget) {}
+
+  /// Asked by a pass before each rewrite: false when it must not be done. `line()` says what
+  /// becomes of what, and is called only if somebody wants to read it.
+  template <class Line>
+  bool admit(const Line& line) {
+    if (left_ == 0) return false;
+    --left_;
+    ++counts_[current_].second;
+    if (writes_lines_) lines_.push_back(std::string(counts_[current_].first) + ": " + line());
+    return true;
+  }
+  bool is_spent() const { return left_ == 0; }
+
+  /// Whatever is admitted from now on belongs to this pass.
+  void enter(std::string_view pass);
+
+  std::int64_t count() const;
+  /// How often a pass rewrote something.
+  std::int64_t count(std::string_view pass) const;
+  /// "pass: what became of what", in the order in which it was done.
+  const std::vector<std::string>& lines() const { return lines_; }
+
+ private:
+  bool writes_lines_;
+  std::int64_t left_;
+  std::vector<std::pair<std::string_view, std::int64_t>> counts_;  ///< by pass
+  std::size_t current_ = 0;
+  std::vector<std::string> lines_;
+};
+
+/// A rewrite of a session's own copy, all shapes known. Results stay the same up to rounding:
+/// what is combined with what may change, but not what is computed. Linear in the graph's size.
 struct Pass {
   std::string_view name;
-  /// Returns a line for each rewrite.
-  std::vector<std::string> (*run)(Graph& graph, const PassContext& context);
+  /// Rewrites the graph as a whole,
+  void (*run)(Graph& graph, const PassContext& context, RewriteLog& log) = nullptr;
+  /// or looks at one node after the other. Neighbours in the list of this kind share one sweep,
+  /// in which each sees at once what the others make.
+  std::unique_ptr<NodePass> (*make)() = nullptr;
 };
 
-/// In the order in which they run.
-const std::vector<Pass>& pass_list();
+/// In the order in which they run. Programs and tests may add theirs.
+std::vector<Pass>& pass_list();
 
-std::vector<std::string> assign_layout(Graph& graph, const PassContext& context);
-std::vector<std::string> fuse_pooling(Graph& graph, const PassContext& context);
-std::vector<std::string> fuse_elementwise(Graph& graph, const PassContext& context);
-std::vector<std::string> fuse_epilogue(Graph& graph, const PassContext& context);
+void assign_layout(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_cross_entropy(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_elementwise(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log);
 
-/// Runs all passes but those named in `disabled`; returns "pass: rewrite" lines. Throws RunError
-/// for a name in `disabled` that is no pass.
-std::vector<std::string> run_passes(Graph& graph, const PassContext& context,
-                                    const std::vector<std::string>& disabled);
+/// Runs all passes but those named in `disabled`. Throws RunError for a name that is no pass.
+void run_passes(Graph& graph, const PassContext& context,
+                const std::vector<std::string>& disabled, RewriteLog& log);
 
 }  // namespace gradgraph

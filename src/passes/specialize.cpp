@@ -9,9 +9,6 @@
 namespace gradgraph {
 namespace {
 
-/// Larger results are computed in the run instead of being kept as constants.
-constexpr std::int64_t kMaxFoldedElements = 16384;
-
 std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 /// What the fetches need when the fed outputs come from outside: nodes, and which feeds.
@@ -135,16 +132,6 @@ class Specializer {
     if (!values) return;
     for (int i = 0; i < copied.num_outputs(); ++i)
       copy_of(node, i) = constant((*values)[static_cast<std::size_t>(i)], node);
-  }
-
-  bool is_foldable(const Node& copied) const {
-    if (copied.num_inputs() == 0) return false;
-    for (const Output& input : copied.inputs())
-      if (&input.node().op() != &constant_) return false;
-    for (int i = 0; i < copied.num_outputs(); ++i)
-      if (!copied.shape(i).fully_known() || copied.shape(i).num_elements() > kMaxFoldedElements)
-        return false;
-    return true;
   }
 
   void check_static(const Node& node, int i, const Output& copied_input) const {

@@ -21,6 +21,13 @@ struct FedValue {
 /// Computes a node of constant inputs while the graph is rewritten; nullopt when it cannot.
 using Evaluator = std::function<std::optional<std::vector<Tensor>>(const Node&)>;
 
+/// Larger results are computed in the run instead of being kept as constants.
+inline constexpr std::int64_t kMaxFoldedElements = 16384;
+
+/// Whether constants can take the place of the node: its inputs are constants, and it does
+/// nothing but compute from them.
+bool is_foldable(const Node& node);
+
 /// A session's own copy of the part of a user's graph that some fetches need, all shapes known.
 struct SpecializedGraph {
   std::unique_ptr<Graph> graph;

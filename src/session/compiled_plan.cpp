@@ -34,16 +34,23 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
+SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
+                                const std::vector<Output>& fetches, const SessionOptions& options,
+                                RewriteLog& log) {
+  const Evaluator evaluate = host_evaluator();
+  SpecializedGraph copy = specialize(graph, feeds, fetches, evaluate);
+  if (verifies_stages) verify(*copy.graph);
+  run_passes(*copy.graph, {.fetches = copy.fetches, .can_fuse = can_fuse, .evaluate = evaluate},
+             options.disabled_passes, log);
+  if (log.count() > 0) prune(copy);
+  return copy;
+}
+
 CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                            const std::vector<Output>& fetches, const SessionOptions& options,
-                           SessionMemory& memory)
+                           SessionMemory& memory, RewriteLog log)
     : memory_(memory) {
-  SpecializedGraph specialized = specialize(graph, feeds, fetches, host_evaluator());
-  if (verifies_stages) verify(*specialized.graph);
-  rewrites_ =
-      run_passes(*specialized.graph, {.fetches = specialized.fetches, .can_fuse = can_fuse},
-                 options.disabled_passes);
-  if (!rewrites_.empty()) prune(specialized);
+  SpecializedGraph specialized = rewritten_copy(graph, feeds, fetches, options, log);
   graph_ = std::move(specialized.graph);
   feed_nodes_ = std::move(specialized.feeds);
 

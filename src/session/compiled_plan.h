@@ -8,6 +8,7 @@
 
 #include "device/device.h"
 #include "gradgraph/session.h"
+#include "passes/pass_list.h"
 #include "passes/specialize.h"
 #include "placement/placement.h"
 #include "plan/plan.h"
@@ -22,6 +23,11 @@ inline bool verifies_stages = false;
 inline bool verifies_stages = true;
 #endif
 
+/// The session's own copy of what `fetches` need, as the passes leave it.
+SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
+                                const std::vector<Output>& fetches, const SessionOptions& options,
+                                RewriteLog& log);
+
 /// A plan with its kernels and addresses: a flat list of commands that runs step after step
 /// without looking anything up.
 class CompiledPlan {
@@ -29,7 +35,7 @@ class CompiledPlan {
   /// Plans, without any memory yet.
   CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                const std::vector<Output>& fetches, const SessionOptions& options,
-               SessionMemory& memory);
+               SessionMemory& memory, RewriteLog log = RewriteLog());
   ~CompiledPlan();
   CompiledPlan(const CompiledPlan&) = delete;
   CompiledPlan& operator=(const CompiledPlan&) = delete;
@@ -50,8 +56,6 @@ class CompiledPlan {
   const std::vector<OutputType>& result_types() const { return result_types_; }
   const Plan& plan() const { return plan_; }
   std::string explain_placement() const;
-  /// A line per rewrite that the passes made.
-  const std::vector<std::string>& rewrites() const { return rewrites_; }
   /// One entry per kernel call, for RunStats::nodes; `run` fills in the times.
   std::vector<NodeTime> node_times() const;
 
@@ -105,7 +109,6 @@ class CompiledPlan {
 
   SessionMemory& memory_;
   std::unique_ptr<Graph> graph_;
-  std::vector<std::string> rewrites_;
   PlacementOptions placement_options_;
   Placement placement_;
   Plan plan_;

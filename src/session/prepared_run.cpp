@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/text.h"
+#include "session/check_passes.h"
 #include "session/memory_report.h"
 #include "session/session_state.h"
 
@@ -63,9 +64,24 @@ bool PreparedRun::matches(const Entry& entry, const Tensor* values) const {
   return true;
 }
 
-CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
+std::vector<FedValue> PreparedRun::fed_values(const Tensor* values, std::size_t count) const {
+  check_count(count);
+  std::vector<FedValue> fed;
+  for (std::size_t i = 0; i < count; ++i) {
+    check_feed(i, values[i]);
+    fed.push_back({feeds[i], values[i].dtype(), values[i].shape(),
+                   is_static_[i] ? values[i].clone() : Tensor()});
+  }
+  return fed;
+}
+
+void PreparedRun::check_count(std::size_t count) const {
   if (count != feeds.size())
     throw RunError(fmt::format("takes {} feeds, not {}", feeds.size(), count), where);
+}
+
+CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
+  check_count(count);
   ++uses_;
   for (Entry& entry : entries_)
     if (matches(entry, values)) {
@@ -74,17 +90,17 @@ CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
       return *entry.plan;
     }
 
+  if (session.options.check_passes) check_passes(*this, values, count);
   Entry entry;
-  std::vector<FedValue> fed;
-  for (std::size_t i = 0; i < count; ++i) {
-    check_feed(i, values[i]);
-    entry.types.push_back({values[i].dtype(), values[i].shape()});
-    entry.static_values.push_back(is_static_[i] ? values[i].clone() : Tensor());
-    fed.push_back({feeds[i], values[i].dtype(), values[i].shape(), entry.static_values[i]});
+  const std::vector<FedValue> fed = fed_values(values, count);
+  for (const FedValue& feed : fed) {
+    entry.types.push_back({feed.dtype, feed.shape});
+    entry.static_values.push_back(feed.value);
   }
   try {
-    entry.plan = std::make_unique<CompiledPlan>(session.graph, fed, fetches, session.options,
-                                                session.memory);
+    entry.plan =
+        std::make_unique<CompiledPlan>(session.graph, fed, fetches, session.options,
+                                       session.memory, RewriteLog(false, session.rewrite_budget));
     check_memory(*entry.plan);
     entry.plan->attach();
   } catch (const BuildError& error) {

@@ -226,7 +226,13 @@ std::string Session::explain_placement(const Feeds& feeds, const std::vector<Out
 
 std::string Session::explain_passes(const Feeds& feeds, const std::vector<Output>& fetches,
                                     SourceLocation where) {
-  return fmt::format("{}", fmt::join(compile(*state_, feeds, fetches, where).rewrites(), "\n"));
+  std::vector<Tensor> values;
+  for (const auto& [output, value] : feeds) values.push_back(value);
+  const std::vector<FedValue> fed =
+      state_->cached(feeds, fetches, where).fed_values(values.data(), values.size());
+  RewriteLog log(/*writes_lines=*/true);
+  rewritten_copy(state_->graph, fed, fetches, state_->options, log);
+  return fmt::format("{}", fmt::join(log.lines(), "\n"));
 }
 
 }  // namespace gradgraph

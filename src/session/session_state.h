@@ -23,6 +23,8 @@ struct PreparedRun {
   /// Makes the next run write fetch i into `result`.
   void put_result(std::size_t i, Tensor result) { results_[i] = std::move(result); }
   MemoryUse memory_use(const CompiledPlan& plan) const;
+  /// What a plan for these feeds must know of them. Throws RunError for unfit ones.
+  std::vector<FedValue> fed_values(const Tensor* values, std::size_t count) const;
 
   SessionState& session;
   const std::vector<Output> feeds;
@@ -38,6 +40,7 @@ struct PreparedRun {
     std::int64_t last_used = 0;
   };
 
+  void check_count(std::size_t count) const;
   void check_feed(std::size_t i, const Tensor& value) const;
   void check_memory(const CompiledPlan& plan) const;
   bool matches(const Entry& entry, const Tensor* values) const;
@@ -67,6 +70,8 @@ class SessionState {
   SessionMemory memory;
   std::int64_t step = 0;
   RunStats stats;
+  /// How many rewrites the passes may do in a plan.
+  std::int64_t rewrite_budget = RewriteLog::kUnlimited;
 
  private:
   void run_initial_values(const std::vector<Node*>& variables, SourceLocation where);

@@ -5,8 +5,10 @@ namespace gradgraph {
 void register_cpu_kernels(KernelRegistry& registry) {
   register_convolution_kernels(registry);
   register_direct_convolution_kernels(registry);
+  register_cross_entropy_kernels(registry);
   register_elementwise_kernels(registry);
   register_fused_kernels(registry);
+  register_fused_reduction_kernels(registry);
   register_indexing_kernels(registry);
   register_matmul_kernels(registry);
   register_movement_kernels(registry);

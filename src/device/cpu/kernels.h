@@ -12,8 +12,10 @@ void register_cpu_kernels(KernelRegistry& registry);  ///< all of them
 void register_convolution_kernels(KernelRegistry& registry);
 void register_direct_convolution_kernels(KernelRegistry& registry);
 void register_direct_pooled_convolution_kernels(KernelRegistry& registry);
+void register_cross_entropy_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);
 void register_fused_kernels(KernelRegistry& registry);
+void register_fused_reduction_kernels(KernelRegistry& registry);
 void register_indexing_kernels(KernelRegistry& registry);
 void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);

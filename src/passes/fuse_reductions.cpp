@@ -1,0 +1,142 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/text.h"
+#include "graph/program.h"
+#include "passes/pass_list.h"
+#include "passes/topology.h"
+
+/// A sum or mean over the first or the last axes is taken while an elementwise node computes what
+/// goes into it:
+///
+///     x ── fused ─┬─ ...              x ── fused_sums ─┬─ ...
+///                 └─ sum      =>                       └─ sum
+namespace gradgraph {
+namespace {
+
+/// Rows of column sums are kept in the cache.
+constexpr std::int64_t kMaxColumns = 8192;
+
+/// Which axes of a shape a reduction is over.
+struct Split {
+  bool leading = false;  ///< over those before `axis`, else over those from it on
+  std::int64_t axis = 0;
+};
+
+std::optional<Split> find_split(const Shape& shape, const std::vector<std::int64_t>& axes) {
+  const auto count = static_cast<std::int64_t>(axes.size());
+  if (count == 0) return std::nullopt;
+  if (axes[0] == shape.rank() - count) return Split{false, axes[0]};  // sorted
+  if (axes.back() != count - 1) return std::nullopt;
+  std::int64_t columns = 1;
+  for (int axis = static_cast<int>(count); axis < shape.rank(); ++axis) columns *= shape[axis];
+  if (columns > kMaxColumns) return std::nullopt;
+  return Split{true, count};
+}
+
+class ReductionFusion {
+ public:
+  ReductionFusion(Graph& graph, const PassContext& context, RewriteLog& log)
+      : graph_(graph), context_(context), log_(log), topology_(graph, context.fetches) {}
+
+  void run() {
+    for (Node* node : topology_.order())
+      if (is_candidate(*node)) fuse(*node);
+  }
+
+ private:
+  bool is_candidate(const Node& node) const {
+    const Traits& traits = node.op().traits;
+    return traits.elementwise && node.num_outputs() == 1 && is_floating(node.dtype()) &&
+           node.control_inputs().empty() && (traits.fused || context_.can_fuse(node));
+  }
+
+  /// The first reduction that reads the node, and can go with it.
+  Node* find_reduction(const Node& node, Split& split) const {
+    for (const auto& reader : topology_.readers(node)) {
+      if (reader.index < 0) return nullptr;
+      Node& reduction = *reader.node;
+      if ((&reduction.op() != sum_ && &reduction.op() != mean_) ||
+          !reduction.control_inputs().empty() || reduction.device() != node.device() ||
+          is_awaited(reduction))
+        continue;
+      const auto found =
+          find_split(node.shape(), reduction.attributes().get<std::vector<std::int64_t>>("axes"));
+      if (!found) continue;
+      split = *found;
+      return &reduction;
+    }
+    return nullptr;
+  }
+
+  bool is_awaited(const Node& node) const {
+    return std::ranges::any_of(topology_.readers(node),
+                               [](const auto& reader) { return reader.index < 0; });
+  }
+
+  void fuse(Node& node) {
+    Split split;
+    Node* reduction = find_reduction(node, split);
+    if (!reduction) return;
+    const bool keeps_elements = topology_.readers(node).size() > 1;
+    const auto describe = [&] {
+      return fmt::format("'{}' = {} of '{}'{}", reduction->name(), reduction->op().name,
+                         node.name(), keeps_elements ? ", which stays" : "");
+    };
+    if (!log_.admit(describe)) return;
+    Node& fused = graph_.add_in_place_of(
+        node, *fused_sums_, {std::vector<Output>(node.inputs().begin(), node.inputs().end())},
+        {{"program", program_for(node)},
+         {"leading", split.leading},
+         {"split", split.axis},
+         {"mean", &reduction->op() == mean_},
+         {"keeps_elements", keeps_elements},
+         {"shape", reduction->shape()}});
+    replace(*reduction, fused.output(keeps_elements ? 1 : 0));
+    if (keeps_elements) replace(node, fused.output(0));
+  }
+
+  /// The node's own program, or one with its op alone.
+  static std::shared_ptr<const ElementwiseProgram> program_for(const Node& node) {
+    if (node.op().traits.fused)
+      return node.attributes().get<std::shared_ptr<const ElementwiseProgram>>("program");
+    ElementwiseProgram program;
+    program.shape = node.shape();
+    ElementwiseProgram::Instruction instruction;
+    instruction.op = &node.op();
+    instruction.dtype = node.dtype();
+    for (const Output& input : node.inputs()) {
+      instruction.operands[static_cast<std::size_t>(instruction.num_operands)] =
+          instruction.num_operands;
+      ++instruction.num_operands;
+      program.input_dtypes.push_back(input.dtype());
+    }
+    program.instructions.push_back(instruction);
+    program.results.push_back(program.num_inputs());
+    return std::make_shared<const ElementwiseProgram>(std::move(program));
+  }
+
+  void replace(const Node& node, const Output& value) {
+    for (const auto& reader : topology_.readers(node))
+      if (reader.index >= 0) graph_.set_input(*reader.node, reader.index, value);
+  }
+
+  Graph& graph_;
+  const PassContext& context_;
+  RewriteLog& log_;
+  Topology topology_;
+  const OpDef* sum_ = &op_registry().at("sum");
+  const OpDef* mean_ = &op_registry().at("mean");
+  const OpDef* fused_sums_ = &op_registry().at("fused_sums");
+};
+
+}  // namespace
+
+void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log) {
+  ReductionFusion(graph, context, log).run();
+}
+
+}  // namespace gradgraph

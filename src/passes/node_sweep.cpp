@@ -1,0 +1,119 @@
+#include "passes/node_sweep.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/text.h"
+#include "ops/builders.h"
+#include "passes/topology.h"
+
+namespace gradgraph {
+namespace {
+
+std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
+
+/// "neg('x')", or "'x'" for a value that was there before the rewrite.
+std::string describe(const Output& value, bool is_new) {
+  if (!is_new) return fmt::format("'{}'", value.name());
+  std::string inputs;
+  for (const Output& input : value.node().inputs())
+    inputs += fmt::format("{}'{}'", inputs.empty() ? "" : ", ", input.name());
+  return fmt::format("{}({})", value.node().op().name, inputs);
+}
+
+}  // namespace
+
+NodeSweep::NodeSweep(Graph& graph, const PassContext& context, RewriteLog& log)
+    : graph_(graph), context_(context), log_(log), replacement_(graph.nodes().size()) {}
+
+void NodeSweep::add(std::string_view name, std::unique_ptr<NodePass> pass) {
+  passes_.push_back({name, std::move(pass)});
+}
+
+void NodeSweep::run() {
+  std::vector<Node*> order = Topology(graph_, context_.fetches).order();
+  // In the user's order where that is possible: of equal nodes the first one stays, so that
+  // nothing in front has to wait for what comes late.
+  const auto comes_after_inputs = [](const Node* node) {
+    const auto is_before = [&](const Node& other) { return other.id() < node->id(); };
+    return std::ranges::all_of(node->inputs(), is_before, &Output::node) &&
+           std::ranges::all_of(node->control_inputs(),
+                               [&](const Node* before) { return is_before(*before); });
+  };
+  if (std::ranges::all_of(order, comes_after_inputs)) std::ranges::sort(order, {}, &Node::id);
+  for (Node* node : order) visit(*node);
+}
+
+Output NodeSweep::current(const Output& value) const {
+  const Output& replacement = replacement_[slot(value.node())];
+  return replacement ? replacement : value;
+}
+
+void NodeSweep::update_inputs(Node& node) {
+  for (int i = 0; i < node.num_inputs(); ++i)
+    if (const Output& now = replacement_[slot(node.input(i).node())])
+      graph_.set_input(node, i, now);
+  for (std::size_t i = 0; i < node.control_inputs().size();) {
+    Node& before = *node.control_inputs()[i];
+    if (const Output& now = replacement_[slot(before)])
+      graph_.replace_control_input(node, before, now.node());
+    else
+      ++i;
+  }
+}
+
+void NodeSweep::visit(Node& node) {
+  update_inputs(node);
+  if (node.num_outputs() != 1 || !is_transparent(node)) return;
+  NodeRewrite found = find_rewrite(node);
+  if (!found.value) return;
+  // A rewrite's new nodes are in the order in which they read each other.
+  for (Node* fresh : std::exchange(fresh_, {})) visit(*fresh);
+  replacement_[slot(node)] = current(found.value);
+}
+
+NodeRewrite NodeSweep::find_rewrite(Node& node) {
+  for (const NamedPass& named : passes_) {
+    if (log_.is_spent()) break;
+    const NodeRewrite found = named.pass->rewrite(node, *this);
+    if (!found.value) continue;
+    log_.enter(named.name);
+    log_.admit([&] {
+      const bool is_new = !fresh_.empty() && fresh_.back() == &found.value.node();
+      return fmt::format("'{}' = {}: {}", node.name(), describe(found.value, is_new), found.rule);
+    });
+    return found;
+  }
+  return {};
+}
+
+Output NodeSweep::make(const Node& original, const OpDef& op, OutputList inputs,
+                       Attributes attributes) {
+  Node& node = graph_.add_in_place_of(original, op, inputs, std::move(attributes));
+  replacement_.resize(graph_.nodes().size());
+  fresh_.push_back(&node);
+  return node.output();
+}
+
+Output NodeSweep::make(const Node& original, std::string_view op, OutputList inputs,
+                       Attributes attributes) {
+  return make(original, op_registry().at(op), inputs, std::move(attributes));
+}
+
+Output NodeSweep::constant(const Node& original, Tensor value) {
+  return make(original, "constant", {}, {{"value", std::move(value)}});
+}
+
+Output NodeSweep::reshaped(const Node& original, Output value, const Shape& shape) {
+  if (value.shape() == shape) return value;
+  const Output dims = constant(original, Tensor::from(shape.dims(), Shape{shape.rank()}));
+  return make(original, "reshape", {value, dims});
+}
+
+Output NodeSweep::broadcast(const Node& original, Output value, const Shape& shape) {
+  if (value.shape() == shape) return value;
+  const Output dims = constant(original, Tensor::from(shape.dims(), Shape{shape.rank()}));
+  return make(original, "broadcast_to", {value, dims});
+}
+
+}  // namespace gradgraph

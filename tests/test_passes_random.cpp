@@ -1,0 +1,305 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "op_rows.h"
+#include "pass_drawing.h"
+#include "session/compiled_plan.h"
+
+/// Graphs with passes and without give the same results, up to rounding.
+using namespace gradgraph;
+
+namespace {
+
+/// Equal up to rounding, measured against the largest number in the tensor.
+bool agree(const Tensor& a, const Tensor& b, double tolerance) {
+  if (a.empty_handle() || b.empty_handle()) return a.empty_handle() == b.empty_handle();
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  const Tensor x = a.cast(float64), y = b.cast(float64);
+  double scale = 1;
+  for (const double value : y.span<double>())
+    if (std::isfinite(value)) scale = std::max(scale, std::fabs(value));
+  for (std::int64_t i = 0; i < x.num_elements(); ++i) {
+    const double u = x.data<double>()[i], v = y.data<double>()[i];
+    if (u == v || (std::isnan(u) && std::isnan(v))) continue;
+    if (!(std::fabs(u - v) <= tolerance * scale)) return false;
+  }
+  return true;
+}
+
+void check_agree(Graph& graph, const Feeds& feeds, const std::vector<Output>& fetches,
+                 double tolerance) {
+  Session with(graph, {.threads = 1});
+  Session without(graph, {.threads = 1, .disabled_passes = tests::all_passes_but({})});
+  const auto actual = with.run(feeds, fetches), expected = without.run(feeds, fetches);
+  for (std::size_t i = 0; i < fetches.size(); ++i)
+    CHECK_MESSAGE(agree(actual[i], expected[i], tolerance), fetches[i].name(), ": ",
+                  actual[i].to_string(), " instead of ", expected[i].to_string());
+}
+
+/// A graph of a few ops drawn at random. The same seed gives the same graph.
+class RandomGraph {
+ public:
+  explicit RandomGraph(unsigned seed) : random_(seed * 7919 + 1) {
+    dtype_ = chance(4) ? float32 : float64;
+    const std::size_t inputs = 2 + pick(3);
+    for (std::size_t i = 0; i < inputs; ++i) add_input();
+    const std::size_t count = inputs + 4 + pick(12);
+    while (values_.size() < count) grow();
+    const Output last = values_.back();
+    if (chance(6) && last.rank() > 0 && last.shape().num_elements() > 0)
+      keep(cross_entropy(last));
+    fetch(values_.back());
+    fetch(any_value());
+    if (chance(2)) add_gradients();
+  }
+
+  double tolerance() const { return dtype_ == float64 ? 1e-9 : 1e-3; }
+
+  Graph graph;
+  Feeds feeds;
+  std::vector<Output> fetches;
+
+ private:
+  using Ints = std::vector<std::int64_t>;
+
+  std::size_t pick(std::size_t count) { return static_cast<std::size_t>(random_()) % count; }
+  bool chance(std::size_t one_in) { return pick(one_in) == 0; }
+  Output any_value() { return values_[pick(values_.size())]; }
+  /// One of the numbers that rules are about, or an ordinary one.
+  double number() {
+    constexpr double kNumbers[] = {0, 1, -1, 2, 0.5, 3, -0.25, 1.7, 0.3};
+    return kNumbers[pick(std::size(kNumbers))];
+  }
+  void fetch(Output value) { fetches.push_back(value); }
+  void keep(Output value) { values_.push_back(value); }
+
+  void add_input() {
+    static const Shape shapes[] = {{},     {3},    {1},       {2, 3}, {2, 1},
+                                   {1, 3}, {3, 3}, {2, 3, 4}, {0, 3}};
+    const Shape& shape = shapes[pick(std::size(shapes))];
+    Tensor value(float64, shape);
+    std::uniform_real_distribution<double> uniform(-2, 2);
+    for (double& x : value.span<double>()) x = uniform(random_);
+    if (chance(5)) {
+      keep(constant(graph, value.cast(dtype_)));
+      return;
+    }
+    keep(placeholder(graph, dtype_, shape));
+    inputs_.push_back(values_.back());
+    feeds.emplace_back(values_.back(), value.cast(dtype_));
+  }
+
+  void grow() {
+    const Output a = any_value();
+    switch (pick(8)) {
+      case 0:
+      case 1: keep(unary(a)); break;
+      case 2:
+      case 3: keep(binary(a, any_value())); break;
+      case 4: keep(with_number(a)); break;
+      case 5: keep(moved(a)); break;
+      case 6: keep(reduced(a)); break;
+      default: keep(special(a)); break;
+    }
+  }
+
+  Output unary(Output a) {
+    switch (pick(16)) {
+      case 0: return -a;
+      case 1: return relu(a);
+      case 2: return gradgraph::tanh(a);
+      case 3: return sigmoid(a);
+      case 4: return square(a);
+      case 5: return gradgraph::abs(a);
+      case 6: return gradgraph::exp(minimum(a, 2));
+      case 7: return gradgraph::log(gradgraph::abs(a) + 0.3);
+      case 8: return gradgraph::sqrt(square(a) + 0.2);
+      case 9: return 1 / gradgraph::sqrt(gradgraph::abs(a) + 0.5);
+      case 10: return gradgraph::sin(a);
+      case 11: return gradgraph::cos(-a);
+      case 12: return identity(a);
+      case 13: return stop_gradient(-(-a));
+      case 14: return cast(cast(a, float64), dtype_);
+      default: return where(logical_not(less(a, 0.37)), a, 0.5 * a);
+    }
+  }
+
+  Output binary(Output a, Output b) {
+    Shape unused;
+    if (!broadcast_shapes(a.shape(), b.shape(), unused)) return a * 0.5;
+    switch (pick(9)) {
+      case 0: return a + b;
+      case 1: return a - b;
+      case 2: return a * b;
+      case 3: return a / (gradgraph::abs(b) + 0.5);
+      case 4: return maximum(a, b);
+      case 5: return a + (-b);
+      case 6: return (-a) * (-b);
+      case 7: return where(logical_or(less(a, b), greater(a, b)), a, b);
+      default: return minimum(a, b) + a * b;
+    }
+  }
+
+  Output with_number(Output a) {
+    switch (pick(9)) {
+      case 0: return a + number();
+      case 1: return a - number();
+      case 2: return number() - a;
+      case 3: return a * number();
+      case 4: return a * number() * number();
+      case 5: return a / (number() + 4) / 2;
+      case 6: return pow(a, static_cast<double>(1 + pick(3)));
+      case 7: return a + Tensor::full(dtype_, a.shape(), number());
+      default: return a * zeros_like(a) + number() * ones_like(a);
+    }
+  }
+
+  Output moved(Output a) {
+    const int rank = a.rank();
+    switch (pick(10)) {
+      case 0: return reshape(reshape(a, {-1}), a.shape());
+      case 1: return rank > 0 ? transpose(a) : expand_dims(a, 0);
+      case 2: return rank > 1 ? transpose(transpose(a)) : identity(a);
+      case 3: return rank < 4 ? expand_dims(a, -1) : a;
+      case 4: return squeeze(a);
+      case 5: return rank > 0 ? slice(a, Ints(size(rank), 0), a.shape()) : a;
+      case 6: return rank > 0 ? pad(a, Ints(size(rank), 0), Ints(size(rank), pick(2))) : a;
+      case 7: return rank > 0 ? tile(a, Ints(size(rank), 1)) : a;
+      case 8: return rank > 0 ? concat({a, a}, 0) : a;
+      default: return rank < 4 ? broadcast_to(a, doubled(a.shape())) : a;
+    }
+  }
+
+  /// `shape` with an axis of 2 in front.
+  static Shape doubled(const Shape& shape) {
+    Shape result{2};
+    for (const std::int64_t dim : shape) result.append(dim);
+    return result;
+  }
+  static std::size_t size(int count) { return static_cast<std::size_t>(count); }
+
+  Output reduced(Output a) {
+    const int rank = a.rank();
+    const bool keep_dims = chance(2);
+    const Axes some = rank > 0 && !chance(3) ? Axes(static_cast<int>(pick(size(rank)))) : Axes();
+    switch (pick(5)) {
+      case 0: return sum(a, some, keep_dims);
+      case 1: return a.shape().num_elements() > 0 ? mean(a, some, keep_dims) : a;
+      case 2: return a.shape().num_elements() > 0 ? gradgraph::max(a, some, keep_dims) : a;
+      case 3: return sum(sum(a, some, keep_dims));
+      default: return rank > 0 ? sum_to(a + a, {}) : a;
+    }
+  }
+
+  Output special(Output a) {
+    const int rank = a.rank();
+    const bool has_elements = a.shape().num_elements() > 0;
+    if (rank == 0 || !has_elements) return gradgraph::tanh(a) * gradgraph::tanh(a);
+    switch (pick(12)) {
+      case 0: return softmax(a);
+      case 1: return gradgraph::log(softmax(a));
+      case 2: return log_softmax(a) * 0.5;
+      case 3: return gather(a, constant(graph, Tensor{std::int64_t{0}}));
+      case 4:
+        return bias_add(a, constant(graph, Tensor::full(dtype_, {a.shape()[rank - 1]}, 0.7)));
+      case 5: return dropout(a, 0.5, constant(graph, Tensor(false)));
+      case 6: return rank == 2 ? matmul(transpose(a), a) : square(a) + square(a);
+      case 7: return rank == 2 ? transpose(matmul(a, transpose(a))) : a + a;
+      default: return cross_entropy(a);
+    }
+  }
+
+  Output cross_entropy(Output logits) {
+    const int rank = logits.rank();
+    const std::int64_t classes = logits.shape()[rank - 1];
+    const Shape rows(logits.shape().dims().first(size(rank - 1)));
+    const Output labels = placeholder(graph, int64, rows);
+    const auto label = static_cast<double>(pick(static_cast<std::size_t>(classes)));
+    feeds.emplace_back(labels, Tensor::full(int64, rows, label));
+    switch (pick(3)) {
+      case 0: return sparse_softmax_cross_entropy(logits, labels);
+      case 1: return softmax_cross_entropy(logits, one_hot(labels, classes, dtype_));
+      default: return -sum(one_hot(labels, classes, dtype_) * log_softmax(logits), -1);
+    }
+  }
+
+  void add_gradients() {
+    if (inputs_.empty()) return;
+    for (const Output& gradient : gradients({sum(values_.back())}, inputs_)) fetch(gradient);
+  }
+
+  std::mt19937 random_;
+  DType dtype_;
+  std::vector<Output> values_, inputs_;
+};
+
+void check_random_graphs(unsigned begin, unsigned end) {
+  for (unsigned seed = begin; seed < end; ++seed) {
+    INFO("seed " << seed);
+    try {
+      RandomGraph random(seed);
+      check_agree(random.graph, random.feeds, random.fetches, random.tolerance());
+    } catch (const Error& error) {
+      FAIL_CHECK(std::string(error.what()));
+    }
+  }
+}
+
+/// The outputs of a row, and the gradients where it has some.
+std::vector<Output> with_gradients(const tests::OpRow& row, const std::vector<Output>& inputs,
+                                   std::vector<Output> outputs) {
+  std::vector<Output> ys, xs;
+  for (const Output& y : outputs)
+    if (is_floating(y.dtype())) ys.push_back(y);
+  for (const Output& x : inputs)
+    if (is_floating(x.dtype())) xs.push_back(x);
+  if (!row.gradient || ys.empty() || xs.empty()) return outputs;
+  for (const Output& gradient : gradients(ys, xs)) outputs.push_back(gradient);
+  return outputs;
+}
+
+}  // namespace
+
+TEST_SUITE("passes") {
+  TEST_CASE("every op row agrees with passes and without") {
+    for (const tests::OpRow& row : tests::op_rows()) {
+      INFO("row " << row.name);
+      Graph graph;
+      Feeds feeds;
+      std::vector<Output> inputs;
+      for (const Tensor& value : row.inputs) {
+        inputs.push_back(placeholder(graph, value.dtype(), value.shape()));
+        feeds.emplace_back(inputs.back(), value);
+      }
+      if (inputs.empty()) continue;  // makes a graph of its own
+      check_agree(graph, feeds, with_gradients(row, inputs, row.build(inputs)), 1e-5);
+    }
+  }
+
+  TEST_CASE("ten thousand random graphs agree with passes and without") {
+    check_random_graphs(0, 10000);
+  }
+
+  TEST_CASE("every pass finds something in random graphs") {
+    std::map<std::string, std::int64_t> counts;
+    for (unsigned seed = 0; seed < 500; ++seed) {
+      RandomGraph random(seed);
+      std::vector<FedValue> feeds;
+      for (const auto& [output, value] : random.feeds)
+        feeds.push_back({output, value.dtype(), value.shape(), {}});
+      RewriteLog log;
+      rewritten_copy(random.graph, feeds, random.fetches, {}, log);
+      for (const Pass& pass : pass_list()) counts[std::string(pass.name)] += log.count(pass.name);
+    }
+    for (const std::string pass : {"assign_layout", "fuse_epilogue", "fuse_pooling"})
+      counts.erase(pass);  // images
+    for (const auto& [pass, count] : counts) CHECK_MESSAGE(count >= 5, pass, ": ", count);
+  }
+}
