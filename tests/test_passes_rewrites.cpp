@@ -66,6 +66,9 @@ TEST_SUITE("passes") {
           "fetch(logical_not)\n");
     CHECK(after(where(logical_not(g.c), g.x, g.y)) == "where = where(c, y, x)\nfetch(where)\n");
     CHECK(after(where(g.c, g.x, g.x)) == "fetch(x)\n");
+    for (const bool condition : {true, false})
+      CHECK(after(where(constant(g.graph, Tensor(condition)), g.x, g.y)) ==
+            (condition ? "fetch(x)\n" : "fetch(y)\n"));
     CHECK(after(cast(g.x, float32)) == "fetch(x)\n");
     CHECK(after(cast(cast(g.x, float64), float32)) == "fetch(x)\n");
     CHECK(after(cast(cast(g.n, int64), float32)) ==
