@@ -69,8 +69,8 @@ def parse_flags(arguments):
     return options
 
 
-def say(*words):
-    print(*words, flush=True)
+def say(*words, sep=" "):
+    print(*words, sep=sep, flush=True)
 
 
 def name_of(system):
@@ -183,6 +183,12 @@ class Bench:
             self.results.add("chain of 1000 nodes, unfused", OURS, OVERHEAD,
                              json.loads(line)["nanoseconds_per_node"])
 
+    def show_kernels(self):
+        say("\nNodes of a training step")
+        steps = 10 if self.options.quick else 50
+        say(*self.lines_of("kernels", "--steps", steps, "--threads", self.options.threads),
+            sep="\n")
+
     def measure_scaling(self):
         lines = self.lines_of("scaling", 10_000 if self.options.quick else 1_000_000)
         say("\nBuilding graphs, gradients, passes and plan\n" + "\n".join(lines))
@@ -241,6 +247,7 @@ def main(arguments):
                     bench.train_to_accuracy(workload)
         bench.measure_overhead()
         bench.measure_scaling()
+        bench.show_kernels()
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1

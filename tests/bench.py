@@ -109,8 +109,8 @@ class Driver(unittest.TestCase):
         self.train(bench)
         self.assertEqual(bench.results.runs["MLP batch 128", "gradgraph", "epoch_seconds"],
                          [0.2, 0.3, 0.4])
-        rss = bench.results.runs["MLP batch 128", "JAX / Optax", "peak_rss_mb"]
-        self.assertEqual(len(rss), 1)
+        memory = bench.results.runs["MLP batch 128", "JAX / Optax", "peak_rss_mb"]
+        self.assertEqual(len(memory), 1)
         self.assertEqual(bench.failures, {})
 
     def test_a_failing_peer_is_reported(self):

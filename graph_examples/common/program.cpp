@@ -154,6 +154,14 @@ void add_flags(CLI::App& app, Flags& flags) {
   option("--dot", flags.dot, "FILE",
          "Draw the graph into FILE, in Graphviz' language: look\nat it with dot -Tsvg FILE")
       ->check(writable_file());
+  option("--trace", flags.trace, "FILE",
+         "Write what ten steps of training did to FILE: look at\nit in Perfetto or "
+         "chrome://tracing")
+      ->check(writable_file());
+  app.add_flag("--profile", flags.profile,
+               "Print where the time of training went, node by node,\nbeside what the machine "
+               "can do at most")
+      ->group(group);
   app.add_flag("--explain-placement", flags.explain_placement,
                "Print where each node runs, and why")
       ->group(group);

@@ -27,6 +27,10 @@ struct Flags {
   std::int64_t limit = 0;
   bool quiet = false;
   bool explain_placement = false;
+  std::filesystem::path trace;
+  bool profile = false;
+  /// Whether nodes are to be timed.
+  bool times_nodes() const { return profile || !trace.empty(); }
   bool explain_memory = false;
   bool explain_passes = false;
   std::size_t memory_limit = 0;

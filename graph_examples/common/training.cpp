@@ -39,9 +39,10 @@ class Mean {
 
 class Loop {
  public:
-  Loop(const Flags& flags, const gg::data::Mnist& mnist, const RunBatch& train,
-       const RunBatch& validate)
+  Loop(const Flags& flags, const gg::data::Mnist& mnist, const gg::Session& session,
+       const RunBatch& train, const RunBatch& validate)
       : flags_(flags),
+        session_(session),
         train_(train),
         validate_(validate),
         batches_(mnist.train, flags.batch_size, {.seed = flags.seed, .epoch = 1}),
@@ -52,6 +53,9 @@ class Loop {
   int run() {
     for (int epoch = 1; epoch <= flags_.epochs; ++epoch)
       if (!run_epoch(epoch)) return Interrupt::kExitStatus;
+    if (!flags_.trace.empty()) profile_.write_trace(flags_.trace.string());
+    if (flags_.profile)
+      std::printf("%s", profile_.table(gg::measure_ceilings(flags_.threads)).c_str());
     return 0;
   }
 
@@ -60,8 +64,10 @@ class Loop {
   bool run_epoch(int epoch) {
     Mean training;
     std::int64_t done = 0;
-    for (const gg::data::Batch& batch : batches_) {
+    while (const gg::data::Batch* next = next_batch()) {
+      const gg::data::Batch& batch = *next;
       training.add(batch, train_(batch));
+      if (flags_.times_nodes()) profile_.add_run(session_.last_run());
       progress_.show(epoch, flags_.epochs, done * flags_.batch_size + batch.size());
       if (Interrupt::requested()) return stop(epoch);
       const bool is_last = ++done == batches_.size();
@@ -72,6 +78,14 @@ class Loop {
     // The next epoch's first batches are made while the validation data is measured.
     if (epoch < flags_.epochs) batches_.restart(epoch + 1);
     return log(epoch, done, training) || stop(epoch);
+  }
+
+  const gg::data::Batch* next_batch() {
+    if (!flags_.times_nodes()) return batches_.next();
+    const auto start = std::chrono::steady_clock::now();
+    const gg::data::Batch* batch = batches_.next();
+    profile_.add_wait(start);
+    return batch;
   }
 
   /// Measures the validation data and prints the line.
@@ -95,6 +109,7 @@ class Loop {
                     {"accuracy", training.accuracy()},
                     {"validation_accuracy", validation.accuracy()},
                     {"seconds", passed.count()}});
+    profile_.skip_time();
     return true;
   }
 
@@ -105,11 +120,13 @@ class Loop {
   }
 
   const Flags& flags_;
+  const gg::Session& session_;
   const RunBatch& train_;
   const RunBatch& validate_;
   gg::data::Batches batches_, validation_batches_;
   MetricsFile metrics_;
   Progress progress_;
+  gg::Profile profile_;
   Interrupt interrupt_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
@@ -184,9 +201,9 @@ void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& g
   std::fflush(stdout);
 }
 
-int run_epochs(const Flags& flags, const gg::data::Mnist& mnist, const RunBatch& train,
-               const RunBatch& validate) {
-  return Loop(flags, mnist, train, validate).run();
+int run_epochs(const Flags& flags, const gg::data::Mnist& mnist, const gg::Session& session,
+               const RunBatch& train, const RunBatch& validate) {
+  return Loop(flags, mnist, session, train, validate).run();
 }
 
 }  // namespace examples

@@ -23,8 +23,10 @@ using RunBatch =
     std::function<const std::vector<gradgraph::Tensor>&(const gradgraph::data::Batch& batch)>;
 
 /// The epoch loop: `train` on every batch of the shuffled training data, then `validate` on the
-/// validation data, then the log line. Returns the exit status: 0, or 130 after Ctrl-C.
-int run_epochs(const Flags& flags, const gradgraph::data::Mnist& mnist, const RunBatch& train,
+/// validation data, then the log line; at the end what --trace and --profile ask for, of the
+/// training steps that `session` ran. Returns the exit status: 0, or 130 after Ctrl-C.
+int run_epochs(const Flags& flags, const gradgraph::data::Mnist& mnist,
+               const gradgraph::Session& session, const RunBatch& train,
                const RunBatch& validate);
 
 }  // namespace examples

@@ -33,7 +33,8 @@ int train(const examples::Flags& flags) {
   gg::Session session(graph, {.device = flags.device,
                               .seed = flags.seed,
                               .threads = flags.threads,
-                              .memory_limit = flags.memory_limit});
+                              .memory_limit = flags.memory_limit,
+                              .node_times = flags.times_nodes()});
   const std::vector<gg::Output> feeds = {images, labels, training};
   examples::report(flags, mnist, graph, session, feeds, {loss, accuracy, train_op});
   auto step = session.prepare(feeds, {loss, accuracy, train_op});
@@ -41,7 +42,7 @@ int train(const examples::Flags& flags) {
 
   const gg::Tensor on(true), off(false);
   return examples::run_epochs(
-      flags, mnist,
+      flags, mnist, session,
       [&](const gg::data::Batch& batch) -> auto& { return step(batch.images, batch.labels, on); },
       [&](const gg::data::Batch& batch) -> auto& {
         return measure(batch.images, batch.labels, off);

@@ -34,13 +34,14 @@ int train(const examples::Flags& flags) {
   gg::Session session(graph, {.device = flags.device,
                               .seed = flags.seed,
                               .threads = flags.threads,
-                              .memory_limit = flags.memory_limit});
+                              .memory_limit = flags.memory_limit,
+                              .node_times = flags.times_nodes()});
   examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
   auto step = session.prepare({images, labels}, {loss, accuracy, train_op});
   auto measure = session.prepare({images, labels}, {loss, accuracy});
 
   return examples::run_epochs(
-      flags, mnist,
+      flags, mnist, session,
       [&](const gg::data::Batch& batch) -> auto& { return step(batch.images, batch.labels); },
       [&](const gg::data::Batch& batch) -> auto& { return measure(batch.images, batch.labels); });
 }

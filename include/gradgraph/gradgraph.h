@@ -11,6 +11,7 @@
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
 #include "gradgraph/optimizers.h"
+#include "gradgraph/profile.h"
 #include "gradgraph/session.h"
 #include "gradgraph/shape.h"
 #include "gradgraph/tensor.h"

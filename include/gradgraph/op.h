@@ -148,6 +148,10 @@ struct OpDef {
   /// For ops that make int64 vectors out of shapes: the value of output 0 as far as it is known
   /// while building (`any` where not). Null: nothing is known.
   std::optional<Shape> (*vector_value)(const Node&) = nullptr;
+  /// Floating-point operations of a node whose shapes are known, for the profiler: 2 for a
+  /// product and its sum. Null where they are not worth counting, and for elementwise ops, which
+  /// count one per element.
+  double (*flops)(const Node&) = nullptr;
 };
 
 /// All ops by name. The library's own are there from the start; programs may add theirs.

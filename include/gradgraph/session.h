@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -41,6 +42,9 @@ using Feeds = std::vector<std::pair<Output, Tensor>>;
 struct NodeTime {
   const Node* node = nullptr;  ///< the user's node
   std::string kernel;          ///< its name in the session's own copy
+  /// That node itself, with the shapes of this run; lives as long as the run's plan is kept.
+  const Node* planned = nullptr;
+  double start = 0;  ///< seconds after the start of the run
   double seconds = 0;
 };
 
@@ -56,7 +60,10 @@ struct MemoryUse {
 
 /// What the last run did. Times are wall-clock seconds.
 struct RunStats {
+  std::chrono::steady_clock::time_point start;
   double total_seconds = 0;
+  /// Of these, the time before the first node: feeds are checked, results allocated.
+  double feed_seconds = 0;
   std::int64_t step = 0;
   MemoryUse memory;
   std::size_t nodes_run = 0;

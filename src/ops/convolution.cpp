@@ -107,6 +107,21 @@ Grads grad_filter_grad(const GradientContext& c) {
           conv2d(x, c.grad(), options_of(c))};
 }
 
+/// Each element of the result, or of its gradient, takes one filter's products and sums.
+double convolution_flops(const Shape& result, const Shape& filter) {
+  return 2.0 * static_cast<double>(result.num_elements()) *
+         static_cast<double>(filter[0] * filter[1] * filter[2]);
+}
+double conv2d_flops(const Node& node) {
+  return convolution_flops(node.shape(), node.input(1).shape());
+}
+double input_grad_flops(const Node& node) {
+  return convolution_flops(node.input(2).shape(), node.input(1).shape());
+}
+double filter_grad_flops(const Node& node) {
+  return convolution_flops(node.input(2).shape(), node.shape());
+}
+
 }  // namespace
 
 Output conv2d(Output x, Output filter, Conv2dOptions options, Where where) {
@@ -128,15 +143,18 @@ Output conv2d_filter_grad(Output x, IntVector filter_shape, Output grad, Conv2dO
 }
 
 void register_convolution_ops(OpRegistry& registry) {
-  registry.add({.name = "conv2d", .infer = infer_conv2d, .gradient = grad_conv2d});
+  registry.add(
+      {.name = "conv2d", .infer = infer_conv2d, .gradient = grad_conv2d, .flops = conv2d_flops});
   registry.add({.name = "conv2d_input_grad",
                 .traits = {.static_inputs = 1u << 0},
                 .infer = infer_input_grad,
-                .gradient = grad_input_grad});
+                .gradient = grad_input_grad,
+                .flops = input_grad_flops});
   registry.add({.name = "conv2d_filter_grad",
                 .traits = {.static_inputs = 1u << 1},
                 .infer = infer_filter_grad,
-                .gradient = grad_filter_grad});
+                .gradient = grad_filter_grad,
+                .flops = filter_grad_flops});
 }
 
 }  // namespace gradgraph

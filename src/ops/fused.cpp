@@ -49,6 +49,13 @@ void infer_fused_sums(InferContext& context) {
   context.output(dtype, shape);
 }
 
+/// The left operand follows the variables that are updated.
+double product_flops(const Node& node) {
+  const Shape& a = node.input(node.op().traits.updates_variable ? node.num_outputs() : 0).shape();
+  const std::int64_t inner = a[node.attributes().get<bool>("transpose_a") ? 0 : 1];
+  return 2.0 * static_cast<double>(node.shape().num_elements()) * static_cast<double>(inner);
+}
+
 }  // namespace
 
 void register_fused_ops(OpRegistry& registry) {
@@ -66,11 +73,13 @@ void register_fused_ops(OpRegistry& registry) {
        .infer = infer_fused});
   registry.add({.name = "matmul_with_epilogue",
                 .traits = {.internal = true, .fused = true},
-                .infer = infer_product});
+                .infer = infer_product,
+                .flops = product_flops});
   registry.add(
       {.name = "matmul_with_update",
        .traits = {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
-       .infer = infer_product});
+       .infer = infer_product,
+       .flops = product_flops});
 }
 
 }  // namespace gradgraph

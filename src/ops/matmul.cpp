@@ -43,6 +43,13 @@ std::vector<Output> grad_matmul(const GradientContext& context) {
   return {unbroadcast(by_a, context.input(0)), unbroadcast(by_b, b)};
 }
 
+double matmul_flops(const Node& node) {
+  const Shape& a = node.input(0).shape();
+  const bool transposed = node.attributes().get<bool>("transpose_a");
+  const std::int64_t inner = a[a.rank() - (transposed ? 2 : 1)];
+  return 2.0 * static_cast<double>(node.shape().num_elements()) * static_cast<double>(inner);
+}
+
 }  // namespace
 
 Output matmul(Output a, Output b, MatmulOptions options, Where where) {
@@ -51,7 +58,8 @@ Output matmul(Output a, Output b, MatmulOptions options, Where where) {
 }
 
 void register_matmul_ops(OpRegistry& registry) {
-  registry.add({.name = "matmul", .infer = infer_matmul, .gradient = grad_matmul});
+  registry.add(
+      {.name = "matmul", .infer = infer_matmul, .gradient = grad_matmul, .flops = matmul_flops});
 }
 
 }  // namespace gradgraph

@@ -61,20 +61,38 @@ void infer_filter_grad(InferContext& context) {
   context.output(float32, {filter[3]});
 }
 
+/// The forward product sees every pixel; its gradients see one of each window of the pool.
+double forward_flops(const Node& node) {
+  const Shape& filter = node.input(1).shape();
+  const auto window = pair_attribute(node.attributes(), "window");
+  const std::int64_t taps = filter.num_elements() * window.height * window.width;
+  return 2.0 * static_cast<double>(node.shape().num_elements() / filter[3]) *
+         static_cast<double>(taps);
+}
+double grad_flops(const Node& node, const Shape& filter) {
+  return 2.0 * static_cast<double>(node.input(2).shape().num_elements() / filter[3]) *
+         static_cast<double>(filter.num_elements());
+}
+double input_grad_flops(const Node& node) { return grad_flops(node, node.input(1).shape()); }
+double filter_grad_flops(const Node& node) { return grad_flops(node, node.shape()); }
+
 }  // namespace
 
 void register_pooled_convolution_ops(OpRegistry& registry) {
   registry.add({.name = "conv2d_relu_pool",
                 .traits = {.internal = true, .fused = true},
-                .infer = infer_forward});
+                .infer = infer_forward,
+                .flops = forward_flops});
   // (shape of x, filter, gradient, choice) -> gradient of x
   registry.add({.name = "conv2d_relu_pool_input_grad",
                 .traits = {.internal = true, .fused = true, .static_inputs = 1u << 0},
-                .infer = infer_input_grad});
+                .infer = infer_input_grad,
+                .flops = input_grad_flops});
   // (x, shape of the filter, gradient, choice) -> gradients of filter and bias
   registry.add({.name = "conv2d_relu_pool_filter_grad",
                 .traits = {.internal = true, .fused = true, .static_inputs = 1u << 1},
-                .infer = infer_filter_grad});
+                .infer = infer_filter_grad,
+                .flops = filter_grad_flops});
 }
 
 }  // namespace gradgraph

@@ -287,8 +287,10 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
       for (const Command& command : commands_) {
         const auto start = Clock::now();
         execute(*(current = &command), results);
-        if (command.kind == CommandKind::call || command.kind == CommandKind::launch)
-          stats.nodes[timed++].seconds = seconds_since(start);
+        if (command.kind != CommandKind::call && command.kind != CommandKind::launch) continue;
+        NodeTime& time = stats.nodes[timed++];
+        time.seconds = seconds_since(start);
+        time.start = std::chrono::duration<double>(start - stats.start).count();
       }
     }
   } catch (const KernelError& error) {  // of a call: launches tell themselves
@@ -362,7 +364,7 @@ void CompiledPlan::recover() noexcept {
 std::vector<NodeTime> CompiledPlan::node_times() const {
   std::vector<NodeTime> times;
   for (const Launch& launch : launches_)
-    times.push_back({&user_node(*launch.node), launch.node->name(), 0});
+    times.push_back({&user_node(*launch.node), launch.node->name(), launch.node});
   return times;
 }
 

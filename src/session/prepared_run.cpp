@@ -13,6 +13,8 @@ namespace {
 /// Initial values are drawn at a step of their own: they depend on seed and names alone.
 constexpr std::int64_t kInitialStep = -1;
 
+using Clock = std::chrono::steady_clock;
+
 bool same_value(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
@@ -143,7 +145,7 @@ void PreparedRun::allocate_results(const CompiledPlan& plan) {
 }
 
 const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t count) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   CompiledPlan& plan = plan_for(values, count);
   const auto& required = plan.required_variables();
   if (std::any_of(required.begin(), required.end(),
@@ -156,6 +158,8 @@ const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t co
   RunStats& stats = session.stats;
   stats.nodes.clear();
   if (session.options.node_times) stats.nodes = plan.node_times();
+  stats.start = start;
+  stats.feed_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   plan.run(values, results_,
            {.seed = session.options.seed, .step = initializes ? kInitialStep : session.step},
            stats);
@@ -163,8 +167,7 @@ const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t co
   stats.nodes_run = plan.plan().steps.size();
   stats.memory = memory_use(plan);
   if (!initializes) ++session.step;
-  stats.total_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  stats.total_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return results_;
 }
 

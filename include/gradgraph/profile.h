@@ -1,0 +1,70 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "gradgraph/session.h"
+
+namespace gradgraph GRADGRAPH_API {
+
+/// What the processor can do at most, measured: nodes are compared with it.
+struct Ceilings {
+  double flops_per_second = 0;  ///< float32, products and sums in registers
+  double bytes_per_second = 0;  ///< a = b + s * c over arrays far larger than the caches
+};
+/// Takes about a second. `threads` as in SessionOptions.
+Ceilings measure_ceilings(int threads = 0);
+
+/// Floating-point operations of a node of known shapes (NodeTime::planned): what its op's
+/// OpDef::flops says; of an elementwise op one per element, and for each op fused into a node. 0
+/// where they are not counted.
+double flops(const Node& node);
+/// Bytes of all that the node reads and writes, each value once.
+double bytes_moved(const Node& node);
+
+struct ProfileOptions {
+  int skipped_runs = 3;  ///< the first ones, which make plans and touch memory for the first time
+  int traced_runs = 10;  ///< of those that follow, as many are kept one by one, for the trace
+};
+
+/// Gathers what the runs of a session did whose SessionOptions::node_times is on: where the time
+/// went, node by node, and a trace to look at in Perfetto or chrome://tracing.
+/// Times on devices other than the host's are those of launching.
+class Profile {
+ public:
+  explicit Profile(ProfileOptions options = {});
+  ~Profile();
+  Profile(Profile&&) noexcept;
+  Profile& operator=(Profile&&) noexcept;
+
+  /// What the program waits for before a run, such as the next batch.
+  void add_wait(std::chrono::steady_clock::time_point start);
+  /// After a run: `session.last_run()`.
+  void add_run(const RunStats& run);
+
+  /// What happened since the last run is no part of the profile.
+  void skip_time();
+
+  int num_runs() const;          ///< without those that were skipped
+  double total_seconds() const;  ///< of these runs and all between them that was not skipped
+  double node_seconds() const;
+  double feed_seconds() const;
+  double wait_seconds() const;
+
+  /// A row per node, those that take longest first: calls, seconds, share of the time, and how
+  /// near its arithmetic and its memory traffic come to the ceilings.
+  std::string table(const Ceilings& ceilings) const;
+  /// Chrome's trace format: a span per run, wait, feed and node, with name, op, shapes, bytes and
+  /// rates; arrows from nodes to those that differentiate them. Throws DataError when the file
+  /// cannot be written.
+  void write_trace(const std::string& path) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gradgraph

@@ -1,0 +1,61 @@
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "gradgraph/error.h"
+#include "io/profile_state.h"
+
+/// The trace event format of Chrome, which Perfetto reads as well: spans are "complete events"
+/// (ph X) in microseconds, arrows pairs of flow events (ph s and f).
+namespace gradgraph {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json span(const std::string& name, const char* category, double start, double seconds,
+          Json arguments = Json::object()) {
+  return {{"name", name},         {"cat", category}, {"ph", "X"}, {"ts", start * 1e6},
+          {"dur", seconds * 1e6}, {"pid", 1},        {"tid", 1},  {"args", std::move(arguments)}};
+}
+
+Json arrow_end(const char* phase, int id, double time) {
+  Json event = {{"name", "differentiates"}, {"cat", "gradient"}, {"ph", phase}, {"id", id},
+                {"ts", time * 1e6},         {"pid", 1},          {"tid", 1}};
+  if (phase[0] == 'f') event["bp"] = "e";
+  return event;
+}
+
+}  // namespace
+
+void Profile::write_trace(const std::string& path) const {
+  const State& state = *state_;
+  Json events = Json::array();
+  int arrows = 0;
+  for (const State::TracedRun& run : state.traced) {
+    if (run.wait_seconds > 0)
+      events.push_back(span("wait", "wait", run.wait_start, run.wait_seconds));
+    events.push_back(span("run", "run", run.start, run.seconds, {{"step", run.step}}));
+    events.push_back(span("feed", "feed", run.start, run.feed_seconds));
+    std::unordered_map<const Node*, const State::Span*> span_of;  // by the user's node
+    for (const State::Span& timed : run.nodes) {
+      const State::NodeRecord& node = state.nodes[timed.node];
+      span_of.try_emplace(node.user_node, &timed);
+      Json arguments = {{"op", node.op}, {"shapes", node.shapes}, {"bytes", node.bytes}};
+      if (!node.line.empty()) arguments["line"] = node.line;
+      if (timed.seconds > 0) {
+        if (node.flops > 0) arguments["GFLOP/s"] = node.flops / timed.seconds * 1e-9;
+        arguments["GB/s"] = node.bytes / timed.seconds * 1e-9;
+      }
+      events.push_back(span(node.name, "node", timed.start, timed.seconds, arguments));
+      const Node* forward = node.user_node->differentiates();
+      const auto found = forward ? span_of.find(forward) : span_of.end();
+      if (found == span_of.end()) continue;
+      events.push_back(arrow_end("s", ++arrows, found->second->start));
+      events.push_back(arrow_end("f", arrows, timed.start));
+    }
+  }
+  std::ofstream file(path);
+  file << Json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}}.dump() << '\n';
+  if (!file.flush()) throw DataError("cannot write " + path);
+}
+
+}  // namespace gradgraph
