@@ -146,9 +146,12 @@ void measure(const Kind& kind, int nodes) {
   row.stage("specialize",
             [&] { copy = gg::specialize(graph, {}, fetches, gg::host_evaluator()); });
   row.stage("passes", [&] {
-    const auto rewrites =
-        gg::run_passes(*copy.graph, {.fetches = copy.fetches, .can_fuse = gg::can_fuse}, {});
-    if (!rewrites.empty()) gg::prune(copy);
+    gg::RewriteLog log;
+    gg::run_passes(
+        *copy.graph,
+        {.fetches = copy.fetches, .can_fuse = gg::can_fuse, .evaluate = gg::host_evaluator()}, {},
+        log);
+    if (log.count() > 0) gg::prune(copy);
   });
   gg::PlacementOptions options;
   options.has_kernel = [](const gg::Node& node, std::string_view device_kind) {
