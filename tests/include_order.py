@@ -18,7 +18,7 @@ LIBRARIES = {
     "cuda": ["src/device/cuda/"],
     "doctest/": ["tests/"],
     "fmt/": ["src/", "tests/"],
-    "nlohmann/": ["tests/"],
+    "nlohmann/": ["src/io/", "tests/"],
     "omp.h": ["src/device/"],
     "xsimd/": ["src/device/cpu/"],
     "xtensor": ["src/device/cpu/", "include/gradgraph/xtensor.h", "tests/"],

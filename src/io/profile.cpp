@@ -5,7 +5,7 @@
 #include <set>
 
 #include "core/text.h"
-#include "device/cpu/ceilings.h"
+#include "device/ceilings.h"
 #include "graph/program.h"
 #include "io/profile_state.h"
 #include "session/evaluate.h"

@@ -1,4 +1,4 @@
-#include "device/cpu/ceilings.h"
+#include "device/ceilings.h"
 
 #include <algorithm>
 #include <chrono>
