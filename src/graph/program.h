@@ -37,4 +37,7 @@ inline const ElementwiseProgram& program_of(const Node& node) {
   return *node.attributes().get<std::shared_ptr<const ElementwiseProgram>>("program");
 }
 
+/// The program of a fused node, or one of an elementwise op on its own.
+ElementwiseProgram make_program(const Node& node);
+
 }  // namespace gradgraph

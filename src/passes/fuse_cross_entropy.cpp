@@ -219,7 +219,7 @@ class CrossEntropyFusion {
 
   void rewrite(Node& node, const Found& found) {
     Output loss = found.loss;
-    if (loss && (absorbed_.contains(&loss.node()) || is_awaited(loss.node()) ||
+    if (loss && (absorbed_.contains(&loss.node()) || topology_.is_awaited(loss.node()) ||
                  (found.grad && depends_on(found.grad, loss.node()))))
       loss = {};
     if (found.is_written_out && !loss) return;
@@ -235,11 +235,12 @@ class CrossEntropyFusion {
     Node& fused = add(node, found.op, {found.logits, found.labels, scale(node, found)},
                       std::move(attributes))
                       .node();
-    replace(node, fused.output(0));
+    replace_readers(graph_, topology_, node, fused.output(0));
     if (!loss) return;
     absorbed_.insert(&loss.node());
     const Output value = fused.output(1);
-    replace(loss.node(), found.is_written_out ? add(loss.node(), "neg", {value}) : value);
+    replace_readers(graph_, topology_, loss.node(),
+                    found.is_written_out ? add(loss.node(), "neg", {value}) : value);
   }
 
   /// What the op multiplies its gradient by.
@@ -253,20 +254,6 @@ class CrossEntropyFusion {
     const Output grad =
         reshaped(node, found.grad, is_number ? Shape() : rows_of(found.logits.shape()));
     return changes_sign ? add(node, "neg", {grad}) : grad;
-  }
-
-  bool is_awaited(const Node& node) const {
-    return std::ranges::any_of(topology_.readers(node),
-                               [](const auto& reader) { return reader.index < 0; });
-  }
-
-  void replace(const Node& node, const Output& value) {
-    for (const auto& reader : topology_.readers(node)) {
-      if (reader.index < 0)
-        graph_.replace_control_input(*reader.node, node, value.node());
-      else
-        graph_.set_input(*reader.node, reader.index, value);
-    }
   }
 
   static const OpDef* op(std::string_view name) { return &op_registry().at(name); }

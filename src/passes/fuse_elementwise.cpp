@@ -100,17 +100,11 @@ class Fusion {
   bool is_candidate(const Node& node) const {
     const Traits& traits = node.op().traits;
     return traits.elementwise && !traits.fused && !is_late_[slot(node)] && !may_fail(node) &&
-           !is_awaited(node) && context_.can_fuse(node);
+           !topology_.is_awaited(node) && context_.can_fuse(node);
   }
 
   std::int32_t group_of(const Node& node) const {
     return slot(node) < group_of_.size() ? group_of_[slot(node)] : kNone;
-  }
-
-  /// Somebody runs after the node without reading it.
-  bool is_awaited(const Node& node) const {
-    return std::ranges::any_of(topology_.readers(node),
-                               [](const auto& reader) { return reader.index < 0; });
   }
 
   /// Updates that nothing but groups of ops wait for can run together: no path leads from one
@@ -248,13 +242,7 @@ class Fusion {
         head, op_registry().at(updates ? "fused_update" : "fused"), std::move(inputs),
         {{"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});
     const std::vector<Node*> seen = updates ? group.updates : std::vector<Node*>{&head};
-    for (const Node* node : seen)
-      for (const auto& reader : topology_.readers(*node)) {
-        if (reader.index < 0)
-          graph_.replace_control_input(*reader.node, *node, fused);
-        else
-          graph_.set_input(*reader.node, reader.index, fused.output());
-      }
+    for (const Node* node : seen) replace_readers(graph_, topology_, *node, fused.output());
   }
 
   Graph& graph_;

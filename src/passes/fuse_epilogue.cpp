@@ -21,23 +21,6 @@ namespace {
 
 std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
-/// The program of a fused node, or of an elementwise op on its own.
-ElementwiseProgram program_for(const Node& node) {
-  if (node.op().traits.fused) return program_of(node);
-  ElementwiseProgram program;
-  program.shape = node.shape();
-  ElementwiseProgram::Instruction instruction;
-  instruction.op = &node.op();
-  instruction.dtype = node.dtype();
-  for (const Output& input : node.inputs()) {
-    instruction.operands[program.input_dtypes.size()] = instruction.num_operands++;
-    program.input_dtypes.push_back(input.dtype());
-  }
-  program.results = {instruction.num_operands};
-  program.instructions.push_back(instruction);
-  return program;
-}
-
 /// Makes input `from` of the program input `to`, which comes before it.
 void move_input(ElementwiseProgram& program, std::int32_t from, std::int32_t to) {
   const auto moved = [&](std::int32_t reg) {
@@ -58,17 +41,7 @@ class EpilogueFusion {
         context_(context),
         log_(log),
         topology_(graph, context.fetches),
-        is_late_(graph.nodes().size(), false) {
-    const auto makes_late = [&](const Node& node) {
-      return node.op().traits.updates_variable || is_late_[slot(node)];
-    };
-    for (const Node* node : topology_.order())
-      is_late_[slot(*node)] =
-          std::ranges::any_of(node->inputs(),
-                              [&](const Output& input) { return makes_late(input.node()); }) ||
-          std::ranges::any_of(node->control_inputs(),
-                              [&](const Node* before) { return makes_late(*before); });
-  }
+        is_late_(find_late_nodes(graph, topology_)) {}
 
   void run() {
     // Readers in their order: what a new node reads has been rewritten before.
@@ -112,7 +85,7 @@ class EpilogueFusion {
   void fuse(Node& product, Node& reader, int index) {
     const bool updates = reader.op().traits.updates_variable;
     const std::int32_t place = updates ? reader.num_outputs() : 0;
-    ElementwiseProgram program = program_for(reader);
+    ElementwiseProgram program = make_program(reader);
     move_input(program, index, place);
     std::vector<Output> inputs;
     for (int i = 0; i < place; ++i) inputs.push_back(reader.input(i));

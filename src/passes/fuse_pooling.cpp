@@ -200,12 +200,7 @@ class PoolFusion {
 
   void replace(Node& node, Output value) {
     replaced_[&node] = value;
-    for (const auto& reader : topology_.readers(node)) {
-      if (reader.index < 0)
-        graph_.replace_control_input(*reader.node, node, value.node());
-      else
-        graph_.set_input(*reader.node, reader.index, value);
-    }
+    replace_readers(graph_, topology_, node, value);
   }
 
   Graph& graph_;

@@ -61,7 +61,7 @@ class ReductionFusion {
       Node& reduction = *reader.node;
       if ((&reduction.op() != sum_ && &reduction.op() != mean_) ||
           !reduction.control_inputs().empty() || reduction.device() != node.device() ||
-          is_awaited(reduction))
+          topology_.is_awaited(reduction))
         continue;
       const auto found =
           find_split(node.shape(), reduction.attributes().get<std::vector<std::int64_t>>("axes"));
@@ -70,11 +70,6 @@ class ReductionFusion {
       return &reduction;
     }
     return nullptr;
-  }
-
-  bool is_awaited(const Node& node) const {
-    return std::ranges::any_of(topology_.readers(node),
-                               [](const auto& reader) { return reader.index < 0; });
   }
 
   void fuse(Node& node) {
@@ -89,39 +84,14 @@ class ReductionFusion {
     if (!log_.admit(describe)) return;
     Node& fused = graph_.add_in_place_of(
         node, *fused_sums_, {std::vector<Output>(node.inputs().begin(), node.inputs().end())},
-        {{"program", program_for(node)},
+        {{"program", std::make_shared<const ElementwiseProgram>(make_program(node))},
          {"leading", split.leading},
          {"split", split.axis},
          {"mean", &reduction->op() == mean_},
          {"keeps_elements", keeps_elements},
          {"shape", reduction->shape()}});
-    replace(*reduction, fused.output(keeps_elements ? 1 : 0));
-    if (keeps_elements) replace(node, fused.output(0));
-  }
-
-  /// The node's own program, or one with its op alone.
-  static std::shared_ptr<const ElementwiseProgram> program_for(const Node& node) {
-    if (node.op().traits.fused)
-      return node.attributes().get<std::shared_ptr<const ElementwiseProgram>>("program");
-    ElementwiseProgram program;
-    program.shape = node.shape();
-    ElementwiseProgram::Instruction instruction;
-    instruction.op = &node.op();
-    instruction.dtype = node.dtype();
-    for (const Output& input : node.inputs()) {
-      instruction.operands[static_cast<std::size_t>(instruction.num_operands)] =
-          instruction.num_operands;
-      ++instruction.num_operands;
-      program.input_dtypes.push_back(input.dtype());
-    }
-    program.instructions.push_back(instruction);
-    program.results.push_back(program.num_inputs());
-    return std::make_shared<const ElementwiseProgram>(std::move(program));
-  }
-
-  void replace(const Node& node, const Output& value) {
-    for (const auto& reader : topology_.readers(node))
-      if (reader.index >= 0) graph_.set_input(*reader.node, reader.index, value);
+    replace_readers(graph_, topology_, *reduction, fused.output(keeps_elements ? 1 : 0));
+    if (keeps_elements) replace_readers(graph_, topology_, node, fused.output(0));
   }
 
   Graph& graph_;

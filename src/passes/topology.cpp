@@ -1,5 +1,6 @@
 #include "passes/topology.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "gradgraph/op.h"
@@ -84,6 +85,11 @@ Topology::Topology(Graph& graph, const std::vector<Node*>& roots)
     });
 }
 
+bool Topology::is_awaited(const Node& node) const {
+  return std::ranges::any_of(readers(node),
+                             [](const Reader& reader) { return reader.index < 0; });
+}
+
 std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology) {
   std::vector<bool> late(graph.nodes().size(), false);
   for (const Node* node : topology.order())
@@ -91,6 +97,16 @@ std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology) 
       if (late[slot(input)] || input.op().traits.updates_variable) late[slot(*node)] = true;
     });
   return late;
+}
+
+void replace_readers(Graph& graph, const Topology& topology, const Node& node,
+                     const Output& value) {
+  for (const auto& reader : topology.readers(node)) {
+    if (reader.index < 0)
+      graph.replace_control_input(*reader.node, node, value.node());
+    else
+      graph.set_input(*reader.node, reader.index, value);
+  }
 }
 
 }  // namespace gradgraph

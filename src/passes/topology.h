@@ -25,6 +25,8 @@ class Topology {
     const std::size_t id = static_cast<std::size_t>(node.id());
     return {readers_.data() + first_[id], first_[id + 1] - first_[id]};
   }
+  /// Somebody runs after the node without reading it.
+  bool is_awaited(const Node& node) const;
 
  private:
   std::vector<Node*> order_;
@@ -35,5 +37,9 @@ class Topology {
 /// By node id: whether the node depends on an update. A variable that such a node reads, or that
 /// a node before it reads, may have another value by then, so it must not be merged with others.
 std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology);
+
+/// Lets everybody who reads output 0 of `node` read `value`, and who awaits it await that.
+void replace_readers(Graph& graph, const Topology& topology, const Node& node,
+                     const Output& value);
 
 }  // namespace gradgraph
