@@ -170,7 +170,10 @@ class RandomGraph {
       case 3: return rank < 4 ? expand_dims(a, -1) : a;
       case 4: return squeeze(a);
       case 5: return rank > 0 ? slice(a, Ints(size(rank), 0), a.shape()) : a;
-      case 6: return rank > 0 ? pad(a, Ints(size(rank), 0), Ints(size(rank), pick(2))) : a;
+      case 6:
+        return rank > 0 ? pad(a, Ints(size(rank), 0),
+                              Ints(size(rank), static_cast<std::int64_t>(pick(2))))
+                        : a;
       case 7: return rank > 0 ? tile(a, Ints(size(rank), 1)) : a;
       case 8: return rank > 0 ? concat({a, a}, 0) : a;
       default: return rank < 4 ? broadcast_to(a, doubled(a.shape())) : a;
@@ -300,6 +303,7 @@ TEST_SUITE("passes") {
     }
     for (const std::string pass : {"assign_layout", "fuse_epilogue", "fuse_pooling"})
       counts.erase(pass);  // images
-    for (const auto& [pass, count] : counts) CHECK_MESSAGE(count >= 5, pass, ": ", count);
+    for (const auto& entry : counts)
+      CHECK_MESSAGE(entry.second >= 5, entry.first, ": ", entry.second);
   }
 }

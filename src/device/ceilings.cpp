@@ -41,7 +41,7 @@ typedef float Vector16 __attribute__((vector_size(64)));
 __attribute__((target("avx2,fma"))) float run_avx2(std::int64_t rounds) {
   return multiply_and_add<Vector8>(rounds);
 }
-__attribute__((target("avx512f,prefer-vector-width=512"))) float run_avx512(std::int64_t rounds) {
+__attribute__((target("avx512f"))) float run_avx512(std::int64_t rounds) {
   return multiply_and_add<Vector16>(rounds);
 }
 #endif

@@ -69,7 +69,7 @@ class CrossEntropyFusion {
   /// softmax(logits) - one_hot(labels), or softmax(logits) * sum(labels) - labels
   std::optional<Found> match_difference(const Node& node) {
     if (!node.control_inputs().empty()) return std::nullopt;
-    Output probability = node.input(0), labels = node.input(1), total;
+    Output probability = node.input(0), labels = node.input(1);
     std::string_view loss = "softmax_cross_entropy";
     Found found;
     if (ends_in_classes(probability) && &labels.node().op() == one_hot_ &&

@@ -21,12 +21,18 @@ void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Bod
     if (count > 0) body(std::int64_t{0}, count);
     return;
   }
+  const auto run = [&](std::int64_t first, std::int64_t step) {
+    for (std::int64_t part = first; part < parts; part += step)
+      body(count * part / parts, count * (part + 1) / parts);
+  };
 #ifdef _OPENMP
+  // No "omp for": clang's library allocates in it.
   const int team = static_cast<int>(parts);
-#pragma omp parallel for schedule(static, 1) num_threads(team)
+#pragma omp parallel num_threads(team)
+  run(omp_get_thread_num(), omp_get_num_threads());
+#else
+  run(0, 1);
 #endif
-  for (std::int64_t part = 0; part < parts; ++part)
-    body(count * part / parts, count * (part + 1) / parts);
 }
 
 /// Calls `body(part, begin, end)` for `parts` parts of [0, count), each on a thread of its own;
