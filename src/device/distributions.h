@@ -63,7 +63,7 @@ struct NormalPair {
 };
 /// Two independent standard normal numbers from two uniform ones. Source: Box and Muller 1958.
 HOST_DEVICE inline NormalPair box_muller(double u, double turns) {
-  const double radius = sqrt(-2 * log_unit(u));
+  const double radius = std::sqrt(-2 * log_unit(u));
   const SinCos angle = sincos_turns(turns);
   return {radius * angle.cos, radius * angle.sin};
 }
@@ -88,8 +88,8 @@ HOST_DEVICE inline double normal_quantile(double p) {
                           6.89767334985100004550e-1, 1.67638483018380384940e+0,
                           2.05319162663775882187e+0, 1.0};
   const double q = p - 0.5;
-  const bool central = fabs(q) <= 0.425;
-  const double r = central ? 0.180625 - q * q : sqrt(-log_unit(q < 0 ? p : 1 - p)) - 1.6;
+  const bool central = std::fabs(q) <= 0.425;
+  const double r = central ? 0.180625 - q * q : std::sqrt(-log_unit(q < 0 ? p : 1 - p)) - 1.6;
   double above = 0, below = 0;
   for (int i = 0; i < 8; ++i) {
     above = above * r + (central ? a[i] : c[i]);
