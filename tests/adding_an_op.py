@@ -58,9 +58,11 @@ def compile_command(build, copy, file, object_file):
     else:
         raise AssertionError(f"the build does not compile {file}")
     words = shlex.split(entry["command"])
-    for flag in ("-o", "-MF", "-MQ"):
-        at = words.index(flag)
-        del words[at:at + 2]
+    # Precompiled headers were compiled with the build's headers and optimised.
+    for flag in ("-o", "-MF", "-MQ", "-include"):
+        if flag in words:
+            at = words.index(flag)
+            del words[at:at + 2]
     words.remove("-MD")
     words.remove(entry["file"])
     first_compiler_flag = next(i for i, word in enumerate(words) if word.startswith("-"))
