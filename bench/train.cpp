@@ -7,30 +7,17 @@
 #include <iostream>
 #include <string>
 
+#include "common/mean.h"
 #include "models.h"
 
 namespace {
+
+using examples::Mean;
 
 struct Flags {
   std::string data, model;
   std::int64_t batch = 0, limit = 0;
   int threads = 0;
-};
-
-/// Means over samples.
-class Mean {
- public:
-  void add(const gg::data::Batch& batch, const std::vector<gg::Tensor>& results) {
-    const auto size = static_cast<double>(batch.size());
-    loss_ += size * static_cast<double>(results[0].item<float>());
-    accuracy_ += size * static_cast<double>(results[1].item<float>());
-    samples_ += size;
-  }
-  double loss() const { return loss_ / samples_; }
-  double accuracy() const { return accuracy_ / samples_; }
-
- private:
-  double loss_ = 0, accuracy_ = 0, samples_ = 0;
 };
 
 class Trainer {

@@ -5,22 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
+#include "noise.h"
 
 /// For tests that call kernels without a session.
 namespace gradgraph::tests {
-
-inline Tensor noise(const Shape& shape, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::uniform_real_distribution<double> uniform(-1, 1);
-  Tensor tensor(float64, shape);
-  for (double& value : tensor.span<double>()) value = uniform(generator);
-  return tensor;
-}
 
 /// What the CPU's kernel, or its reference, makes of a node whose inputs are constants.
 inline Tensor compute(const Output& output, int threads, bool reference = false) {

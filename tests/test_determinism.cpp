@@ -1,23 +1,15 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "noise.h"
 
 /// Same seed and thread count, same bits: after many steps, in a session of its own each time.
 /// bench/determinism.cpp does the same at full length.
 namespace gradgraph {
 namespace {
-
-Tensor draw(const Shape& shape, unsigned seed) {
-  std::minstd_rand generator(seed);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  Tensor tensor(float32, shape);
-  for (float& value : tensor.span<float>()) value = uniform(generator);
-  return tensor;
-}
 
 /// All that kernels do in more than one way: large products, convolutions, pools, reductions,
 /// dropout, clipping and fused updates.
@@ -47,7 +39,8 @@ struct Network {
     Tensor classes(int64, {64});
     for (std::int64_t i = 0; i < 64; ++i) classes.data<std::int64_t>()[i] = i % 10;
     for (int i = 0; i < steps; ++i)
-      step(draw({64, 20, 20, 3}, static_cast<unsigned>(i + 1)), classes, Tensor(true));
+      step(tests::noise({64, 20, 20, 3}, static_cast<unsigned>(i + 1), float32), classes,
+           Tensor(true));
     std::vector<char> bytes;
     for (const Output& variable : variables) {
       const Tensor value = session.value(variable);

@@ -1,24 +1,17 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <random>
 #include <string>
 
 #include "gradgraph/gradgraph.h"
+#include "noise.h"
 
 using namespace gradgraph;
+using gradgraph::tests::noise;
 
 namespace {
 
 const SessionOptions kPlain = {.seed = 3, .disabled_passes = {"fuse_epilogue"}};
-
-Tensor draw(const Shape& shape, unsigned seed) {
-  std::minstd_rand generator(seed);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  Tensor tensor(float32, shape);
-  for (float& value : tensor.span<float>()) value = uniform(generator);
-  return tensor;
-}
 
 void check_close(const Tensor& a, const Tensor& b) {
   REQUIRE(a.shape() == b.shape());
@@ -48,10 +41,10 @@ TEST_SUITE("passes") {
           const Output m = placeholder(graph, float32, {any, any}, "m");
           const Output y = relu(matmul(a, b, {transpose_a, transpose_b}) + c) * m;
           const Feeds feeds = {
-              {a, draw(transpose_a ? Shape{300, 70} : Shape{70, 300}, 1)},
-              {b, draw(transpose_b ? Shape{columns, 300} : Shape{300, columns}, 2)},
-              {c, draw({columns}, 3)},
-              {m, draw({70, columns}, 4)}};
+              {a, noise(transpose_a ? Shape{300, 70} : Shape{70, 300}, 1, float32)},
+              {b, noise(transpose_b ? Shape{columns, 300} : Shape{300, columns}, 2, float32)},
+              {c, noise({columns}, 3, float32)},
+              {m, noise({70, columns}, 4, float32)}};
           Session fused(graph, {.threads = 2}), plain(graph, kPlain);
           CHECK(takes_in(fused, feeds, y));
           check_close(fused.run(feeds, y), plain.run(feeds, y));
@@ -65,8 +58,9 @@ TEST_SUITE("passes") {
     const Output b = placeholder(graph, float32, {7, 9}, "b");
     const Output x = placeholder(graph, float32, {5, 9}, "x");
     const Output y = x - matmul(a, b), z = matmul(a, b) / x;
-    const Feeds feeds = {
-        {a, draw({5, 7}, 1)}, {b, draw({7, 9}, 2)}, {x, Tensor::full(float32, {5, 9}, 3)}};
+    const Feeds feeds = {{a, noise({5, 7}, 1, float32)},
+                         {b, noise({7, 9}, 2, float32)},
+                         {x, Tensor::full(float32, {5, 9}, 3)}};
     Session fused(graph), plain(graph, kPlain);
     CHECK(takes_in(fused, feeds, y));
     check_close(fused.run(feeds, y), plain.run(feeds, y));
@@ -82,7 +76,8 @@ TEST_SUITE("passes") {
     const Output product = matmul(a, a);
     const Output twice = product + sum(product),
                  larger = matmul(a, a) + placeholder(graph, float32, {2, 4, 4}, "l");
-    const Feeds feeds = {{a, draw({4, 4}, 1)}, {larger.node().input(1), draw({2, 4, 4}, 2)}};
+    const Feeds feeds = {{a, noise({4, 4}, 1, float32)},
+                         {larger.node().input(1), noise({2, 4, 4}, 2, float32)}};
     Session session(graph), plain(graph, kPlain);
     CHECK(!takes_in(session, feeds, twice));
     CHECK(!takes_in(session, feeds, larger));
@@ -96,7 +91,7 @@ TEST_SUITE("passes") {
     const Output loss = mean(square(nn::dense(h, {.units = 3}, "b")));
     const Output train = Adam{.learning_rate = 0.01}.minimize(loss);
     Session fused(graph, {.seed = 3}), plain(graph, kPlain), again(graph, {.seed = 3});
-    const Feeds feeds = {{x, draw({150, 40}, 5)}};
+    const Feeds feeds = {{x, noise({150, 40}, 5, float32)}};
     CHECK(fused.explain_passes(feeds, {train}).find("takes in 'train/a/kernel") !=
           std::string::npos);
     for (int step = 0; step < 5; ++step)
@@ -113,7 +108,7 @@ TEST_SUITE("passes") {
   // The product reads the variable that is updated: it must see the old value throughout.
   TEST_CASE("fuse_epilogue leaves an update of what the product reads") {
     Graph graph;
-    const Output w = variable(graph, draw({40, 40}, 6), "w");
+    const Output w = variable(graph, noise({40, 40}, 6, float32), "w");
     const Output train = assign(w, w - 0.1F * matmul(w, w));
     Session session(graph), plain(graph, kPlain);
     for (Session* each : {&session, &plain}) each->run({}, std::vector<Output>{train});

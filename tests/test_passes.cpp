@@ -6,9 +6,11 @@
 #include <string>
 
 #include "gradgraph/gradgraph.h"
+#include "noise.h"
 #include "pass_drawing.h"
 
 using namespace gradgraph;
+using gradgraph::tests::noise;
 
 namespace {
 
@@ -22,14 +24,6 @@ const SessionOptions kPlain = {.disabled_passes = tests::all_passes_but({})};
 const SessionOptions kFused = {.disabled_passes = tests::all_passes_but({"fuse_elementwise"})};
 
 /// A value that is the same in every run of the test.
-Tensor draw(const Shape& shape, unsigned seed) {
-  std::minstd_rand generator(seed);
-  std::uniform_real_distribution<float> uniform(-2, 2);
-  Tensor tensor(float32, shape);
-  for (float& value : tensor.span<float>()) value = uniform(generator);
-  return tensor;
-}
-
 }  // namespace
 
 TEST_SUITE("passes") {
@@ -42,8 +36,9 @@ TEST_SUITE("passes") {
     const Output w = placeholder(graph, float32, {any, 3}, "w");
     const Output b = placeholder(graph, float32, {3}, "b");
     const Output y = sum(relu(x * w + b));
-    const Feeds feeds = {
-        {x, draw({700, 3}, 1)}, {w, draw({700, 3}, 2)}, {b, Tensor{1.f, 2.f, -3.f}}};
+    const Feeds feeds = {{x, noise({700, 3}, 1, float32)},
+                         {w, noise({700, 3}, 2, float32)},
+                         {b, Tensor{1.f, 2.f, -3.f}}};
     Session fused(graph, kFused), plain(graph, kPlain);
     CHECK(fused.explain_passes(feeds, {y}) == "fuse_elementwise: 'relu' = mul, add, relu");
     CHECK(plain.explain_passes(feeds, {y}) == "");
@@ -60,7 +55,7 @@ TEST_SUITE("passes") {
     const Output x = placeholder(graph, float32, {4}, "x");
     const Output e = exp(x);
     const Output y = e * (e + 1.f);
-    const Feeds feeds = {{x, draw({4}, 3)}};
+    const Feeds feeds = {{x, noise({4}, 3, float32)}};
     Session fused(graph, kFused), plain(graph, kPlain);
     const auto a = fused.run(feeds, {e, y}), b = plain.run(feeds, {e, y});
     CHECK(same_bits(a[0], b[0]));
@@ -79,11 +74,12 @@ TEST_SUITE("passes") {
     Session fused(graph, {.seed = 3, .disabled_passes = kFused.disabled_passes});
     Session plain(graph, {.seed = 3, .disabled_passes = kPlain.disabled_passes});
     for (unsigned i = 0; i < 30; ++i) {
-      const Feeds feeds = {{x, draw({5, 6}, i)}};
+      const Feeds feeds = {{x, noise({5, 6}, i, float32)}};
       CHECK(same_bits(fused.run(feeds, {train, loss})[1], plain.run(feeds, {train, loss})[1]));
     }
     CHECK(same_bits(fused.run(weights), plain.run(weights)));
-    const std::string rewrites = fused.explain_passes({{x, draw({5, 6}, 0)}}, {train, loss});
+    const std::string rewrites =
+        fused.explain_passes({{x, noise({5, 6}, 0, float32)}}, {train, loss});
     CHECK(rewrites.find("assign") != std::string::npos);
   }
 
@@ -129,7 +125,7 @@ TEST_SUITE("passes") {
       for (int i = 0; i < 4; ++i) {
         const Shape& shape = shapes[pick(5)];
         values.push_back(placeholder(graph, float32, shape));
-        feeds.emplace_back(values.back(), draw(shape, static_cast<unsigned>(random())));
+        feeds.emplace_back(values.back(), noise(shape, static_cast<unsigned>(random()), float32));
       }
       const std::size_t nodes = 5 + pick(40);
       while (values.size() < nodes) {

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <thread>
@@ -233,6 +234,28 @@ TEST_SUITE("callable") {
     other.join();
     CHECK(a.value(w).item<float>() == 300.f);
     CHECK(b.value(w).item<float>() == 200.f);
+  }
+
+  TEST_CASE("denormal numbers are zero in training steps, unless asked otherwise") {
+    constexpr std::int64_t kCount = 1 << 20;  // enough for all threads
+    constexpr float kTiny = 1e-39F;
+    Graph graph;
+    const Output w = variable(graph, Tensor::full(float32, {kCount}, kTiny), "w");
+    const Output half = 0.5F * w;
+    const Output update = assign_sub(w, half);
+    const auto halves = [&](const SessionOptions& options, const std::vector<Output>& fetches) {
+      Session session(graph, options);
+      session.set_value(w, Tensor::full(float32, {kCount}, kTiny));
+      const Tensor result = session.run({}, fetches).front();
+      return std::ranges::count_if(result.span<float>(), [](float x) { return x > 0; });
+    };
+    CHECK(halves({.threads = 2}, {half}) == kCount);
+    CHECK(halves({.threads = 2, .flush_denormals = false}, {half, update}) == kCount);
+    volatile float tiny = kTiny;
+#ifdef __SSE2__
+    CHECK(halves({.threads = 2}, {half, update}) == 0);
+#endif
+    CHECK(0.5F * tiny > 0);  // the caller's thread is left as it was
   }
 
   TEST_CASE("plans are kept up to a bound") {

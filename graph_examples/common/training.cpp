@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/interrupt.h"
+#include "common/mean.h"
 #include "common/metrics.h"
 #include "common/progress.h"
 
@@ -20,22 +21,6 @@ namespace gg = gradgraph;
 
 /// Large enough to be fast, small enough to need little memory.
 constexpr std::int64_t kValidationBatch = 500;
-
-/// Means over samples.
-class Mean {
- public:
-  void add(const gg::data::Batch& batch, const std::vector<gg::Tensor>& results) {
-    const auto size = static_cast<double>(batch.size());
-    loss_ += size * static_cast<double>(results[0].item<float>());
-    accuracy_ += size * static_cast<double>(results[1].item<float>());
-    samples_ += size;
-  }
-  double loss() const { return loss_ / samples_; }
-  double accuracy() const { return accuracy_ / samples_; }
-
- private:
-  double loss_ = 0, accuracy_ = 0, samples_ = 0;
-};
 
 class Loop {
  public:

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/text.h"
+#include "device/float_mode.h"
 #include "passes/pass_list.h"
 #include "plan/order.h"
 #include "session/evaluate.h"
@@ -64,6 +65,7 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   if (verifies_stages) verify(*graph_, placement_, placement_options_);
 
   plan_with_kernels(specialized.fetches, options);
+  flushes_denormals_ = options.flush_denormals;
   if (verifies_stages) {
     verify(*graph_);
     verify(plan_);
@@ -278,6 +280,9 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
     addresses_[patch.address] = const_cast<void*>(feeds[patch.feed].raw());
   info_ = info;
   backups_made_ = 0;
+  const FloatMode mode = float_mode();
+  const bool flushes = flushes_denormals_ && !updated_variables_.empty();
+  const FloatModeScope scope(flushes ? flushing_denormals(mode) : mode);
   const Command* current = nullptr;
   try {
     if (stats.nodes.empty()) {

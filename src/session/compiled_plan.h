@@ -128,6 +128,7 @@ class CompiledPlan {
   std::vector<OutputType> result_types_;
   std::vector<Variable> required_variables_;
   std::vector<VariableSlot*> updated_variables_;
+  bool flushes_denormals_ = false;
   std::size_t new_variable_bytes_ = 0;  ///< that `attach` will add to the session's
   std::size_t constant_bytes_ = 0, result_bytes_ = 0;
   RunInfo info_;

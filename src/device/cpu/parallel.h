@@ -8,11 +8,14 @@
 #include <omp.h>
 #endif
 
+#include "device/float_mode.h"
+
 namespace gradgraph {
 
 /// Calls `body(begin, end)` for parts of [0, count) on up to `threads` threads of the OpenMP
 /// pool, each part at least `grain` long. Parts depend on `count`, `grain` and `threads` alone,
-/// so results repeat. `body` must not throw: kernels report bad values after the loop.
+/// so results repeat. Every thread computes in the caller's FloatMode. `body` must not throw:
+/// kernels report bad values after the loop.
 template <class Body>
 void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Body& body) {
   const std::int64_t parts =
@@ -28,8 +31,12 @@ void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Bod
 #ifdef _OPENMP
   // No "omp for": clang's library allocates in it.
   const int team = static_cast<int>(parts);
+  const FloatMode mode = float_mode();
 #pragma omp parallel num_threads(team)
-  run(omp_get_thread_num(), omp_get_num_threads());
+  {
+    const FloatModeScope scope(mode);
+    run(omp_get_thread_num(), omp_get_num_threads());
+  }
 #else
   run(0, 1);
 #endif
