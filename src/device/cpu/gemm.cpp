@@ -106,15 +106,13 @@ void Gemm::run(const float* a, const float* b, float* c, void* workspace) const 
 }
 
 void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, int64_t stride,
-                    float* panel, std::span<const void* const> companions) const {
+                    float* panel) const {
   const int64_t lanes = tiles_->lanes, panel_columns = kMaxTileVectors * lanes;
   const int64_t blocks = divide_up(of.rows, tiles_->max_rows);
   TileArgs args{};
   args.a_stride = shape_.transpose_a ? shape_.rows : shape_.inner;
   args.c_stride = stride;
   args.packed = panel;
-  const int64_t all = inner_blocks_ * divide_up(of.columns, panel_columns) * blocks;
-  int64_t made = 0;
   const auto& tiles = tiles_->tile[shape_.transpose_a ? TileTable::columns : TileTable::rows];
   for (int64_t part = 0; part < inner_blocks_; ++part) {
     const int64_t first = shape_.inner * part / inner_blocks_;
@@ -143,7 +141,6 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
             a + (shape_.transpose_a ? first * shape_.rows + row : row * shape_.inner + first);
         args.c = c + begin * stride + j;
         fetch_ahead(args, next_panel, block, blocks);
-        if (!companions.empty()) fetch_companions(args, companions, of, made++, all);
         tiles[packs][vectors - 1][end - begin - 1](args);
         if (packs) args.b = panel, args.b_stride = vectors * lanes;
         packs = false;
@@ -161,24 +158,6 @@ void Gemm::fetch_ahead(TileArgs& args, const float* next_panel, int64_t block,
   args.ahead_step = blocks * shape_.columns;
   args.ahead = next_panel + block * shape_.columns;
   args.ahead_end = args.ahead + (args.inner - 1 - block) / blocks * args.ahead_step;
-}
-
-/// One companion after the other; rows of a part of c that is not as wide as c are left out.
-void Gemm::fetch_companions(TileArgs& args, std::span<const void* const> companions,
-                            const Cell& of, int64_t tile, int64_t tiles) const {
-  constexpr int64_t kStep = 32;  // two cache lines
-  if (of.columns != shape_.columns) return;
-  const auto count = static_cast<int64_t>(companions.size());
-  const int64_t steps = divide_up(of.rows * of.columns, kStep);
-  const int64_t begin = count * steps * tile / tiles, end = count * steps * (tile + 1) / tiles;
-  if (begin == end) return;
-  const float* from =
-      static_cast<const float*>(companions[static_cast<std::size_t>(begin / steps)]) +
-      of.row * shape_.columns;
-  const int64_t first = begin % steps;
-  args.ahead = from + first * kStep;
-  args.ahead_end = from + (std::min(first + end - begin, steps) - 1) * kStep;
-  args.ahead_step = kStep;
 }
 
 void Gemm::fill_panel(const float* b, int64_t first, int64_t inner, int64_t column, int64_t width,

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "device/cpu/gemm_tiles.h"
 #include "device/cpu/parallel.h"
@@ -31,19 +30,16 @@ class Gemm {
     std::int64_t row, column, rows, columns, stride;
   };
   /// Calls `finish(cell, chunk)` for chunks that make up c, on the thread that made them, with
-  /// cell in [0, cells()); a chunk's values are gone afterwards. `companions` are matrices of
-  /// c's shape that `finish` reads: their part comes into the cache while a chunk is made.
+  /// cell in [0, cells()); a chunk's values are gone afterwards.
   template <class Finish>
-  void run_chunks(const float* a, const float* b, void* workspace, const Finish& finish,
-                  std::span<const void* const> companions = {}) const {
+  void run_chunks(const float* a, const float* b, void* workspace, const Finish& finish) const {
     parallel_for(cells(), 1, cells(), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const Cell cell = cell_at(i);
         float* panel = panel_of(workspace, i);
         float* values = panel + panel_floats_;
         for_chunks(cell, [&](std::int64_t row, std::int64_t rows) {
-          multiply(a, b, {row, cell.column, rows, cell.columns}, values, chunk_stride_, panel,
-                   companions);
+          multiply(a, b, {row, cell.column, rows, cell.columns}, values, chunk_stride_, panel);
           finish(i, Chunk{values, row, cell.column, rows, cell.columns, chunk_stride_});
         });
       }
@@ -74,15 +70,13 @@ class Gemm {
   }
   /// The part `of` c, into rows of `c` that are `stride` apart and have room for whole vectors.
   void multiply(const float* a, const float* b, const Cell& of, float* c, std::int64_t stride,
-                float* panel, std::span<const void* const> companions = {}) const;
+                float* panel) const;
   /// Rows [first, first + inner) of b's columns [column, column + width), in rows of whole
   /// vectors.
   void fill_panel(const float* b, std::int64_t first, std::int64_t inner, std::int64_t column,
                   std::int64_t width, float* panel, std::int64_t stride) const;
   void fetch_ahead(TileArgs& args, const float* next_panel, std::int64_t block,
                    std::int64_t blocks) const;
-  void fetch_companions(TileArgs& args, std::span<const void* const> companions, const Cell& of,
-                        std::int64_t tile, std::int64_t tiles) const;
 
   const TileTable* tiles_;
   GemmShape shape_;
