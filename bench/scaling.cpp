@@ -142,15 +142,20 @@ void measure(const Kind& kind, int nodes) {
   row.stage("gradients", [&] { fetches = gg::gradients({model.loss}, model.variables); });
   fetches.push_back(model.loss);
 
+  const auto has_kernel = [](const gg::Node& node, std::string_view op) {
+    return gg::kernel_registry().has(op, "cpu", gg::kernel_dtype(node));
+  };
   gg::SpecializedGraph copy;
   row.stage("specialize",
             [&] { copy = gg::specialize(graph, {}, fetches, gg::host_evaluator()); });
   row.stage("passes", [&] {
     gg::RewriteLog log;
-    gg::run_passes(
-        *copy.graph,
-        {.fetches = copy.fetches, .can_fuse = gg::can_fuse, .evaluate = gg::host_evaluator()}, {},
-        log);
+    gg::run_passes(*copy.graph,
+                   {.fetches = copy.fetches,
+                    .can_fuse = gg::can_fuse,
+                    .has_kernel = has_kernel,
+                    .evaluate = gg::host_evaluator()},
+                   {}, log);
     if (log.count() > 0) gg::prune(copy);
   });
   gg::PlacementOptions options;

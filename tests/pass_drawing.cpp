@@ -97,7 +97,7 @@ SpecializedGraph rewritten(Graph& graph, const std::vector<Output>& fetches,
       if (shape[axis] == any) shape.set(axis, 4);
     feeds.push_back({node.output(), node.dtype(), shape, {}});
   }
-  SessionOptions options;
+  SessionOptions options{.device = "cpu"};
   options.disabled_passes = all_passes_but(passes);
   return rewritten_copy(graph, feeds, fetches, options, log);
 }

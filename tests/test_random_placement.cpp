@@ -207,6 +207,21 @@ TEST_SUITE("random placement") {
                          gg::PlacementError);
   }
 
+  TEST_CASE("passes make no op that the device lacks") {
+    std::vector<std::string> fused = {"conv2d_relu_pool", "conv2d_relu_pool_input_grad",
+                                      "conv2d_relu_pool_filter_grad"};
+    for (const gg::OpDef* op : gg::op_registry().all())
+      if (op->traits.fused) fused.push_back(op->name);
+    gg::tests::add_simulated_devices("plain", 1, fused);
+    for (const auto build : {build_mlp, build_cnn}) {
+      Model model;
+      build(model);
+      gg::Session session(model.graph, {.device = "plain", .soft_placement = false});
+      gg::Callable step = session.prepare(model.feeds, model.fetches);
+      CHECK_NOTHROW(step.run(model.batches[0].data(), model.batches[0].size()));
+    }
+  }
+
   TEST_CASE("a node of very many inputs") {
     gg::Graph graph;
     const auto x = gg::placeholder(graph, gg::float32, {2}, "x");

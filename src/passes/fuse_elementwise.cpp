@@ -150,7 +150,7 @@ class Fusion {
   bool is_joinable_update(const Node& node) const {
     const Traits& traits = node.op().traits;
     if (!traits.updates_variable || traits.fused || is_late_[slot(node)] ||
-        node.input(1).shape() != node.shape())
+        node.input(1).shape() != node.shape() || !context_.has_kernel(node, "fused_update"))
       return false;
     // A value that is there already is copied, and may be a variable that another update changes.
     if (!traits.update_op && !is_candidate(node.input(1).node())) return false;

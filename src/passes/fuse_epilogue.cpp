@@ -21,6 +21,8 @@ namespace {
 
 std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
+constexpr const char *kWithEpilogue = "matmul_with_epilogue", *kWithUpdate = "matmul_with_update";
+
 /// Makes input `from` of the program input `to`, which comes before it.
 void move_input(ElementwiseProgram& program, std::int32_t from, std::int32_t to) {
   const auto moved = [&](std::int32_t reg) {
@@ -59,6 +61,7 @@ class EpilogueFusion {
 
  private:
   bool can_fuse(const Node& product, const Node& reader, int index) const {
+    const Traits& traits = reader.op().traits;
     if (&product.op() != &matmul_ || product.dtype() != float32 ||
         topology_.readers(product).size() != 1 || product.input(0).rank() != 2 ||
         product.input(1).rank() != 2 || product.shape().num_elements() == 0)
@@ -66,9 +69,9 @@ class EpilogueFusion {
     // The product is now made where its reader runs, which may be after an update.
     if (reader.num_outputs() == 0 || reader.shape() != product.shape() ||
         reader.device() != product.device() || is_late_[slot(reader)] ||
-        !reader.control_inputs().empty() || !product.control_inputs().empty())
+        !reader.control_inputs().empty() || !product.control_inputs().empty() ||
+        !context_.has_kernel(product, traits.updates_variable ? kWithUpdate : kWithEpilogue))
       return false;
-    const Traits& traits = reader.op().traits;
     if (!traits.updates_variable)
       return traits.elementwise && reader.dtype() == float32 &&
              (traits.fused || context_.can_fuse(reader));
@@ -93,8 +96,7 @@ class EpilogueFusion {
     for (int i = place; i < reader.num_inputs(); ++i)
       if (i != index) inputs.push_back(reader.input(i));
     Node& fused = graph_.add_in_place_of(
-        reader, op_registry().at(updates ? "matmul_with_update" : "matmul_with_epilogue"),
-        std::move(inputs),
+        reader, op_registry().at(updates ? kWithUpdate : kWithEpilogue), std::move(inputs),
         {{"transpose_a", product.attributes().get<bool>("transpose_a")},
          {"transpose_b", product.attributes().get<bool>("transpose_b")},
          {"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});

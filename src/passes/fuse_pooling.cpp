@@ -27,6 +27,9 @@
 namespace gradgraph {
 namespace {
 
+constexpr std::string_view kForward = "conv2d_relu_pool",
+                           kInputGrad = "conv2d_relu_pool_input_grad",
+                           kFilterGrad = "conv2d_relu_pool_filter_grad";
 const std::vector<std::int64_t> kOnes = {1, 1}, kNoBorder = {0, 0, 0, 0};
 
 bool has_op(const Node& node, std::string_view op) { return node.op().name == op; }
@@ -68,6 +71,7 @@ class PoolFusion {
  public:
   PoolFusion(Graph& graph, const PassContext& context, RewriteLog& log)
       : graph_(graph),
+        context_(context),
         log_(log),
         topology_(graph, context.fetches),
         is_late_(find_late_nodes(graph, topology_)) {}
@@ -99,8 +103,15 @@ class PoolFusion {
     return has_op(*m.conv, "conv2d") && is_nhwc(*m.conv) &&
            m.conv->attributes().get<std::int64_t>("groups") == 1 &&
            numbers(*m.conv, "dilations") == kOnes && m.image().shape().num_elements() > 0 &&
-           is_only_reader(*m.bias_add, *m.conv) && is_only_reader(*m.relu, *m.bias_add) &&
+           has_kernels(*m.conv) && is_only_reader(*m.bias_add, *m.conv) &&
+           is_only_reader(*m.relu, *m.bias_add) &&
            share_device({m.conv, m.bias_add, m.relu, m.pool});
+  }
+
+  bool has_kernels(const Node& conv) const {
+    return std::ranges::all_of(
+        std::array{kForward, kInputGrad, kFilterGrad},
+        [&](std::string_view op) { return context_.has_kernel(conv, op); });
   }
 
   bool is_only_reader(const Node& reader, const Node& node) const {
@@ -180,19 +191,16 @@ class PoolFusion {
       return *made_.emplace_back(
           &graph_.add_in_place_of(original, op_registry().at(op), std::move(inputs), attributes));
     };
-    Node& fused =
-        make(*m.pool, "conv2d_relu_pool", {m.image(), m.filter(), m.bias_add->input(1)});
+    Node& fused = make(*m.pool, kForward, {m.image(), m.filter(), m.bias_add->input(1)});
     replace(*m.pool, fused.output(0));
     const auto grad_inputs = [&](Output first, Output second) {
       return std::vector<Output>{first, second, m.pool_grad->input(1), fused.output(1)};
     };
     for (Node* grad : m.input_grads)
-      replace(*grad, make(*grad, "conv2d_relu_pool_input_grad",
-                          grad_inputs(grad->input(0), grad->input(1)))
-                         .output());
+      replace(*grad,
+              make(*grad, kInputGrad, grad_inputs(grad->input(0), grad->input(1))).output());
     for (Node* grad : m.filter_grads) {
-      Node& both = make(*grad, "conv2d_relu_pool_filter_grad",
-                        grad_inputs(grad->input(0), grad->input(1)));
+      Node& both = make(*grad, kFilterGrad, grad_inputs(grad->input(0), grad->input(1)));
       replace(*grad, both.output(0));
       for (Node* bias : m.bias_grads) replace(*bias, both.output(1));
     }
@@ -204,6 +212,7 @@ class PoolFusion {
   }
 
   Graph& graph_;
+  const PassContext& context_;
   RewriteLog& log_;
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id

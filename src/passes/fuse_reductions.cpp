@@ -51,7 +51,8 @@ class ReductionFusion {
   bool is_candidate(const Node& node) const {
     const Traits& traits = node.op().traits;
     return traits.elementwise && node.num_outputs() == 1 && is_floating(node.dtype()) &&
-           node.control_inputs().empty() && (traits.fused || context_.can_fuse(node));
+           node.control_inputs().empty() && (traits.fused || context_.can_fuse(node)) &&
+           context_.has_kernel(node, fused_sums_->name);
   }
 
   /// The first reduction that reads the node, and can go with it.

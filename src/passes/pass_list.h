@@ -22,6 +22,8 @@ struct PassContext {
   std::vector<Node*> fetches;
   /// True where an elementwise node can be part of a fused one.
   std::function<bool(const Node&)> can_fuse;
+  /// True where the device that the node is meant for has a kernel of `op` for the node's dtype.
+  std::function<bool(const Node&, std::string_view op)> has_kernel;
   /// Computes nodes of constants.
   Evaluator evaluate;
 };

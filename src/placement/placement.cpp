@@ -15,8 +15,6 @@ namespace {
 constexpr int kHost = 0;
 constexpr int kNone = -1;
 
-std::string_view kind_of(std::string_view device) { return device.substr(0, device.find(':')); }
-
 /// The index of the device called `name`, or kNone.
 int find_device(const std::vector<std::string>& devices, const std::string& name) {
   for (const std::string& candidate : {name, name + ":0"})

@@ -10,6 +10,11 @@
 
 namespace gradgraph {
 
+/// "cuda" of "cuda:0": which kernels a device runs.
+inline std::string_view kind_of(std::string_view device) {
+  return device.substr(0, device.find(':'));
+}
+
 /// Why a node is where it is.
 enum class PlacementReason : std::uint8_t {
   requested,      ///< the node or its scope asked for this device

@@ -41,7 +41,18 @@ SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>&
   const Evaluator evaluate = host_evaluator();
   SpecializedGraph copy = specialize(graph, feeds, fetches, evaluate);
   if (verifies_stages) verify(*copy.graph);
-  run_passes(*copy.graph, {.fetches = copy.fetches, .can_fuse = can_fuse, .evaluate = evaluate},
+  const auto has_kernel_of = [&](const Node& node, std::string_view op) {
+    const std::string_view device = node.device().empty() ? options.device : node.device();
+    return kernel_registry().has(op, kind_of(device), kernel_dtype(node));
+  };
+  const auto fuses = [&](const Node& node) {
+    return can_fuse(node) && has_kernel_of(node, "fused");
+  };
+  run_passes(*copy.graph,
+             {.fetches = copy.fetches,
+              .can_fuse = fuses,
+              .has_kernel = has_kernel_of,
+              .evaluate = evaluate},
              options.disabled_passes, log);
   if (log.count() > 0) prune(copy);
   return copy;

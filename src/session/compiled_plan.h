@@ -23,7 +23,8 @@ inline bool verifies_stages = false;
 inline bool verifies_stages = true;
 #endif
 
-/// The session's own copy of what `fetches` need, as the passes leave it.
+/// The session's own copy of what `fetches` need, as the passes leave it. `options` name a
+/// device that is there.
 SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
                                 const std::vector<Output>& fetches, const SessionOptions& options,
                                 RewriteLog& log);
