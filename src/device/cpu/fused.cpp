@@ -14,7 +14,8 @@ Kernel make_fused(const KernelSite& site) {
   const std::int64_t parts = std::clamp<std::int64_t>(count / kParallelGrain, 1, site.threads());
   std::vector<Shape> shapes;
   for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
-  ProgramRunner program(program_of(site.node()), shapes);
+  const bool updates = site.node().op().traits.updates_variable;
+  ProgramRunner program(program_of(site.node()), shapes, updates ? site.node().num_outputs() : 0);
   const std::size_t scratch = program.scratch_bytes();
   return {[=, program = std::move(program)](const KernelArgs& args) {
             parallel_parts(count, parts,

@@ -62,7 +62,7 @@ class GemmWithProgram {
       : product_(site.node().op().traits.updates_variable ? site.node().num_outputs() : 0),
         gemm_(shape_of(site, product_), site.threads()),
         columns_(site.output_shape()[1]),
-        program_(program_of(site.node()), program_shapes(site, product_), product_) {}
+        program_(program_of(site.node()), program_shapes(site, product_), product_, product_) {}
 
   std::size_t workspace_bytes() const {
     return gemm_.workspace_bytes() +

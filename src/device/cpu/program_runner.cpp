@@ -28,14 +28,17 @@ struct ProgramRunner::Tile {
 };
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                             std::int32_t block)
+                             std::int32_t updates, std::int32_t block)
     : results_(program.results) {
   for (const Shape& shape : shapes) add_input(program, shape, block);
   for (const auto& instruction : program.instructions) add_step(program, instruction);
-  assign_slots();
+  assign_slots(updates);
+  make_chain(program);
 }
 
-std::size_t ProgramRunner::scratch_bytes() const { return at(slots_) * kSlotBytes; }
+std::size_t ProgramRunner::scratch_bytes() const {
+  return at(slots_) * kSlotBytes + chain_.scratch_bytes();
+}
 
 void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
                               std::int32_t block) {
@@ -65,9 +68,10 @@ void ProgramRunner::add_step(const ElementwiseProgram& program,
   registers_.push_back({Register::slot, 0, element_size(instruction.dtype)});
 }
 
-/// Registers share slots once nobody reads them any more. The last step writes the output it
-/// computes directly: whatever buffer that output took over has been read by then.
-void ProgramRunner::assign_slots() {
+/// Registers share slots once nobody reads them any more. A step writes the output that it
+/// computes directly once the input whose place the output takes has been read: for an update
+/// its variable, else possibly any.
+void ProgramRunner::assign_slots(std::int32_t updates) {
   const auto count = static_cast<std::int32_t>(registers_.size());
   std::vector<std::int32_t> last_use(registers_.size(), -1);
   for (const Step& step : steps_)
@@ -86,10 +90,11 @@ void ProgramRunner::assign_slots() {
   slots_ = static_cast<std::int32_t>(expanded_.size());
   for (const Step& step : steps_) {
     Register& result = registers_[at(step.result)];
-    const auto seen = std::ranges::find(results_, step.result);
-    if (step.result == count - 1 && std::ranges::count(results_, step.result) == 1)
-      result = {Register::output, static_cast<std::int32_t>(seen - results_.begin()),
-                result.size};
+    const auto seen =
+        static_cast<std::int32_t>(std::ranges::find(results_, step.result) - results_.begin());
+    const std::int32_t last_read = seen < updates ? last_use[at(seen)] : count - 1;
+    if (last_read <= step.result && std::ranges::count(results_, step.result) == 1)
+      result = {Register::output, seen, result.size};
     else
       result.index = take();
     for (std::int32_t i = 0; i < step.num_operands; ++i) {
@@ -104,19 +109,33 @@ void ProgramRunner::assign_slots() {
     registers_[at(expanded_[i].reg)].index = static_cast<std::int32_t>(i);
 }
 
+void ProgramRunner::make_chain(const ElementwiseProgram& program) {
+  std::vector<bool> fixed, kept(registers_.size());
+  for (const Register& reg : registers_) fixed.push_back(reg.kind == Register::fixed_input);
+  for (const std::int32_t result : results_) kept[at(result)] = true;
+  chain_ = Chain(program, fixed, kept);
+}
+
 void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, int64_t begin, int64_t end, const void* block) const {
-  for (int64_t position = begin; position < end; position += kTile) {
+  int64_t length = 0;
+  for (int64_t position = begin; position < end; position += length) {
+    length = std::min(kTile, end - position);
+    const bool as_chain = chain_ && length >= chain_.block_elements();
+    if (as_chain) length -= length % chain_.block_elements();
     const char* given = static_cast<const char*>(block);
     if (given) given += (position - begin) * block_size_;
-    run_tile({inputs, outputs, static_cast<char*>(scratch), given, position,
-              std::min(kTile, end - position)});
+    run_tile({inputs, outputs, static_cast<char*>(scratch), given, position, length}, as_chain);
   }
 }
 
-void ProgramRunner::run_tile(const Tile& tile) const {
+void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
   for (const Expanded& input : expanded_) expand(input, tile);
+  if (as_chain)
+    chain_.run(tile.length, tile.scratch + at(slots_) * kSlotBytes,
+               [&](std::int32_t reg) { return address(reg, tile); });
   for (const Step& step : steps_) {
+    if (as_chain) break;
     std::array<const void*, 3> operands{};
     unsigned moves = 0;
     for (std::size_t i = 0; i < at(step.num_operands); ++i) {

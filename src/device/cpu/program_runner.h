@@ -7,28 +7,31 @@
 #include <vector>
 
 #include "device/cpu/broadcast.h"
+#include "device/cpu/chain.h"
 #include "device/cpu/rows.h"
 #include "graph/program.h"
 
 namespace gradgraph {
 
-/// Runs an ElementwiseProgram tile by tile: every instruction passes over a tile that stays in
-/// the first-level cache, by the rows that the ops' own kernels use.
+/// Runs an ElementwiseProgram tile by tile, a tile being what stays in the first-level cache:
+/// whole blocks as one chain where the program is one, the rest instruction by instruction, by
+/// the rows that the ops' own kernels use. Both give the same bits.
 class ProgramRunner {
  public:
   static constexpr std::int32_t kNoBlock = -1;
 
-  /// `shapes` are those of the inputs. Input `block` is made by the caller, who has a part of it
-  /// at hand; in the arrays of `run` the two operands that it is made of stand in its place.
-  /// Throws KernelError for an op that has no row.
+  /// `shapes` are those of the inputs. The first `updates` outputs are new values of the inputs
+  /// of the same number, and written where these are. Input `block` is made by the caller, who
+  /// has a part of it at hand; in the arrays of `run` the two operands that it is made of stand
+  /// in its place. Throws KernelError for an op that has no row.
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                std::int32_t block = kNoBlock);
+                std::int32_t updates = 0, std::int32_t block = kNoBlock);
 
   /// Work memory of one call to `run`; a cache line's alignment is enough.
   std::size_t scratch_bytes() const;
 
   /// Computes elements [begin, end) of all outputs. Element `begin` of the block is at `block`,
-  /// and the rest follow it. The first output may be one of the moving inputs.
+  /// and the rest follow it. Without updates the first output may be one of the moving inputs.
   void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
            std::int64_t begin, std::int64_t end, const void* block = nullptr) const;
 
@@ -56,8 +59,9 @@ class ProgramRunner {
   void add_input(const ElementwiseProgram& program, const Shape& shape, std::int32_t block);
   void add_step(const ElementwiseProgram& program,
                 const ElementwiseProgram::Instruction& instruction);
-  void assign_slots();
-  void run_tile(const Tile& tile) const;
+  void assign_slots(std::int32_t updates);
+  void make_chain(const ElementwiseProgram& program);
+  void run_tile(const Tile& tile, bool as_chain) const;
   void expand(const Expanded& input, const Tile& tile) const;
   char* address(std::int32_t reg, const Tile& tile) const;
 
@@ -65,6 +69,7 @@ class ProgramRunner {
   std::vector<Step> steps_;
   std::vector<Expanded> expanded_;
   std::vector<std::int32_t> results_;  ///< the register of each output
+  Chain chain_;
   std::int32_t slots_ = 0;
   std::int64_t block_size_ = 0;  ///< bytes of one of its elements
 };

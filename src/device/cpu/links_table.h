@@ -1,0 +1,151 @@
+#pragma once
+
+#include <utility>
+
+#include "device/cpu/broadcast.h"
+#include "device/cpu/links.h"
+#include "device/scalar_functors.h"
+
+/// The code behind LinkTable. Included by one file per level of the instruction set, as
+/// rows_table.h is.
+namespace gradgraph::GRADGRAPH_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr std::size_t kVectorBytes = 64;
+#elif defined(__AVX2__)
+inline constexpr std::size_t kVectorBytes = 32;
+#else
+inline constexpr std::size_t kVectorBytes = 16;
+#endif
+/// As many as calling conventions pass in registers.
+inline constexpr std::size_t kLinkVectors = 8;
+
+template <class T>
+struct VectorOf {
+  typedef T Type __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class T, class Indices = std::make_index_sequence<kLinkVectors>>
+struct Links;
+
+template <class T, std::size_t... I>
+struct Links<T, std::index_sequence<I...>> {
+  using Vector = typename VectorOf<T>::Type;
+  template <std::size_t>
+  using Each = Vector;
+  using Code = void (*)(const Link*, std::ptrdiff_t, Each<I>...);
+
+  static constexpr int kLanes = kVectorBytes / sizeof(T);
+
+  template <class F>
+  static Vector apply(Vector x) {
+    T a[kLanes], y[kLanes];
+    __builtin_memcpy(a, &x, sizeof x);
+    GRADGRAPH_VECTORIZE
+    for (int i = 0; i < kLanes; ++i) y[i] = F{}(a[i]);
+    __builtin_memcpy(&x, y, sizeof x);
+    return x;
+  }
+  template <class F>
+  static Vector apply(Vector x, Vector other) {
+    T a[kLanes], b[kLanes], y[kLanes];
+    __builtin_memcpy(a, &x, sizeof x);
+    __builtin_memcpy(b, &other, sizeof x);
+    GRADGRAPH_VECTORIZE
+    for (int i = 0; i < kLanes; ++i) y[i] = F{}(a[i], b[i]);
+    __builtin_memcpy(&x, y, sizeof x);
+    return x;
+  }
+
+  static Vector moving(const Link* link, std::ptrdiff_t offset, std::size_t vector) {
+    Vector x;
+    __builtin_memcpy(
+        &x,
+        link->memory + (offset & link->mask) + static_cast<std::ptrdiff_t>(vector * kVectorBytes),
+        kVectorBytes);
+    return x;
+  }
+  static Vector fixed(const Link* link) {
+    T value;
+    __builtin_memcpy(&value, link->memory, sizeof value);
+    return value - Vector{};  // a sum would make -0 a 0
+  }
+
+  [[gnu::always_inline]] static void go_on(const Link* link, std::ptrdiff_t offset,
+                                           Each<I>... x) {
+    return reinterpret_cast<Code>(link[1].code)(link + 1, offset, x...);
+  }
+
+  static void load(const Link* link, std::ptrdiff_t offset, Each<I>...) {
+    return go_on(link, offset, moving(link, offset, I)...);
+  }
+  static void load_fixed(const Link* link, std::ptrdiff_t offset, Each<I>...) {
+    const Vector x = fixed(link);
+    return go_on(link, offset, ((void)I, x)...);
+  }
+  static void store(const Link* link, std::ptrdiff_t offset, Each<I>... x) {
+    char* to = link->memory + (offset & link->mask);
+    (__builtin_memcpy(to + I * kVectorBytes, &x, kVectorBytes), ...);
+    return go_on(link, offset, x...);
+  }
+  static void end(const Link*, std::ptrdiff_t, Each<I>...) {}
+
+  template <class F>
+  static void unary(const Link* link, std::ptrdiff_t offset, Each<I>... x) {
+    return go_on(link, offset, apply<F>(x)...);
+  }
+  template <class F, bool OtherLeft, bool OtherFixed>
+  static void binary(const Link* link, std::ptrdiff_t offset, Each<I>... x) {
+    if constexpr (OtherFixed) {
+      const Vector other = fixed(link);
+      return go_on(link, offset, (OtherLeft ? apply<F>(other, x) : apply<F>(x, other))...);
+    } else {
+      return go_on(link, offset,
+                   (OtherLeft ? apply<F>(moving(link, offset, I), x)
+                              : apply<F>(x, moving(link, offset, I)))...);
+    }
+  }
+
+  static void run(const Link* links, std::int64_t bytes) {
+    const auto first = reinterpret_cast<Code>(links->code);
+    for (std::ptrdiff_t offset = 0; offset < bytes; offset += kLinkVectors * kVectorBytes)
+      first(links, offset, ((void)I, Vector{})...);
+  }
+
+  static Link::Code code(Code function) { return reinterpret_cast<Link::Code>(function); }
+
+  template <class... F, class... G>
+  static void fill(LinkTable::Codes& codes, functors::List<F...>, functors::List<G...>) {
+    codes.load = code(load);
+    codes.load_fixed = code(load_fixed);
+    codes.store = code(store);
+    codes.end = code(end);
+    codes.run = run;
+    std::size_t i = 0;
+    ((codes.unary[i++] = unary_code<F>(typename F::Types{})), ...);
+    i = 0;
+    (fill_binary<G>(codes.arithmetic[i++]), ...);
+  }
+  template <class F, class... Types>
+  static Link::Code unary_code(functors::List<Types...>) {
+    if constexpr ((std::is_same_v<T, Types> || ...)) return code(unary<F>);
+    return nullptr;
+  }
+  template <class F>
+  static void fill_binary(Link::Code (&codes)[2][2]) {
+    codes[false][false] = code(binary<F, false, false>);
+    codes[false][true] = code(binary<F, false, true>);
+    codes[true][false] = code(binary<F, true, false>);
+    codes[true][true] = code(binary<F, true, true>);
+  }
+};
+
+inline LinkTable make_links() {
+  LinkTable table{};
+  table.block_bytes = kLinkVectors * kVectorBytes;
+  Links<float>::fill(table.codes[0], functors::Unary{}, functors::Arithmetic{});
+  Links<double>::fill(table.codes[1], functors::Unary{}, functors::Arithmetic{});
+  return table;
+}
+
+}  // namespace gradgraph::GRADGRAPH_ISA

@@ -1,0 +1,164 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "device/cpu/program_runner.h"
+#include "kernel_helpers.h"
+
+/// Elementwise programs as threaded code, against one op after the other.
+using namespace gradgraph;
+using namespace gradgraph::tests;
+
+namespace {
+
+using Instruction = ElementwiseProgram::Instruction;
+
+ElementwiseProgram make_program(DType dtype, std::int64_t count, std::int32_t inputs) {
+  ElementwiseProgram program;
+  program.shape = {count};
+  program.input_dtypes.assign(static_cast<std::size_t>(inputs), dtype);
+  return program;
+}
+
+/// Adds an instruction and returns its register.
+std::int32_t add(ElementwiseProgram& program, const std::string& op, std::int32_t a,
+                 std::int32_t b = -1) {
+  Instruction instruction{.op = &op_registry().at(op),
+                          .num_operands = b < 0 ? 1 : 2,
+                          .operands = {a, b, 0},
+                          .dtype = program.input_dtypes[0]};
+  program.instructions.push_back(instruction);
+  return program.num_inputs() + static_cast<std::int32_t>(program.instructions.size()) - 1;
+}
+
+Tensor positive_noise(DType dtype, std::int64_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> uniform(0.1, 2);
+  Tensor values(float64, Shape{count});
+  for (double& x : values.span<double>()) x = uniform(random);
+  return values.cast(dtype);
+}
+
+/// All results, an op at a time.
+std::vector<Tensor> compute_by_rows(const ElementwiseProgram& program,
+                                    std::vector<Tensor> registers) {
+  for (const Instruction& instruction : program.instructions) {
+    Tensor result(instruction.dtype, program.shape);
+    const void* operands[3] = {};
+    unsigned moves = 0;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(instruction.num_operands); ++i) {
+      const Tensor& operand = registers[static_cast<std::size_t>(instruction.operands[i])];
+      operands[i] = operand.raw();
+      if (operand.num_elements() == program.shape.num_elements()) moves |= 1u << i;
+    }
+    const Row row = find_row(instruction.op->name, instruction.dtype, instruction.dtype);
+    row(operands, moves, result.raw(), program.shape.num_elements());
+    registers.push_back(result);
+  }
+  std::vector<Tensor> results;
+  for (const std::int32_t result : program.results)
+    results.push_back(registers[static_cast<std::size_t>(result)]);
+  return results;
+}
+
+/// Updates are made in place, in copies of the inputs.
+std::vector<Tensor> run(const ElementwiseProgram& program, const std::vector<Tensor>& inputs,
+                        std::int32_t updates = 0) {
+  std::vector<Shape> shapes;
+  std::vector<const void*> in;
+  std::vector<Tensor> results;
+  for (std::size_t i = 0; i < program.results.size(); ++i)
+    results.push_back(static_cast<std::int32_t>(i) < updates
+                          ? inputs[i].clone()
+                          : Tensor::full(program.dtype(program.results[i]), program.shape, 7));
+  std::vector<void*> out;
+  for (Tensor& result : results) out.push_back(result.raw());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    shapes.push_back(inputs[i].shape());
+    in.push_back(static_cast<std::int32_t>(i) < updates ? out[i] : inputs[i].raw());
+  }
+  const ProgramRunner runner(program, shapes, updates);
+  Tensor scratch(uint8, {static_cast<std::int64_t>(runner.scratch_bytes()) + 1});
+  runner.run(in, out, scratch.raw(), 0, program.shape.num_elements());
+  return results;
+}
+
+bool same_values(const Tensor& a, const Tensor& b) {
+  Tensor x = a.cast(float64), y = b.cast(float64);
+  return std::ranges::equal(x.span<double>(), y.span<double>(), [](double p, double q) {
+    return (p == q && std::signbit(p) == std::signbit(q)) || (std::isnan(p) && std::isnan(q));
+  });
+}
+
+void check(const ElementwiseProgram& program, const std::vector<Tensor>& inputs,
+           std::int32_t updates = 0) {
+  const auto expected = compute_by_rows(program, inputs);
+  const auto actual = run(program, inputs, updates);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK_MESSAGE(same_values(actual[i], expected[i]), "result ", i, " of ",
+                  program.instructions[0].op->name, ", ", program.shape.num_elements(),
+                  " elements of ", name(program.input_dtypes[0]));
+}
+
+/// Around a block, which is 8 vectors of 16 to 64 bytes, and around a tile of 1024.
+constexpr std::int64_t kCounts[] = {2, 15, 16, 31, 33, 64, 127, 128, 129, 1024, 1151, 1153, 2300};
+
+}  // namespace
+
+TEST_SUITE("chain") {
+  TEST_CASE("every op that has a link gives the bits of its row") {
+    int tried = 0;
+    for (const DType dtype : {float32, float64})
+      for (const OpDef* op : op_registry().all()) {
+        const LinkTable::Codes& codes = best_links().codes[dtype == float32 ? 0 : 1];
+        const bool unary = find_unary_link(codes, op->name) != nullptr;
+        if (!unary && !find_binary_link(codes, op->name, false, false)) continue;
+        ++tried;
+        for (const std::int64_t count : kCounts) {
+          // Inputs: two that move, and a fixed one.
+          ElementwiseProgram program = make_program(dtype, count, 3);
+          const auto step = [&](std::int32_t a, std::int32_t b) {
+            return unary ? add(program, op->name, a) : add(program, op->name, a, b);
+          };
+          std::int32_t x = step(0, 1);
+          for (const auto& [a, b] : {std::pair{-1, 2}, {2, -1}, {-1, 1}, {0, -1}, {-1, -1}})
+            x = step(a < 0 ? x : a, b < 0 ? x : b);
+          program.results = {add(program, "sub", x, program.num_inputs()), x};
+          check(program, {positive_noise(dtype, count, 1), positive_noise(dtype, count, 2),
+                          positive_noise(dtype, 1, 3)});
+        }
+      }
+    CHECK(tried >= 2 * 18);
+  }
+
+  TEST_CASE("a fixed -0 stays what it is") {
+    ElementwiseProgram program = make_program(float32, 300, 2);
+    program.results = {add(program, "mul", 1, 0)};
+    check(program, {positive_noise(float32, 300, 1), Tensor{-0.f}});
+    program.instructions.clear();
+    program.results = {add(program, "maximum", 1, 1), add(program, "mul", 2, 0)};
+    check(program, {positive_noise(float32, 300, 1), Tensor{-0.f}});
+  }
+
+  TEST_CASE("updates in place read each variable before it changes") {
+    for (const std::int64_t count : kCounts) {
+      const std::vector<Tensor> inputs = {positive_noise(float32, count, 1),
+                                          positive_noise(float32, count, 2),
+                                          positive_noise(float32, count, 3)};
+      // Two variables change places, and the first is read once more at the end.
+      ElementwiseProgram program = make_program(float32, count, 3);
+      const std::int32_t first = add(program, "add", 1, 2), second = add(program, "mul", 0, 2);
+      program.results = {first, second};
+      check(program, inputs, 2);
+      add(program, "add", first, second);
+      program.results = {first, second, add(program, "sub", 5, 0)};
+      check(program, inputs, 3);
+      program.results = {second, 2, first};  // one takes an input as it is
+      check(program, inputs, 3);
+      program.results = {second, first, second};  // two take the same
+      check(program, inputs, 3);
+    }
+  }
+}
