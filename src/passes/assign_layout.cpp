@@ -186,6 +186,8 @@ class LayoutAssignment {
 }  // namespace
 
 void assign_layout(Graph& graph, const PassContext& context, RewriteLog& log) {
+  const auto is_one = [](const Node& node) { return find_image_op(node) != nullptr; };
+  if (std::ranges::none_of(graph.nodes(), is_one)) return;
   LayoutAssignment(graph, context, log).run();
 }
 

@@ -272,6 +272,7 @@ class CrossEntropyFusion {
 }  // namespace
 
 void fuse_cross_entropy(Graph& graph, const PassContext& context, RewriteLog& log) {
+  if (!has_any(graph, {"softmax", "log_softmax"})) return;
   CrossEntropyFusion(graph, context, log).run();
 }
 

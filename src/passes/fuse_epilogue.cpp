@@ -120,6 +120,7 @@ class EpilogueFusion {
 }  // namespace
 
 void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log) {
+  if (!has_any(graph, {"matmul"})) return;
   EpilogueFusion(graph, context, log).run();
 }
 

@@ -223,6 +223,7 @@ class PoolFusion {
 }  // namespace
 
 void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log) {
+  if (!has_any(graph, {"max_pool2d"})) return;
   PoolFusion(graph, context, log).run();
 }
 

@@ -107,6 +107,7 @@ class ReductionFusion {
 }  // namespace
 
 void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log) {
+  if (!has_any(graph, {"sum", "mean"})) return;
   ReductionFusion(graph, context, log).run();
 }
 

@@ -90,6 +90,14 @@ bool Topology::is_awaited(const Node& node) const {
                              [](const Reader& reader) { return reader.index < 0; });
 }
 
+bool has_any(const Graph& graph, std::initializer_list<std::string_view> ops) {
+  std::vector<const OpDef*> wanted;
+  for (const std::string_view op : ops) wanted.push_back(&op_registry().at(op));
+  return std::ranges::any_of(graph.nodes(), [&](const Node& node) {
+    return std::ranges::find(wanted, &node.op()) != wanted.end();
+  });
+}
+
 std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology) {
   std::vector<bool> late(graph.nodes().size(), false);
   for (const Node* node : topology.order())

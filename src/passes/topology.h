@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "gradgraph/graph.h"
@@ -33,6 +35,10 @@ class Topology {
   std::vector<std::size_t> first_;  ///< by node id: where its readers begin
   std::vector<Reader> readers_;
 };
+
+/// Whether there is a node of one of these ops. Much cheaper than a topology, so passes that
+/// have something to do with such nodes only ask first.
+bool has_any(const Graph& graph, std::initializer_list<std::string_view> ops);
 
 /// By node id: whether the node depends on an update. A variable that such a node reads, or that
 /// a node before it reads, may have another value by then, so it must not be merged with others.
