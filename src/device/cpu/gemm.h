@@ -24,9 +24,10 @@ class Gemm {
 
   std::size_t workspace_bytes() const { return static_cast<std::size_t>(cells()) * cell_bytes_; }
 
-  /// A finished part of c, which starts at (row, column) and lies in rows `stride` apart.
+  /// A finished part of c, which starts at (row, column) and lies in rows `stride` apart. Who
+  /// gets it may change it.
   struct Chunk {
-    const float* values;
+    float* values;
     std::int64_t row, column, rows, columns, stride;
   };
   /// Calls `finish(cell, chunk)` for chunks that make up c, on the thread that made them, with

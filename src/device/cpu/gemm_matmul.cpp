@@ -76,7 +76,9 @@ class GemmWithProgram {
                      [&](std::int64_t cell, const Gemm::Chunk& chunk) {
                        char* own =
                            scratch + static_cast<std::size_t>(cell) * program_.scratch_bytes();
-                       const bool whole = chunk.columns == columns_ && chunk.stride == columns_;
+                       // Rows that follow each other in c are one run of elements.
+                       const bool whole = chunk.columns == columns_;
+                       if (whole) close_gaps(chunk);
                        const std::int64_t rows = whole ? 1 : chunk.rows;
                        const std::int64_t length = whole ? chunk.rows * columns_ : chunk.columns;
                        for (std::int64_t i = 0; i < rows; ++i) {
@@ -88,6 +90,12 @@ class GemmWithProgram {
   }
 
  private:
+  /// Rows are padded to whole vectors.
+  static void close_gaps(const Gemm::Chunk& chunk) {
+    for (std::int64_t i = 1; i < chunk.rows && chunk.stride != chunk.columns; ++i)
+      std::copy_n(chunk.values + i * chunk.stride, chunk.columns,
+                  chunk.values + i * chunk.columns);
+  }
   static GemmShape shape_of(const KernelSite& site, std::int32_t product) {
     const bool transpose_a = site.attribute<bool>("transpose_a");
     const Shape &a = site.input_shape(product), &c = site.output_shape();
