@@ -2,11 +2,28 @@
 #include <cmath>
 
 #include "device/cpu/elements.h"
+#include "device/cpu/isa.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/parallel.h"
+#include "device/cpu/random_words.h"
 #include "device/distributions.h"
 
 namespace gradgraph {
+
+extern const RandomWords random_words_baseline;
+#ifdef GRADGRAPH_ISA_LEVELS
+extern const RandomWords random_words_avx2;
+extern const RandomWords random_words_avx512;
+#endif
+
+RandomWords best_random_words() {
+#ifdef GRADGRAPH_ISA_LEVELS
+  if (best_isa() == Isa::avx512) return random_words_avx512;
+  if (best_isa() == Isa::avx2) return random_words_avx2;
+#endif
+  return random_words_baseline;
+}
+
 namespace {
 
 /// FNV-1a of the user's name for the node: the same in every session and on every device. What
@@ -20,35 +37,14 @@ std::uint64_t name_hash(const Node& node) {
   return hash;
 }
 
-/// Blocks of random words that are made side by side, so that compilers find vectors in them.
-constexpr std::int64_t kBlocks = 64;
-constexpr std::int64_t kWords = 4 * kBlocks;
-
-/// philox_block() of kBlocks blocks from number `first` on.
-void philox_words(std::uint64_t key, std::int64_t step, std::int64_t first,
-                  std::uint32_t* __restrict words) {
-  std::uint32_t a[kBlocks], b[kBlocks], c[kBlocks], d[kBlocks];
-  for (std::int64_t i = 0; i < kBlocks; ++i) {
-    const PhiloxBlock counter = philox_counter(step, first + i);
-    a[i] = counter.word[0], b[i] = counter.word[1];
-    c[i] = counter.word[2], d[i] = counter.word[3];
-  }
-  for (int round = 0; round < kPhiloxRounds; ++round, key = philox_next_key(key))
-    for (std::int64_t i = 0; i < kBlocks; ++i) {
-      const PhiloxBlock next = philox_round({{a[i], b[i], c[i], d[i]}}, key);
-      a[i] = next.word[0], b[i] = next.word[1], c[i] = next.word[2], d[i] = next.word[3];
-    }
-  for (std::int64_t i = 0; i < kBlocks; ++i) {
-    words[4 * i] = a[i], words[4 * i + 1] = b[i];
-    words[4 * i + 2] = c[i], words[4 * i + 3] = d[i];
-  }
-}
+constexpr std::int64_t kWords = 4 * kWordBlocks;
 
 /// A kernel whose elements take `words_each` words each: `draw(words, elements, count)`.
 template <class T, class Draw>
 Kernel make_drawn(const KernelSite& site, std::int64_t words_each, Draw draw) {
   const std::int64_t count = site.output_shape().num_elements(), batch = kWords / words_each;
-  return {[=, node = name_hash(site.node()), threads = site.threads()](const KernelArgs& args) {
+  return {[=, make_words = best_random_words(), node = name_hash(site.node()),
+           threads = site.threads()](const KernelArgs& args) {
     T* out = args.output<T>();
     const std::uint64_t key = philox_key(args.run->seed, node);
     const std::int64_t step = args.run->step;
@@ -56,7 +52,7 @@ Kernel make_drawn(const KernelSite& site, std::int64_t words_each, Draw draw) {
                  [&](std::int64_t begin, std::int64_t end) {
                    std::uint32_t words[kWords];
                    for (std::int64_t i = begin; i < end; ++i) {
-                     philox_words(key, step, i * kBlocks, words);
+                     make_words(key, step, i * kWordBlocks, words);
                      draw(words, out + i * batch, std::min(batch, count - i * batch));
                    }
                  });
