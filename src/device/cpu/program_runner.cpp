@@ -37,7 +37,8 @@ ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const 
 }
 
 std::size_t ProgramRunner::scratch_bytes() const {
-  return at(slots_) * kSlotBytes + chain_.scratch_bytes();
+  // Whole cache lines: threads have theirs one behind the other.
+  return at(slots_) * kSlotBytes + (chain_.scratch_bytes() + 63) / 64 * 64;
 }
 
 void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
