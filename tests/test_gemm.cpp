@@ -115,6 +115,16 @@ TEST_CASE("gemm: several panels, chunks and threads") {
   });
 }
 
+TEST_CASE("gemm: products wide enough for a to be packed, of all heights") {
+  for_each_table([](const TileTable& tiles) {
+    for (const std::int64_t rows : {1, 2, 5, 6, 7, 13, 14, 15, 16, 17, 29, 71})
+      for (const std::int64_t inner : {0, 1, 2, 3, 4, 5, 17, 259})
+        for_each_layout(rows, 257, inner, [&](const Product& product) {
+          CHECK(product.error(product.run(1, tiles)) <= 1e-4);
+        });
+  });
+}
+
 TEST_CASE("gemm: empty matrices") {
   for_each_table([](const TileTable& tiles) {
     for_each_layout(3, 20, 0, [&](const Product& product) {

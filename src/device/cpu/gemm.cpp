@@ -35,6 +35,8 @@ using std::int64_t;
 constexpr int64_t kMaxInner = 256;
 /// Elements of a chunk of c, which stays in the second-level cache with what it is made of.
 constexpr int64_t kChunkElements = 1 << 16;
+/// Columns of c from which it pays to pack a: tiles read it faster then, once for each panel.
+constexpr int64_t kMinColumnsToPack = 256;
 /// Multiplications that a thread should at least have.
 constexpr int64_t kProductGrain = 1 << 17;
 
@@ -68,9 +70,15 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
   inner_blocks_ = std::max<int64_t>(divide_up(shape.inner, kMaxInner), 1);
   panel_floats_ = std::min(shape.inner, kMaxInner) * panel_columns;
   const int64_t rows = std::min(chunk_rows_, divide_up(shape.rows, grid_rows_));
+  packs_rows_ = width >= kMinColumnsToPack;
+  packed_floats_ = panel_floats_;
+  if (packs_rows_)
+    packed_floats_ += divide_up(rows * std::min(shape.inner, kMaxInner), 16) * 16 +
+                      tiles.max_rows + tiles.lanes;
+  packed_floats_ = divide_up(packed_floats_, 16) * 16;
   // Cells start on cache lines.
   cell_bytes_ =
-      static_cast<std::size_t>(divide_up(panel_floats_ + rows * chunk_stride_, 16) * 64);
+      static_cast<std::size_t>(divide_up(packed_floats_ + rows * chunk_stride_, 16) * 64);
 }
 
 Gemm::Cell Gemm::cell_at(int64_t index) const {
@@ -99,25 +107,30 @@ void Gemm::run(const float* a, const float* b, float* c, void* workspace) const 
       const Cell cell = cell_at(i);
       for_chunks(cell, [&](int64_t row, int64_t rows) {
         multiply(a, b, {row, cell.column, rows, cell.columns},
-                 c + row * shape_.columns + cell.column, shape_.columns, panel_of(workspace, i));
+                 c + row * shape_.columns + cell.column, shape_.columns,
+                 scratch_of(workspace, i));
       });
     }
   });
 }
 
 void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, int64_t stride,
-                    float* panel) const {
+                    float* scratch) const {
   const int64_t lanes = tiles_->lanes, panel_columns = kMaxTileVectors * lanes;
-  const int64_t blocks = divide_up(of.rows, tiles_->max_rows);
+  const int64_t blocks = blocks_of(of.rows);
+  float *panel = scratch, *packed_rows = scratch + panel_floats_;
   TileArgs args{};
   args.a_stride = shape_.transpose_a ? shape_.rows : shape_.inner;
   args.c_stride = stride;
   args.packed = panel;
-  const auto& tiles = tiles_->tile[shape_.transpose_a ? TileTable::columns : TileTable::rows];
+  const auto& tiles = tiles_->tile[packs_rows_          ? TileTable::packed
+                                   : shape_.transpose_a ? TileTable::columns
+                                                        : TileTable::rows];
   for (int64_t part = 0; part < inner_blocks_; ++part) {
     const int64_t first = shape_.inner * part / inner_blocks_;
     args.inner = shape_.inner * (part + 1) / inner_blocks_ - first;
     args.add = part > 0;
+    if (packs_rows_) pack_rows(a, of.row, of.rows, first, args.inner, packed_rows);
     for (int64_t j = 0; j < of.columns; j += panel_columns) {
       const int64_t width = std::min(panel_columns, of.columns - j), column = of.column + j;
       const int64_t vectors = divide_up(width, lanes);
@@ -136,9 +149,13 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
       }
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t begin = of.rows * block / blocks, end = of.rows * (block + 1) / blocks;
-        const int64_t row = of.row + begin;
-        args.a =
-            a + (shape_.transpose_a ? first * shape_.rows + row : row * shape_.inner + first);
+        if (packs_rows_) {
+          args.a = packed_rows + begin * args.inner;
+        } else {
+          const int64_t row = of.row + begin;
+          args.a =
+              a + (shape_.transpose_a ? first * shape_.rows + row : row * shape_.inner + first);
+        }
         args.c = c + begin * stride + j;
         fetch_ahead(args, next_panel, block, blocks);
         tiles[packs][vectors - 1][end - begin - 1](args);
@@ -146,6 +163,22 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
         packs = false;
       }
     }
+  }
+}
+
+int64_t Gemm::blocks_of(int64_t rows) const { return divide_up(rows, tiles_->max_rows); }
+
+void Gemm::pack_rows(const float* a, int64_t row, int64_t rows, int64_t first, int64_t inner,
+                     float* packed) const {
+  const int64_t blocks = blocks_of(rows);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = rows * block / blocks, height = rows * (block + 1) / blocks - begin;
+    if (shape_.transpose_a)
+      tiles_->copy_rows(a + first * shape_.rows + row + begin, shape_.rows,
+                        packed + begin * inner, height, height, inner);
+    else
+      tiles_->transpose(a + (row + begin) * shape_.inner + first, shape_.inner,
+                        packed + begin * inner, height, height, inner);
   }
 }
 

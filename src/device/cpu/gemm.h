@@ -37,10 +37,10 @@ class Gemm {
     parallel_for(cells(), 1, cells(), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const Cell cell = cell_at(i);
-        float* panel = panel_of(workspace, i);
-        float* values = panel + panel_floats_;
+        float* scratch = scratch_of(workspace, i);
+        float* values = scratch + packed_floats_;
         for_chunks(cell, [&](std::int64_t row, std::int64_t rows) {
-          multiply(a, b, {row, cell.column, rows, cell.columns}, values, chunk_stride_, panel);
+          multiply(a, b, {row, cell.column, rows, cell.columns}, values, chunk_stride_, scratch);
           finish(i, Chunk{values, row, cell.column, rows, cell.columns, chunk_stride_});
         });
       }
@@ -57,7 +57,7 @@ class Gemm {
   };
 
   Cell cell_at(std::int64_t index) const;
-  float* panel_of(void* workspace, std::int64_t cell) const {
+  float* scratch_of(void* workspace, std::int64_t cell) const {
     return reinterpret_cast<float*>(static_cast<char*>(workspace) +
                                     static_cast<std::size_t>(cell) * cell_bytes_);
   }
@@ -71,7 +71,13 @@ class Gemm {
   }
   /// The part `of` c, into rows of `c` that are `stride` apart and have room for whole vectors.
   void multiply(const float* a, const float* b, const Cell& of, float* c, std::int64_t stride,
-                float* panel) const;
+                float* scratch) const;
+  /// Rows of tiles that `rows` are cut into, all about equally high.
+  std::int64_t blocks_of(std::int64_t rows) const;
+  /// Columns [first, first + inner) of a's rows [row, row + rows), block after block, each as
+  /// columns of its rows.
+  void pack_rows(const float* a, std::int64_t row, std::int64_t rows, std::int64_t first,
+                 std::int64_t inner, float* packed) const;
   /// Rows [first, first + inner) of b's columns [column, column + width), in rows of whole
   /// vectors.
   void fill_panel(const float* b, std::int64_t first, std::int64_t inner, std::int64_t column,
@@ -84,7 +90,9 @@ class Gemm {
   std::int64_t grid_rows_ = 1, grid_columns_ = 1;
   std::int64_t chunk_rows_ = 1, chunk_stride_ = 0;
   std::int64_t inner_blocks_ = 1;
-  std::int64_t panel_floats_ = 0;
+  /// Of a cell's work memory: first a panel of b, then what is packed of a, then a chunk.
+  std::int64_t panel_floats_ = 0, packed_floats_ = 0;
+  bool packs_rows_ = false;
   std::size_t cell_bytes_ = 0;
 };
 
