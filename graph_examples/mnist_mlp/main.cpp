@@ -15,8 +15,10 @@ int train(const examples::Flags& flags) {
 
   // The model. Each layer makes its variables, under a name scope of its own.
   auto x = gg::nn::flatten(images);
-  x = gg::nn::dense(x, {.units = 512, .activation = gg::relu}, "dense1");
-  x = gg::nn::dense(x, {.units = 512, .activation = gg::relu}, "dense2");
+  const gg::nn::DenseOptions hidden = {
+      .units = 512, .activation = gg::relu, .kernel_initializer = gg::nn::he_normal()};
+  x = gg::nn::dense(x, hidden, "dense1");
+  x = gg::nn::dense(x, hidden, "dense2");
   x = gg::nn::dropout(x, 0.2, training);
   const auto logits = gg::nn::dense(x, {.units = 10}, "logits");
 

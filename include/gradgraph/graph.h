@@ -36,10 +36,12 @@ class NameTable;
 class Output {
  public:
   Output() = default;
-  Output(Node& node, int index) : node_(&node), index_(index) {}
+  Output(Node& node, int index);
 
   explicit operator bool() const { return node_ != nullptr; }
   Node& node() const { return *node_; }
+  /// node().id(), without looking at the node; -1 when empty.
+  int node_id() const { return node_id_; }
   int index() const { return index_; }
   Graph& graph() const;
   DType dtype() const;
@@ -53,6 +55,7 @@ class Output {
  private:
   Node* node_ = nullptr;
   std::int32_t index_ = 0;
+  std::int32_t node_id_ = -1;
 };
 
 /// Outputs as a function takes them: a list in braces, a vector or a span. Not to be kept.
@@ -71,14 +74,14 @@ using Attribute =
     std::variant<bool, std::int64_t, double, std::string, DType, Shape, std::vector<std::int64_t>,
                  Tensor, std::shared_ptr<const ElementwiseProgram>>;
 
-/// The attributes of a node by name: a handful, so a flat list.
+/// The attributes of a node by name: a handful, so a flat list. Copies share it.
 class Attributes {
  public:
   using Entry = std::pair<std::string_view, Attribute>;
 
   Attributes() = default;
   /// The names must outlive the graph: string literals.
-  Attributes(std::initializer_list<Entry> entries) : entries_(entries) {}
+  Attributes(std::initializer_list<Entry> entries);
 
   const Attribute* find(std::string_view name) const;
   void set(std::string_view name, Attribute value);
@@ -91,12 +94,13 @@ class Attributes {
     return *value;
   }
 
-  auto begin() const { return entries_.begin(); }
-  auto end() const { return entries_.end(); }
+  const Entry* begin() const { return entries_.get(); }
+  const Entry* end() const { return entries_.get() + size_; }
 
  private:
   [[noreturn]] static void fail(std::string_view name);
-  std::vector<Entry> entries_;
+  std::shared_ptr<Entry[]> entries_;
+  std::size_t size_ = 0;
 };
 
 /// What a node is there for; a picture of the graph tells them apart.
@@ -163,6 +167,8 @@ class Node {
   Phase phase_ = Phase::forward;
 };
 
+inline Output::Output(Node& node, int index) : node_(&node), index_(index), node_id_(node.id()) {}
+
 /// What every node that is added now inherits. Scopes below change it for a while.
 struct BuildContext {
   std::string scope;       ///< "fc1/" or empty
@@ -201,8 +207,8 @@ class Graph {
             std::string_view name = {});
 
   /// Nodes in the order they were made, which is a topological order.
-  std::deque<Node>& nodes() { return nodes_; }
-  const std::deque<Node>& nodes() const { return nodes_; }
+  std::pmr::deque<Node>& nodes() { return nodes_; }
+  const std::pmr::deque<Node>& nodes() const { return nodes_; }
   int num_nodes() const { return static_cast<int>(nodes_.size()); }
   /// Null where there is none; copies of another graph's nodes are not found.
   Node* find(std::string_view name) const;
@@ -249,8 +255,8 @@ class Graph {
   template <class T>
   std::span<T> keep(std::span<const T> list);
 
-  std::pmr::monotonic_buffer_resource memory_;  ///< of the nodes' lists
-  std::deque<Node> nodes_;
+  std::pmr::monotonic_buffer_resource memory_;  ///< of the nodes and their lists
+  std::pmr::deque<Node> nodes_{&memory_};
   std::unique_ptr<NameTable> names_;
   std::set<std::string, std::less<>> devices_;
   std::string name_buffer_;  // the buffers are kept for their memory

@@ -31,19 +31,25 @@ std::string Output::name() const {
   return index_ == 0 ? node_->name() : fmt::format("{}:{}", node_->name(), index_);
 }
 
+Attributes::Attributes(std::initializer_list<Entry> entries)
+    : entries_(std::make_shared<Entry[]>(entries.size())), size_(entries.size()) {
+  std::copy(entries.begin(), entries.end(), entries_.get());
+}
+
 const Attribute* Attributes::find(std::string_view name) const {
-  const auto entry =
-      std::find_if(entries_.begin(), entries_.end(), [&](auto& e) { return e.first == name; });
-  return entry == entries_.end() ? nullptr : &entry->second;
+  const auto* entry = std::find_if(begin(), end(), [&](auto& e) { return e.first == name; });
+  return entry == end() ? nullptr : &entry->second;
 }
 
 void Attributes::set(std::string_view name, Attribute value) {
-  for (auto& entry : entries_)
-    if (entry.first == name) {
-      entry.second = std::move(value);
-      return;
-    }
-  entries_.emplace_back(name, std::move(value));
+  const auto index = static_cast<std::size_t>(
+      std::find_if(begin(), end(), [&](auto& e) { return e.first == name; }) - begin());
+  const std::size_t size = std::max(size_, index + 1);
+  auto entries = std::make_shared<Entry[]>(size);
+  std::copy(begin(), end(), entries.get());
+  entries[index] = {name, std::move(value)};
+  entries_ = std::move(entries);
+  size_ = size;
 }
 
 void Attributes::fail(std::string_view name) {

@@ -5,13 +5,12 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 namespace {
 
 constexpr std::int64_t kMaxInlined = 8;  // elements of a constant
-
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 std::string_view scope_of(std::string_view name) {
   const auto slash = name.rfind('/');
@@ -83,7 +82,7 @@ void Drawing::hide_initial_values() {
   std::vector<bool> is_initial(drawn_.size(), false);
   for (const Node& node : graph_.nodes())
     if (const Output initial = graph_.initial_value(node))
-      is_initial[slot(initial.node())] = true;
+      is_initial[slot(initial)] = true;
   // Readers come after what they read, so backwards all of a node's readers are known.
   std::vector<bool> other_reader(drawn_.size(), false);
   for (auto node = graph_.nodes().rbegin(); node != graph_.nodes().rend(); ++node) {

@@ -2,10 +2,12 @@
 #include <bit>
 #include <cstring>
 #include <functional>
+#include <memory_resource>
 #include <unordered_set>
 #include <variant>
 
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 #include "passes/rewrites.h"
 
 /// Two nodes of one op, with equal attributes and the same inputs, compute the same: the later
@@ -76,8 +78,7 @@ struct Hash {
     const bool unordered = node->op().traits.commutative;
     std::size_t inputs = 0;
     for (const Output& input : node->inputs()) {
-      const std::size_t one = mix(static_cast<std::size_t>(input.node().id()),
-                                  static_cast<std::size_t>(input.index()));
+      const std::size_t one = mix(slot(input), static_cast<std::size_t>(input.index()));
       inputs = unordered ? inputs + one : mix(inputs, one);
     }
     hash = mix(hash, inputs);
@@ -107,13 +108,15 @@ class EliminateCommon : public NodePass {
  public:
   NodeRewrite rewrite(Node& node, NodeSweep&) override {
     if (!may_merge(node)) return {};
+    if (nodes_.empty()) nodes_.reserve(node.graph().nodes().size());
     const auto [known, is_new] = nodes_.insert(&node);
     if (is_new) return {};
     return {(*known)->output(), "the same op of the same inputs"};
   }
 
  private:
-  std::unordered_set<Node*, Hash, Equal> nodes_;
+  std::pmr::monotonic_buffer_resource memory_;  ///< freed at once
+  std::pmr::unordered_set<Node*, Hash, Equal> nodes_{&memory_};
 };
 
 }  // namespace

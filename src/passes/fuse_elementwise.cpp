@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "graph/may_fail.h"
 #include "graph/program.h"
+#include "graph/slot.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -24,7 +25,6 @@ namespace {
 constexpr std::size_t kMaxInstructions = 256;
 constexpr std::int32_t kNone = -1;
 
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Nodes that become one. Only the last one, or all the updates, are seen from outside.
@@ -62,7 +62,7 @@ class Registers {
       entries_.resize(entries_.size() +
                       static_cast<std::size_t>(graph_.nodes()[id].num_outputs()));
     }
-    return entries_[first_[slot(value.node())] + static_cast<std::size_t>(value.index())];
+    return entries_[first_[slot(value)] + static_cast<std::size_t>(value.index())];
   }
 
   const Graph& graph_;

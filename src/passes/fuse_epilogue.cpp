@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/program.h"
+#include "graph/slot.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -18,8 +19,6 @@
 /// and likewise a gradient that is such a product the update of the variable that it is for.
 namespace gradgraph {
 namespace {
-
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 constexpr const char *kWithEpilogue = "matmul_with_epilogue", *kWithUpdate = "matmul_with_update";
 

@@ -4,13 +4,12 @@
 #include <utility>
 
 #include "core/text.h"
+#include "graph/slot.h"
 #include "ops/builders.h"
 #include "passes/topology.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 /// "neg('x')", or "'x'" for a value that was there before the rewrite.
 std::string describe(const Output& value, bool is_new) {
@@ -31,28 +30,18 @@ void NodeSweep::add(std::string_view name, std::unique_ptr<NodePass> pass) {
 }
 
 void NodeSweep::run() {
-  std::vector<Node*> order = Topology(graph_, context_.fetches).order();
-  // In the user's order where that is possible: of equal nodes the first one stays, so that
-  // nothing in front has to wait for what comes late.
-  const auto comes_after_inputs = [](const Node* node) {
-    const auto is_before = [&](const Node& other) { return other.id() < node->id(); };
-    return std::ranges::all_of(node->inputs(), is_before, &Output::node) &&
-           std::ranges::all_of(node->control_inputs(),
-                               [&](const Node* before) { return is_before(*before); });
-  };
-  if (std::ranges::all_of(order, comes_after_inputs)) std::ranges::sort(order, {}, &Node::id);
-  for (Node* node : order) visit(*node);
+  // Of equal nodes the first one stays, so that nothing in front has to wait for what comes late.
+  for (Node* node : topological_order(graph_, context_.fetches)) visit(*node);
 }
 
 Output NodeSweep::current(const Output& value) const {
-  const Output& replacement = replacement_[slot(value.node())];
+  const Output& replacement = replacement_[slot(value)];
   return replacement ? replacement : value;
 }
 
 void NodeSweep::update_inputs(Node& node) {
   for (int i = 0; i < node.num_inputs(); ++i)
-    if (const Output& now = replacement_[slot(node.input(i).node())])
-      graph_.set_input(node, i, now);
+    if (const Output& now = replacement_[slot(node.input(i))]) graph_.set_input(node, i, now);
   for (std::size_t i = 0; i < node.control_inputs().size();) {
     Node& before = *node.control_inputs()[i];
     if (const Output& now = replacement_[slot(before)])

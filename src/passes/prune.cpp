@@ -1,13 +1,12 @@
 #include <queue>
 #include <tuple>
 
+#include "graph/slot.h"
 #include "passes/specialize.h"
 #include "passes/topology.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 /// A node that can be copied, since its inputs are. The queue's top is the one whose user's node
 /// was made first: the copy keeps the user's order, also where passes have added nodes.
@@ -41,7 +40,7 @@ void prune(SpecializedGraph& specialized) {
     queue.pop();
     inputs.clear();
     for (const Output& input : node.inputs())
-      inputs.emplace_back(*copies[slot(input.node())], input.index());
+      inputs.emplace_back(*copies[slot(input)], input.index());
     control_inputs.clear();
     for (const Node* before : node.control_inputs())
       control_inputs.push_back(copies[slot(*before)]);

@@ -4,12 +4,11 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 #include "graph/static_inputs.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 /// What the fetches need when the fed outputs come from outside: nodes, and which feeds.
 struct Needed {
@@ -26,7 +25,7 @@ Needed find_needed(const Graph& graph, const std::vector<Output>& fed,
     if (feed != fed.end())
       needed.feeds[static_cast<std::size_t>(feed - fed.begin())] = true;
     else
-      needed.nodes[slot(output.node())] = true;
+      needed.nodes[slot(output)] = true;
   };
   for (const Output& fetch : fetches) need(fetch);
   // Users' graphs are in topological order: one sweep backwards sees readers first.
@@ -176,7 +175,7 @@ std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output
     if (feed != fed.end())
       is_static[static_cast<std::size_t>(feed - fed.begin())] = true;
     else
-      value_decides[slot(output.node())] = true;
+      value_decides[slot(output)] = true;
   };
   for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
     if (!needed.nodes[slot(*node)]) continue;

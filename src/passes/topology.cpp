@@ -4,16 +4,23 @@
 #include <utility>
 
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 namespace {
 
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
-
+/// Calls `visit(slot, index)` for what the node reads and awaits; the latter with index -1.
 template <class Visit>
 void for_each_input(const Node& node, const Visit& visit) {
-  for (int i = 0; i < node.num_inputs(); ++i) visit(node.input(i).node(), i);
-  for (Node* before : node.control_inputs()) visit(*before, -1);
+  for (int i = 0; i < node.num_inputs(); ++i) visit(slot(node.input(i)), i);
+  for (const Node* before : node.control_inputs()) visit(slot(*before), -1);
+}
+
+template <class Visit>
+void for_each_input_backwards(const Node& node, const Visit& visit) {
+  for (std::size_t i = node.control_inputs().size(); i-- > 0;)
+    visit(slot(*node.control_inputs()[i]), -1);
+  for (int i = node.num_inputs(); i-- > 0;) visit(slot(node.input(i)), i);
 }
 
 /// All that the roots need, by id; empty where ids are no topological order.
@@ -25,9 +32,9 @@ std::vector<Node*> order_by_id(Graph& graph, const std::vector<Node*>& roots) {
   for (std::size_t id = needed.size(); id-- > 0 && in_order;) {
     if (!needed[id]) continue;
     ++count;
-    for_each_input(graph.nodes()[id], [&](const Node& input, int) {
-      needed[slot(input)] = 1;
-      in_order &= slot(input) < id;
+    for_each_input(graph.nodes()[id], [&](std::size_t input, int) {
+      needed[input] = 1;
+      in_order &= input < id;
     });
   }
   if (!in_order) return {};
@@ -69,19 +76,23 @@ std::vector<Node*> order_by_depth(Graph& graph, const std::vector<Node*>& roots)
 
 }  // namespace
 
-Topology::Topology(Graph& graph, const std::vector<Node*>& roots)
-    : order_(order_by_id(graph, roots)) {
-  if (order_.empty()) order_ = order_by_depth(graph, roots);
+std::vector<Node*> topological_order(Graph& graph, const std::vector<Node*>& roots) {
+  std::vector<Node*> order = order_by_id(graph, roots);
+  return order.empty() ? order_by_depth(graph, roots) : order;
+}
 
-  first_.assign(graph.nodes().size() + 1, 0);
+Topology::Topology(Graph& graph, const std::vector<Node*>& roots)
+    : order_(topological_order(graph, roots)), first_(graph.nodes().size() + 1, 0) {
   for (const Node* node : order_)
-    for_each_input(*node, [&](Node& input, int) { ++first_[slot(input) + 1]; });
-  for (std::size_t i = 1; i < first_.size(); ++i) first_[i] += first_[i - 1];
-  readers_.resize(first_.back());
-  std::vector<std::size_t> next(first_.begin(), first_.end() - 1);
-  for (Node* node : order_)
-    for_each_input(*node, [&](Node& input, int index) {
-      readers_[next[slot(input)]++] = {node, index};
+    for_each_input(*node, [&](std::size_t input, int) { ++first_[input]; });
+  std::uint32_t end = 0;
+  for (std::uint32_t& first : first_) first = end += first;
+  readers_.resize(end);
+  // From behind, each reader before the one that is there already: so they end up in order, and
+  // `first_` where it should be.
+  for (auto node = order_.rbegin(); node != order_.rend(); ++node)
+    for_each_input_backwards(**node, [&](std::size_t input, int index) {
+      readers_[--first_[input]] = {*node, index};
     });
 }
 
@@ -99,11 +110,13 @@ bool has_any(const Graph& graph, std::initializer_list<std::string_view> ops) {
 }
 
 std::vector<bool> find_late_nodes(const Graph& graph, const Topology& topology) {
-  std::vector<bool> late(graph.nodes().size(), false);
-  for (const Node* node : topology.order())
-    for_each_input(*node, [&](const Node& input, int) {
-      if (late[slot(input)] || input.op().traits.updates_variable) late[slot(*node)] = true;
+  std::vector<bool> late(graph.nodes().size(), false), makes_late(late);
+  for (const Node* node : topology.order()) {
+    for_each_input(*node, [&](std::size_t input, int) {
+      if (makes_late[input]) late[slot(*node)] = true;
     });
+    makes_late[slot(*node)] = late[slot(*node)] || node->op().traits.updates_variable;
+  }
   return late;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string_view>
@@ -9,6 +10,10 @@
 #include "gradgraph/graph.h"
 
 namespace gradgraph {
+
+/// What the roots need, inputs before who reads them: in the order in which nodes were made where
+/// that is possible.
+std::vector<Node*> topological_order(Graph& graph, const std::vector<Node*>& roots);
 
 /// The part of a graph that some nodes need, as passes look at it: in topological order, with
 /// each node's readers. Nodes added later are not in it.
@@ -32,7 +37,7 @@ class Topology {
 
  private:
   std::vector<Node*> order_;
-  std::vector<std::size_t> first_;  ///< by node id: where its readers begin
+  std::vector<std::uint32_t> first_;  ///< by node id: where its readers begin
   std::vector<Reader> readers_;
 };
 

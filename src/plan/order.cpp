@@ -10,6 +10,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 
@@ -25,8 +26,6 @@ int num_updates(const Node& node) {
 }
 
 namespace {
-
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 
 /// All that one run does with one variable.
 struct VariableUse {

@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/may_fail.h"
+#include "graph/slot.h"
 #include "graph/static_inputs.h"
 #include "plan/arena.h"
 #include "plan/order.h"
@@ -16,7 +17,6 @@
 namespace gradgraph {
 namespace {
 
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 constexpr int kComputeStream = 0, kCopyStream = 1, kStreams = 2;

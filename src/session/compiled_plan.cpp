@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "device/float_mode.h"
+#include "graph/slot.h"
 #include "passes/pass_list.h"
 #include "plan/order.h"
 #include "session/evaluate.h"
@@ -14,7 +15,6 @@
 namespace gradgraph {
 namespace {
 
-std::size_t slot(const Node& node) { return static_cast<std::size_t>(node.id()); }
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// The user's node; the origin is const since the session's copy never changes it.
