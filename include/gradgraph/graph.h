@@ -234,6 +234,9 @@ class Graph {
   /// name, line, phase and requested device; shapes are inferred anew.
   Node& add_copy(const Node& original, OutputList inputs,
                  std::span<Node* const> control_inputs = {});
+  /// The same for a node of a graph that is not needed any more, without inference: inputs must be
+  /// of the types that the original's are.
+  Node& move_here(Node& original, OutputList inputs, std::span<Node* const> control_inputs);
   /// Adds a node of another op that stands for `original` and takes over all but its inputs.
   Node& add_in_place_of(const Node& original, const OpDef& op, OutputList inputs,
                         Attributes attributes);
@@ -250,6 +253,11 @@ class Graph {
   /// A node without a name.
   Node& append(const OpDef& op, std::string_view name, OutputList inputs, Attributes attributes,
                std::span<Node* const> control_inputs, SourceLocation where);
+  /// A node whose types are in the buffer.
+  Node& put(const OpDef& op, OutputList inputs, Attributes attributes,
+            std::span<Node* const> control_inputs, SourceLocation where);
+  /// Gives a new node what it has in common with the one that it was made for.
+  void stand_for(Node& node, const Node& original);
   std::span<const OutputType> keep_types(OutputList inputs);
   const std::string* keep_device(std::string_view device);
   template <class T>

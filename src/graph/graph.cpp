@@ -114,7 +114,11 @@ Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
       infer.fail(fmt::format("input '{}' is of another graph", input.name()));
   }
   op.infer(infer);
+  return put(op, inputs, std::move(attributes), control_inputs, where);
+}
 
+Node& Graph::put(const OpDef& op, OutputList inputs, Attributes attributes,
+                 std::span<Node* const> control_inputs, SourceLocation where) {
   Node& node = nodes_.emplace_back();
   node.graph_ = this;
   node.op_ = &op;
@@ -193,17 +197,29 @@ Node& Graph::add_copy(const Node& original, OutputList inputs,
   return node;
 }
 
+Node& Graph::move_here(Node& original, OutputList inputs, std::span<Node* const> control_inputs) {
+  type_buffer_.assign(original.outputs_.begin(), original.outputs_.end());
+  Node& node = put(original.op(), inputs, std::move(original.attributes_), control_inputs,
+                   original.where_);
+  stand_for(node, original);
+  return node;
+}
+
 Node& Graph::add_in_place_of(const Node& original, const OpDef& op, OutputList inputs,
                              Attributes attributes) {
   Node& node = append(op, original.name(), inputs, std::move(attributes), context_.control_inputs,
                       original.where_);
+  stand_for(node, original);
+  return node;
+}
+
+void Graph::stand_for(Node& node, const Node& original) {
   node.origin_ = original.origin_ ? original.origin_ : &original;
   // The user's graph outlives its copies; what other copies named does not.
   const bool is_users_name = original.name_ == node.origin_->name_;
   node.name_ = is_users_name ? original.name_ : &names_->keep(original.name());
   node.device_ = keep_device(original.device());
   node.phase_ = original.phase_;
-  return node;
 }
 
 void Graph::replace_control_input(Node& node, const Node& before, Node& replacement) {

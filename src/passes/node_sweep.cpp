@@ -30,6 +30,7 @@ void NodeSweep::add(std::string_view name, std::unique_ptr<NodePass> pass) {
 }
 
 void NodeSweep::run() {
+  if (passes_.empty()) return;
   // Of equal nodes the first one stays, so that nothing in front has to wait for what comes late.
   for (Node* node : topological_order(graph_, context_.fetches)) visit(*node);
 }

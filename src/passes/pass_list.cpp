@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "passes/node_sweep.h"
 #include "passes/rewrites.h"
+#include "passes/topology.h"
 
 namespace gradgraph {
 
@@ -17,7 +18,7 @@ std::vector<Pass>& pass_list() {
       {.name = "assign_layout", .run = assign_layout},
       {.name = "fuse_pooling", .run = fuse_pooling},
       {.name = "fuse_cross_entropy", .run = fuse_cross_entropy},
-      {.name = "lower_bias_add", .make = make_lower_bias_add},
+      {.name = "lower_bias_add", .make = make_lower_bias_add, .only = "bias_add"},
       {.name = "fuse_elementwise", .run = fuse_elementwise},
       {.name = "fuse_epilogue", .run = fuse_epilogue},
       {.name = "fuse_reductions", .run = fuse_reductions},
@@ -62,7 +63,8 @@ void run_passes(Graph& graph, const PassContext& context,
     } else {
       NodeSweep sweep(graph, context, log);
       for (; pass != pass_list().end() && pass->make; ++pass)
-        if (is_enabled(*pass)) sweep.add(pass->name, pass->make());
+        if (is_enabled(*pass) && (pass->only.empty() || has_any(graph, {pass->only})))
+          sweep.add(pass->name, pass->make());
       sweep.run();
     }
   }

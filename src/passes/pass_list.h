@@ -77,6 +77,8 @@ struct Pass {
   /// or looks at one node after the other. Neighbours in the list of this kind share one sweep,
   /// in which each sees at once what the others make.
   std::unique_ptr<NodePass> (*make)() = nullptr;
+  /// Of the latter kind: the only op that the pass rewrites, or empty.
+  std::string_view only = {};
 };
 
 /// In the order in which they run. Programs and tests may add theirs.

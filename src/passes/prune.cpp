@@ -44,7 +44,7 @@ void prune(SpecializedGraph& specialized) {
     control_inputs.clear();
     for (const Node* before : node.control_inputs())
       control_inputs.push_back(copies[slot(*before)]);
-    copies[slot(node)] = &pruned->add_copy(node, inputs, control_inputs);
+    copies[slot(node)] = &pruned->move_here(node, inputs, control_inputs);
     for (const auto& reader : topology.readers(node))
       if (--pending[slot(*reader.node)] == 0) queue.push(ready(*reader.node));
   }

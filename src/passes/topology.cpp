@@ -28,20 +28,21 @@ std::vector<Node*> order_by_id(Graph& graph, const std::vector<Node*>& roots) {
   std::vector<char> needed(graph.nodes().size(), 0);
   for (const Node* root : roots) needed[slot(*root)] = 1;
   std::size_t count = 0;
-  bool in_order = true;
-  for (std::size_t id = needed.size(); id-- > 0 && in_order;) {
+  auto node = graph.nodes().rbegin();
+  for (std::size_t id = needed.size(); id-- > 0; ++node) {
     if (!needed[id]) continue;
     ++count;
-    for_each_input(graph.nodes()[id], [&](std::size_t input, int) {
+    bool in_order = true;
+    for_each_input(*node, [&](std::size_t input, int) {
       needed[input] = 1;
       in_order &= input < id;
     });
+    if (!in_order) return {};
   }
-  if (!in_order) return {};
   std::vector<Node*> order;
   order.reserve(count);
-  for (std::size_t id = 0; id < needed.size(); ++id)
-    if (needed[id]) order.push_back(&graph.nodes()[id]);
+  for (Node& each : graph.nodes())
+    if (needed[slot(each)]) order.push_back(&each);
   return order;
 }
 
