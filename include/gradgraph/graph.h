@@ -234,8 +234,8 @@ class Graph {
   /// name, line, phase and requested device; shapes are inferred anew.
   Node& add_copy(const Node& original, OutputList inputs,
                  std::span<Node* const> control_inputs = {});
-  /// The same for a node of a graph that is not needed any more, without inference: inputs must be
-  /// of the types that the original's are.
+  /// The same for a node of a graph that is not needed any more, without inference: inputs must
+  /// be of the types that the original's are.
   Node& move_here(Node& original, OutputList inputs, std::span<Node* const> control_inputs);
   /// Adds a node of another op that stands for `original` and takes over all but its inputs.
   Node& add_in_place_of(const Node& original, const OpDef& op, OutputList inputs,

@@ -18,7 +18,8 @@ constexpr int kRepeats = 7;
 /// Returns the sums, so that they are computed.
 template <class Vector>
 [[gnu::always_inline]] inline float multiply_and_add(std::int64_t rounds) {
-  Vector sums[kChains] = {};
+  Vector sums[kChains];  // all different, lest the compiler makes one of them
+  for (int i = 0; i < kChains; ++i) sums[i] = Vector{} + static_cast<float>(i);
   const Vector factor = Vector{} + 0.5f, term = Vector{} + 1.0f;
   for (std::int64_t round = 0; round < rounds; ++round)
     for (Vector& sum : sums) sum = sum * factor + term;
