@@ -154,6 +154,16 @@ void add_arithmetic(Rows& rows) {
                         {Tensor{kNan, kInf, 2.0f, 3.0e+38f, kNan, -0.0f, 0.0f, kNan}}));
   rows.push_back(values("maximum/int64", {kLongs, kSmallLongs}, of(maximum),
                         {longs({4611686018427387904, -1})}));
+  rows.push_back(row("relu_grad/plain", {kMatrix, kOther}, of(relu_grad),
+                     {Tensor{{-0.75f, 0.0f, 1.0f}, {0.5f, 0.0f, 2.0f}}}));
+  rows.push_back(row("relu_grad/outer", {kColumn, kRow}, of(relu_grad),
+                     {Tensor{{2.0f, -1.5f, 0.5f}, {0.0f, 0.0f, 0.0f}}}));
+  rows.push_back(values("relu_grad/special", {kSpecial, kBeside}, of(relu_grad),
+                        {Tensor{1.0f, kInf, 0.0f, 3.0e+38f, 0.0f, 0.0f, 0.0f, kNan}}));
+  rows.push_back(
+      values("relu_grad/int32", {kInts, kSmallInts}, of(relu_grad), {ints({2, 0, 1, 0})}));
+  rows.push_back(
+      values("relu_grad/uint8", {kBytes, kMoreBytes}, of(relu_grad), {bytes({10, 2, 0})}));
   rows.push_back(row("minimum/plain", {kMatrix, kOther}, of(minimum),
                      {Tensor{{-0.75f, -2.0f, 0.25f}, {0.5f, -4.0f, 2.0f}}}));
   rows.push_back(row("minimum/broadcast", {kColumn, kRow}, of(minimum),

@@ -114,6 +114,8 @@ Output div(Operand a, Operand b, Where where = Where::current());
 Output pow(Operand base, Operand exponent, Where where = Where::current());
 Output maximum(Operand a, Operand b, Where where = Where::current());
 Output minimum(Operand a, Operand b, Where where = Where::current());
+/// What relu passes back: 0 where `y`, its output, is 0 or less, else `grad`.
+Output relu_grad(Operand y, Operand grad, Where where = Where::current());
 
 Output neg(Output x, Where where = Where::current());
 Output exp(Output x, Where where = Where::current());

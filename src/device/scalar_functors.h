@@ -119,6 +119,14 @@ struct Maximum {
     return a > b || a != a ? a : b;
   }
 };
+struct ReluGrad {
+  static constexpr std::string_view op = "relu_grad";
+  using Types = Numbers;
+  template <class T>
+  HOST_DEVICE T operator()(T y, T grad) const {
+    return y <= T{0} ? T{0} : grad;
+  }
+};
 struct Minimum {
   static constexpr std::string_view op = "minimum";
   using Types = Numbers;
@@ -379,7 +387,7 @@ struct ArgMin {
 
 using Unary = List<Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid, Tanh, Sin, Cos,
                    LogicalNot>;
-using Arithmetic = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum>;
+using Arithmetic = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, ReluGrad>;
 using Comparison =
     List<Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, LogicalAnd, LogicalOr>;
 using Reduction = List<Sum, Mean, Prod, Max, Min>;

@@ -56,7 +56,10 @@ Grads grad_rsqrt(Context c) { return {-0.5 * c.grad() * (c.output() * square(c.o
 Grads grad_square(Context c) { return {2 * c.grad() * c.input(0)}; }
 Grads grad_abs(Context c) { return {c.grad() * sign(c.input(0))}; }
 Grads grad_sign(Context) { return {Output()}; }
-Grads grad_relu(Context c) { return {where(less_equal(c.output(), 0), 0, c.grad())}; }
+Grads grad_relu(Context c) { return {relu_grad(c.output(), c.grad())}; }
+Grads grad_relu_grad(Context c) {
+  return {Output(), unbroadcast(relu_grad(c.input(0), c.grad()), c.input(1))};
+}
 Grads grad_sigmoid(Context c) { return {c.grad() * c.output() * (1 - c.output())}; }
 Grads grad_tanh(Context c) { return {c.grad() * (1 - square(c.output()))}; }
 Grads grad_sin(Context c) { return {c.grad() * cos(c.input(0))}; }
@@ -144,6 +147,9 @@ Output pow(Operand base, Operand exponent, Where where) {
 }
 Output maximum(Operand a, Operand b, Where where) { return make_binary("maximum", a, b, where); }
 Output minimum(Operand a, Operand b, Where where) { return make_binary("minimum", a, b, where); }
+Output relu_grad(Operand y, Operand grad, Where where) {
+  return make_binary("relu_grad", y, grad, where);
+}
 
 Output neg(Output x, Where where) { return make("neg", {x}, where); }
 Output exp(Output x, Where where) { return make("exp", {x}, where); }
@@ -206,6 +212,7 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"pow", refusing, infer_binary, grad_pow});
   registry.add({"maximum", commutative, infer_binary, grad_maximum});
   registry.add({"minimum", commutative, infer_binary, grad_minimum});
+  registry.add({"relu_grad", plain, infer_binary, grad_relu_grad});
 
   registry.add({"neg", plain, infer_unary, grad_neg});
   registry.add({"exp", plain, infer_floating, grad_exp});

@@ -13,8 +13,8 @@
 /// the gradients start from the pool's:
 ///
 ///     x ── conv2d ── bias_add ── relu ─┬─ max_pool2d ── y
-///            w           b             ├─ less_equal 0 ─┐
-///                        dy ── max_pool2d_grad ────── where ─┬─ conv2d_input_grad
+///            w           b             ├───────────────┐
+///                        dy ── max_pool2d_grad ── relu_grad ─┬─ conv2d_input_grad
 ///                                                            ├─ conv2d_filter_grad
 ///                                                            └─ sum
 /// =>
@@ -38,13 +38,6 @@ const std::vector<std::int64_t>& numbers(const Node& node, std::string_view name
   return node.attributes().get<std::vector<std::int64_t>>(name);
 }
 
-bool is_zero(const Output& value) {
-  const Attribute* attribute = value.node().attributes().find("value");
-  const Tensor* tensor = attribute ? std::get_if<Tensor>(attribute) : nullptr;
-  return tensor && tensor->dtype() == float32 && tensor->num_elements() == 1 &&
-         *tensor->data<float>() == 0;
-}
-
 /// The windows neither overlap nor reach beyond the image, and a byte can name their taps.
 bool tiles_image(const Node& pool) {
   const auto& window = numbers(pool, "window");
@@ -60,7 +53,7 @@ bool tiles_image(const Node& pool) {
 struct Match {
   Node *conv = nullptr, *bias_add = nullptr, *relu = nullptr, *pool = nullptr;
   /// Of the gradient, what is there.
-  Node *pool_grad = nullptr, *gate = nullptr, *where = nullptr;
+  Node *pool_grad = nullptr, *relu_grad = nullptr;
   std::vector<Node*> input_grads, filter_grads, bias_grads;
 
   Output image() const { return conv->input(0); }
@@ -130,27 +123,23 @@ class PoolFusion {
     for (const auto& [node, index] : topology_.readers(*m.relu)) {
       if (node == m.pool) continue;
       Node** place = has_op(*node, "max_pool2d_grad") ? &m.pool_grad
-                     : has_op(*node, "less_equal")    ? &m.gate
+                     : has_op(*node, "relu_grad")     ? &m.relu_grad
                                                       : nullptr;
       if (index != 0 || !place || *place) return false;
       *place = node;
     }
-    if (!m.pool_grad && !m.gate) return true;
-    if (!m.pool_grad || !m.gate || !is_zero(m.gate->input(1)) ||
+    if (!m.pool_grad && !m.relu_grad) return true;
+    if (!m.pool_grad || !m.relu_grad ||
         numbers(*m.pool_grad, "window") != numbers(*m.pool, "window") ||
         numbers(*m.pool_grad, "strides") != numbers(*m.pool, "strides") ||
         m.pool_grad->shape() != m.relu->shape())
       return false;
-    const auto readers = topology_.readers(*m.pool_grad);
-    if (readers.size() != 1 || readers.front().index != 2) return false;
-    m.where = readers.front().node;
-    return has_op(*m.where, "where") && m.where->shape() == m.relu->shape() &&
-           &m.where->input(0).node() == m.gate && is_zero(m.where->input(1)) &&
-           is_only_reader(*m.where, *m.gate) && match_gradients(m);
+    return m.relu_grad->shape() == m.relu->shape() &&
+           is_only_reader(*m.relu_grad, *m.pool_grad) && match_gradients(m);
   }
 
   bool match_gradients(Match& m) const {
-    for (const auto& [node, index] : topology_.readers(*m.where)) {
+    for (const auto& [node, index] : topology_.readers(*m.relu_grad)) {
       if (node->device() != m.conv->device()) return false;
       if (index == 0 && has_op(*node, "sum") &&
           numbers(*node, "axes") == std::vector<std::int64_t>{0, 1, 2} &&
@@ -180,7 +169,7 @@ class PoolFusion {
 
   static std::string describe(const Match& m) {
     return fmt::format("'{}' = conv2d, bias_add, relu, max_pool2d{}", m.pool->name(),
-                       m.where ? " and their gradients" : "");
+                       m.relu_grad ? " and their gradients" : "");
   }
 
   void rewrite(const Match& m) {
