@@ -23,7 +23,8 @@ struct ProgramRunner::Tile {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
   char* scratch;
-  const char* block;  ///< at this tile
+  const char** expanded;  ///< where each expanded input is
+  const char* block;      ///< at this tile
   int64_t position, length;
 };
 
@@ -38,7 +39,8 @@ ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const 
 
 std::size_t ProgramRunner::scratch_bytes() const {
   // Whole cache lines: threads have theirs one behind the other.
-  return at(slots_) * kSlotBytes + (chain_.scratch_bytes() + 63) / 64 * 64;
+  const std::size_t rest = chain_.scratch_bytes() + expanded_.size() * sizeof(const char*);
+  return at(slots_) * kSlotBytes + (rest + 63) / 64 * 64;
 }
 
 void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
@@ -119,6 +121,9 @@ void ProgramRunner::make_chain(const ElementwiseProgram& program) {
 
 void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, int64_t begin, int64_t end, const void* block) const {
+  auto* const slots = static_cast<char*>(scratch);
+  char* const links = slots + at(slots_) * kSlotBytes;
+  auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
   int64_t length = 0;
   for (int64_t position = begin; position < end; position += length) {
     length = std::min(kTile, end - position);
@@ -126,12 +131,13 @@ void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     if (as_chain) length -= length % chain_.block_elements();
     const char* given = static_cast<const char*>(block);
     if (given) given += (position - begin) * block_size_;
-    run_tile({inputs, outputs, static_cast<char*>(scratch), given, position, length}, as_chain);
+    run_tile({inputs, outputs, slots, expanded, given, position, length}, as_chain);
   }
 }
 
 void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
-  for (const Expanded& input : expanded_) expand(input, tile);
+  for (std::size_t i = 0; i < expanded_.size(); ++i)
+    tile.expanded[i] = expand(expanded_[i], tile);
   if (as_chain)
     chain_.run(tile.length, tile.scratch + at(slots_) * kSlotBytes,
                [&](std::int32_t reg) { return address(reg, tile); });
@@ -164,28 +170,34 @@ char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
     case Register::block: return const_cast<char*>(tile.block);
     case Register::output:
       return static_cast<char*>(tile.outputs[at(index)]) + tile.position * size;
-    case Register::expanded_input:
+    case Register::expanded_input: return const_cast<char*>(tile.expanded[at(index)]);
     case Register::slot: return tile.scratch + at(index) * kSlotBytes;
   }
   __builtin_unreachable();
 }
 
-void ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
-  const int64_t size = registers_[at(input.reg)].size;
+const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
+  const Register& reg = registers_[at(input.reg)];
+  const int64_t size = reg.size;
   const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
-  char* to = address(input.reg, tile);
+  char* to = tile.scratch + at(reg.index) * kSlotBytes;
+  const char* place = to;
   const bool moves = input.walk.inner_steps()[0] == 1;
   input.walk.for_rows(tile.position, tile.position + tile.length,
                       [&](int64_t begin, const auto& offset, int64_t row) {
                         const char* source = from + offset[0] * size;
                         char* target = to + (begin - tile.position) * size;
-                        if (moves) {
+                        if (moves && row == tile.length) {
+                          place = source;
+                        } else if (moves) {
                           std::memcpy(target, source, static_cast<std::size_t>(row * size));
-                          return;
+                        } else {
+                          for (int64_t i = 0; i < row; ++i)
+                            std::memcpy(target + i * size, source,
+                                        static_cast<std::size_t>(size));
                         }
-                        for (int64_t i = 0; i < row; ++i)
-                          std::memcpy(target + i * size, source, static_cast<std::size_t>(size));
                       });
+  return place;
 }
 
 }  // namespace gradgraph

@@ -49,7 +49,8 @@ class ProgramRunner {
     std::array<std::int32_t, 3> operands{};  ///< registers
     std::int32_t result = 0;                 ///< register
   };
-  /// An input that is broadcast: each tile of it is laid out in a slot first.
+  /// An input that is broadcast. A tile within one row of it is read where it is, any other one
+  /// is laid out in a slot first.
   struct Expanded {
     std::int32_t reg, input;
     Broadcast<1> walk;
@@ -62,7 +63,7 @@ class ProgramRunner {
   void assign_slots(std::int32_t updates);
   void make_chain(const ElementwiseProgram& program);
   void run_tile(const Tile& tile, bool as_chain) const;
-  void expand(const Expanded& input, const Tile& tile) const;
+  const char* expand(const Expanded& input, const Tile& tile) const;
   char* address(std::int32_t reg, const Tile& tile) const;
 
   std::vector<Register> registers_;
