@@ -95,7 +95,7 @@ class Attributes {
   }
 
   const Entry* begin() const { return entries_.get(); }
-  const Entry* end() const { return entries_.get() + size_; }
+  const Entry* end() const { return entries_ ? entries_.get() + size_ : nullptr; }
 
  private:
   [[noreturn]] static void fail(std::string_view name);

@@ -42,12 +42,12 @@ const Attribute* Attributes::find(std::string_view name) const {
 }
 
 void Attributes::set(std::string_view name, Attribute value) {
-  const auto index = static_cast<std::size_t>(
-      std::find_if(begin(), end(), [&](auto& e) { return e.first == name; }) - begin());
-  const std::size_t size = std::max(size_, index + 1);
+  const auto* known = std::find_if(begin(), end(), [&](auto& e) { return e.first == name; });
+  const auto index = static_cast<std::size_t>(known - begin());
+  const std::size_t size = static_cast<std::size_t>(end() - begin()) + (known == end() ? 1 : 0);
   auto entries = std::make_shared<Entry[]>(size);
   std::copy(begin(), end(), entries.get());
-  entries[index] = {name, std::move(value)};
+  entries.get()[index] = {name, std::move(value)};
   entries_ = std::move(entries);
   size_ = size;
 }
