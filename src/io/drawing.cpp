@@ -81,8 +81,7 @@ void Drawing::hide_initial_values() {
   std::vector<bool> only_initial(drawn_.size(), false), has_reader(drawn_.size(), false);
   std::vector<bool> is_initial(drawn_.size(), false);
   for (const Node& node : graph_.nodes())
-    if (const Output initial = graph_.initial_value(node))
-      is_initial[slot(initial)] = true;
+    if (const Output initial = graph_.initial_value(node)) is_initial[slot(initial)] = true;
   // Readers come after what they read, so backwards all of a node's readers are known.
   std::vector<bool> other_reader(drawn_.size(), false);
   for (auto node = graph_.nodes().rbegin(); node != graph_.nodes().rend(); ++node) {
