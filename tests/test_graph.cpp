@@ -59,6 +59,23 @@ TEST_SUITE("graph") {
     CHECK(&parts[0].node() == &parts[1].node());
   }
 
+  TEST_CASE("attributes of a copy change alone, and moved ones are empty") {
+    gg::Attributes first{{"rate", 0.5}, {"flag", true}};
+    gg::Attributes second = first;
+    second.set("rate", 0.25);
+    second.set("axis", std::int64_t{3});
+    CHECK(first.get<double>("rate") == 0.5);
+    CHECK(first.find("axis") == nullptr);
+    CHECK(second.get<double>("rate") == 0.25);
+    CHECK(second.get<bool>("flag"));
+    CHECK(second.get<std::int64_t>("axis") == 3);
+    const gg::Attributes third = std::move(first);
+    CHECK(third.get<double>("rate") == 0.5);
+    CHECK(first.begin() == first.end());
+    first.set("rate", 1.0);
+    CHECK(first.get<double>("rate") == 1.0);
+    CHECK(first.end() - first.begin() == 1);
+  }
   TEST_CASE("handles compare, copy and may be empty") {
     gg::Graph graph;
     const auto x = floats(graph, {2});

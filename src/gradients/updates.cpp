@@ -7,6 +7,7 @@
 #include "gradgraph/gradients.h"
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 namespace {
@@ -167,8 +168,8 @@ std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Outpu
     while (!open.empty()) {
       Node& node = *open.back();
       open.pop_back();
-      if (seen[static_cast<std::size_t>(node.id())]) continue;
-      seen[static_cast<std::size_t>(node.id())] = true;
+      if (seen[slot(node)]) continue;
+      seen[slot(node)] = true;
       if (node.op().name == "variable" && is_floating(node.dtype())) by.push_back(node.output());
       for (const Output& input : node.inputs()) open.push_back(&input.node());
     }

@@ -2,6 +2,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 namespace {
@@ -16,9 +17,7 @@ enum class Mark : char { unseen, open, done };
 void check_acyclic(const Graph& graph) {
   std::vector<Mark> marks(graph.nodes().size(), Mark::unseen);
   std::vector<std::pair<const Node*, std::size_t>> stack;
-  const auto mark = [&](const Node& node) -> Mark& {
-    return marks[static_cast<std::size_t>(node.id())];
-  };
+  const auto mark = [&](const Node& node) -> Mark& { return marks[slot(node)]; };
   for (const Node& root : graph.nodes()) {
     if (mark(root) != Mark::unseen) continue;
     stack.emplace_back(&root, 0);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gradgraph/dot.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 
@@ -52,7 +53,7 @@ class Drawing {
   std::string folded_into(const Node& node) const;
   void connect();
   void find_neighbours();
-  int box_of(const Node& node) const { return box_of_[static_cast<std::size_t>(node.id())]; }
+  int box_of(const Node& node) const { return box_of_[slot(node)]; }
 
   const Graph& graph_;
   bool inline_constants_;

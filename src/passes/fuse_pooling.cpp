@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/slot.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -84,7 +85,7 @@ class PoolFusion {
   }
 
  private:
-  bool is_late(const Node& node) const { return is_late_[static_cast<std::size_t>(node.id())]; }
+  bool is_late(const Node& node) const { return is_late_[slot(node)]; }
 
   bool match_forward(Match& m) const {
     if (m.pool->dtype() != float32 || !tiles_image(*m.pool)) return false;

@@ -1,6 +1,5 @@
 #include "passes/node_sweep.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "core/text.h"
@@ -23,7 +22,7 @@ std::string describe(const Output& value, bool is_new) {
 }  // namespace
 
 NodeSweep::NodeSweep(Graph& graph, const PassContext& context, RewriteLog& log)
-    : graph_(graph), context_(context), log_(log), replacement_(graph.nodes().size()) {}
+    : graph_(graph), context_(context), log_(log) {}
 
 void NodeSweep::add(std::string_view name, std::unique_ptr<NodePass> pass) {
   passes_.push_back({name, std::move(pass)});
@@ -31,6 +30,7 @@ void NodeSweep::add(std::string_view name, std::unique_ptr<NodePass> pass) {
 
 void NodeSweep::run() {
   if (passes_.empty()) return;
+  replacement_.resize(graph_.nodes().size());
   // Of equal nodes the first one stays, so that nothing in front has to wait for what comes late.
   for (Node* node : topological_order(graph_, context_.fetches)) visit(*node);
 }

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "gradgraph/op.h"
-#include "graph/slot.h"
 
 namespace gradgraph {
 namespace {
@@ -14,13 +13,6 @@ template <class Visit>
 void for_each_input(const Node& node, const Visit& visit) {
   for (int i = 0; i < node.num_inputs(); ++i) visit(slot(node.input(i)), i);
   for (const Node* before : node.control_inputs()) visit(slot(*before), -1);
-}
-
-template <class Visit>
-void for_each_input_backwards(const Node& node, const Visit& visit) {
-  for (std::size_t i = node.control_inputs().size(); i-- > 0;)
-    visit(slot(*node.control_inputs()[i]), -1);
-  for (int i = node.num_inputs(); i-- > 0;) visit(slot(node.input(i)), i);
 }
 
 /// All that the roots need, by id; empty where ids are no topological order.
@@ -83,17 +75,16 @@ std::vector<Node*> topological_order(Graph& graph, const std::vector<Node*>& roo
 }
 
 Topology::Topology(Graph& graph, const std::vector<Node*>& roots)
-    : order_(topological_order(graph, roots)), first_(graph.nodes().size() + 1, 0) {
+    : order_(topological_order(graph, roots)), first_(graph.nodes().size() + 2, 0) {
   for (const Node* node : order_)
-    for_each_input(*node, [&](std::size_t input, int) { ++first_[input]; });
-  std::uint32_t end = 0;
-  for (std::uint32_t& first : first_) first = end += first;
-  readers_.resize(end);
-  // From behind, each reader before the one that is there already: so they end up in order, and
-  // `first_` where it should be.
-  for (auto node = order_.rbegin(); node != order_.rend(); ++node)
-    for_each_input_backwards(**node, [&](std::size_t input, int index) {
-      readers_[--first_[input]] = {*node, index};
+    for_each_input(*node, [&](std::size_t input, int) { ++first_[input + 2]; });
+  for (std::size_t i = 1; i < first_.size(); ++i) first_[i] += first_[i - 1];
+  readers_.resize(first_.back());
+  // An entry moves from where a node's readers begin to where they end, which is where the next
+  // node's begin.
+  for (Node* node : order_)
+    for_each_input(*node, [&](std::size_t input, int index) {
+      readers_[first_[input + 1]++] = {node, index};
     });
 }
 

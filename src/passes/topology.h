@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gradgraph/graph.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 
@@ -29,7 +29,7 @@ class Topology {
 
   const std::vector<Node*>& order() const { return order_; }
   std::span<const Reader> readers(const Node& node) const {
-    const std::size_t id = static_cast<std::size_t>(node.id());
+    const std::size_t id = slot(node);
     return {readers_.data() + first_[id], first_[id + 1] - first_[id]};
   }
   /// Somebody runs after the node without reading it.

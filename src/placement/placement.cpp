@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/kernel_dtype.h"
+#include "graph/slot.h"
 #include "graph/static_inputs.h"
 
 namespace gradgraph {
@@ -43,12 +44,10 @@ class Placer {
     PlacementReason reason;
   };
 
-  std::int32_t& device_of(const Node& node) {
-    return result_.device[static_cast<std::size_t>(node.id())];
-  }
+  std::int32_t& device_of(const Node& node) { return result_.device[slot(node)]; }
   void settle(const Node& node, Choice choice) {
     device_of(node) = choice.device;
-    result_.reason[static_cast<std::size_t>(node.id())] = choice.reason;
+    result_.reason[slot(node)] = choice.reason;
   }
   const std::string& name_of(int device) const {
     return options_.devices[static_cast<std::size_t>(device)];
@@ -263,9 +262,7 @@ class Placer {
   }
 
   enum class Answer : std::uint8_t { unknown, no, yes };
-  Answer& answer_for(const Node& node) {
-    return after_update_[static_cast<std::size_t>(node.id())];
-  }
+  Answer& answer_for(const Node& node) { return after_update_[slot(node)]; }
 
   const OpDef& placeholder_ = op_registry().at("placeholder");
   const OpDef& constant_ = op_registry().at("constant");
@@ -322,13 +319,12 @@ std::vector<int> reading_order(const Graph& graph) {
       const std::size_t before = pending.size();
       for (int i = node.num_inputs() - 1; i >= 0; --i) {
         const Node& input = node.input(i).node();
-        if (input.id() > node.id() && !listed[static_cast<std::size_t>(input.id())])
-          pending.push_back(&input);
+        if (input.id() > node.id() && !listed[slot(input)]) pending.push_back(&input);
       }
       if (pending.size() > before) continue;
       pending.pop_back();
-      if (listed[static_cast<std::size_t>(node.id())]) continue;
-      listed[static_cast<std::size_t>(node.id())] = true;
+      if (listed[slot(node)]) continue;
+      listed[slot(node)] = true;
       order.push_back(node.id());
     }
   }
@@ -346,9 +342,7 @@ void verify(const Graph& graph, const Placement& placement, const PlacementOptio
     throw PlacementError(node_message(node.op().name, node.name(), "verify: " + fault),
                          node.where());
   };
-  const auto device_of = [&](const Node& node) {
-    return placement.device[static_cast<std::size_t>(node.id())];
-  };
+  const auto device_of = [&](const Node& node) { return placement.device[slot(node)]; };
   if (placement.device.size() != graph.nodes().size())
     throw PlacementError("verify: the placement is of another graph");
   for (const Node& node : graph.nodes()) {

@@ -72,9 +72,8 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
   const int64_t rows = std::min(chunk_rows_, divide_up(shape.rows, grid_rows_));
   packs_rows_ = width >= kMinColumnsToPack;
   packed_floats_ = panel_floats_;
-  if (packs_rows_)
-    packed_floats_ += divide_up(rows * std::min(shape.inner, kMaxInner), 16) * 16 +
-                      tiles.max_rows + tiles.lanes;
+  // Packing writes whole vectors, the last one beyond the end.
+  if (packs_rows_) packed_floats_ += rows * std::min(shape.inner, kMaxInner) + tiles.lanes;
   packed_floats_ = divide_up(packed_floats_, 16) * 16;
   // Cells start on cache lines.
   cell_bytes_ =

@@ -23,6 +23,7 @@ struct ProgramRunner::Tile {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
   char* scratch;
+  void* links;            ///< the chain's work memory
   const char** expanded;  ///< where each expanded input is
   const char* block;      ///< at this tile
   int64_t position, length;
@@ -131,7 +132,7 @@ void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     if (as_chain) length -= length % chain_.block_elements();
     const char* given = static_cast<const char*>(block);
     if (given) given += (position - begin) * block_size_;
-    run_tile({inputs, outputs, slots, expanded, given, position, length}, as_chain);
+    run_tile({inputs, outputs, slots, links, expanded, given, position, length}, as_chain);
   }
 }
 
@@ -139,8 +140,7 @@ void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
   for (std::size_t i = 0; i < expanded_.size(); ++i)
     tile.expanded[i] = expand(expanded_[i], tile);
   if (as_chain)
-    chain_.run(tile.length, tile.scratch + at(slots_) * kSlotBytes,
-               [&](std::int32_t reg) { return address(reg, tile); });
+    chain_.run(tile.length, tile.links, [&](std::int32_t reg) { return address(reg, tile); });
   for (const Step& step : steps_) {
     if (as_chain) break;
     std::array<const void*, 3> operands{};
