@@ -54,7 +54,8 @@ struct BatchOptions {
   std::uint64_t seed = 0;
   /// Shuffles differ from epoch to epoch, and repeat with the seed.
   std::int64_t epoch = 0;
-  /// Batches made ahead on a second thread; 0 makes them on the caller's.
+  /// Batches made ahead on a second thread, where it finds a core without work; 0 makes all on
+  /// the caller's, which also makes those that are not there when it asks.
   int prefetch = 2;
   /// Applied to every batch on the thread that makes it: augmentation, normalisation. What it
   /// throws, `next` throws.

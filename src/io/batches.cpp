@@ -1,3 +1,8 @@
+#ifdef __linux__
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
@@ -118,6 +123,16 @@ std::int64_t checked(std::int64_t batch_size) {
   return batch_size;
 }
 
+/// Leaves the cores to threads that calculate: they wait for each other, so that one of them
+/// interrupted holds up all.
+void run_when_idle() {
+#ifdef __linux__
+  const sched_param priority{};
+  // Where it is refused, batches are still made.
+  pthread_setschedparam(pthread_self(), SCHED_IDLE, &priority);
+#endif
+}
+
 }  // namespace
 
 /// Batch i of a pass lies in slot i modulo their number. `made`, `taken` and `released` count
@@ -171,21 +186,15 @@ struct Batches::State {
   }
 
   const Batch* next() {
-    if (options.prefetch == 0) return next_unthreaded();
     std::unique_lock lock(mutex);
     released = taken;
-    changed.notify_all();
     if (taken == count) return nullptr;
-    changed.wait(lock, [this] { return made > taken || failure; });
+    // A batch that nobody has begun is made here: the worker waits for a core without work.
+    changed.wait(lock, [this] { return made > taken || failure || !making; });
+    if (made == taken && !failure) make_next(lock);
     // Batches made before the failure are good.
     if (made == taken) std::rethrow_exception(failure);
-    return &slot_of(taken++).batch;
-  }
-
-  const Batch* next_unthreaded() {
-    if (taken == count) return nullptr;
-    if (taken == 0 && options.shuffle) shuffle(order, options.seed, epoch);
-    make(taken);
+    changed.notify_all();
     return &slot_of(taken++).batch;
   }
 
@@ -204,6 +213,29 @@ struct Batches::State {
     return slots[static_cast<std::size_t>(index) % slots.size()];
   }
 
+  /// Makes batch number `made`, unlocked meanwhile.
+  void make_next(std::unique_lock<std::mutex>& lock) {
+    const std::int64_t this_pass = pass, this_epoch = epoch, index = made;
+    making = true;
+    lock.unlock();
+    std::exception_ptr thrown;
+    try {
+      if (options.shuffle && shuffled_pass != this_pass) shuffle(order, options.seed, this_epoch);
+      shuffled_pass = this_pass;
+      make(index);
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+    lock.lock();
+    making = false;
+    changed.notify_all();
+    if (pass != this_pass) return;  // restarted meanwhile: nobody wants this batch
+    if (thrown)
+      failure = thrown;
+    else
+      ++made;
+  }
+
   void make(std::int64_t index) {
     const std::int64_t begin = index * batch_size;
     const std::int64_t size = std::min(batch_size, dataset.size() - begin);
@@ -216,35 +248,18 @@ struct Batches::State {
     if (options.transform) options.transform(slot.batch);
   }
 
-  /// The second thread: one pass after another, until it is told to stop.
+  /// The second thread, until it is told to stop.
   void work() {
+    run_when_idle();
     std::unique_lock lock(mutex);
-    std::int64_t shuffled_pass = -1;
     const auto slot_free = [this] {
-      return !failure && made < count &&
+      return !making && !failure && made < count &&
              made - released < static_cast<std::int64_t>(slots.size());
     };
     while (true) {
       changed.wait(lock, [&] { return stopping || slot_free(); });
       if (stopping) return;
-      const std::int64_t this_pass = pass, this_epoch = epoch, index = made;
-      lock.unlock();
-      std::exception_ptr thrown;
-      try {
-        if (options.shuffle && shuffled_pass != this_pass)
-          shuffle(order, options.seed, this_epoch);
-        shuffled_pass = this_pass;
-        make(index);
-      } catch (...) {
-        thrown = std::current_exception();
-      }
-      lock.lock();
-      if (pass != this_pass) continue;  // restarted meanwhile: nobody wants this batch
-      if (thrown)
-        failure = thrown;
-      else
-        ++made;
-      changed.notify_all();
+      make_next(lock);
     }
   }
 
@@ -259,10 +274,12 @@ struct Batches::State {
   std::int64_t pass = 0, epoch = 0;
   std::int64_t made = 0, taken = 0, released = 0;
   std::exception_ptr failure;
-  bool stopping = false;
+  bool making = false, stopping = false;
 
-  std::vector<std::int64_t> order;  ///< written by the thread that makes batches
-  std::thread worker;               ///< last: it uses all of the above
+  /// Written by the thread that makes a batch.
+  std::vector<std::int64_t> order;
+  std::int64_t shuffled_pass = -1;
+  std::thread worker;  ///< last: it uses all of the above
 };
 
 Batches::Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options)

@@ -41,8 +41,7 @@ Chain::Chain(const ElementwiseProgram& program, const std::vector<bool>& fixed,
   if (!is_floating(dtype) || !has_one_dtype(program, dtype)) return;
   const LinkTable& table = best_links();
   codes_ = &table.codes[dtype == float32 ? 0 : 1];
-  element_size_ = static_cast<std::int64_t>(size_of(dtype));
-  block_elements_ = table.block_bytes / element_size_;
+  line_elements_ = table.line_bytes / static_cast<std::int64_t>(size_of(dtype));
 
   const std::vector<bool> stored = find_stored(program, kept);
   std::vector<Step> steps;
@@ -50,7 +49,7 @@ Chain::Chain(const ElementwiseProgram& program, const std::vector<bool>& fixed,
   const auto is_fixed = [&](std::int32_t reg) { return reg < inputs && fixed[at(reg)]; };
   const auto add = [&](Link::Code code, std::int32_t reg) {
     const bool moves = reg < inputs ? reg >= 0 && !is_fixed(reg) : kept[at(reg)];
-    steps.push_back({code, reg, moves ? -1 : 0});
+    steps.push_back({code, reg, moves});
     return code != nullptr;
   };
   std::int32_t held = -1, result = inputs;  // `held` is the register that travels

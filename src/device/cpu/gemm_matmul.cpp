@@ -72,21 +72,22 @@ class GemmWithProgram {
   void operator()(const KernelArgs& args) const {
     const auto first = static_cast<std::size_t>(product_);
     char* scratch = static_cast<char*>(args.workspace) + gemm_.workspace_bytes();
-    gemm_.run_chunks(args.input<float>(first), args.input<float>(first + 1), args.workspace,
-                     [&](std::int64_t cell, const Gemm::Chunk& chunk) {
-                       char* own =
-                           scratch + static_cast<std::size_t>(cell) * program_.scratch_bytes();
-                       // Rows that follow each other in c are one run of elements.
-                       const bool whole = chunk.columns == columns_;
-                       if (whole) close_gaps(chunk);
-                       const std::int64_t rows = whole ? 1 : chunk.rows;
-                       const std::int64_t length = whole ? chunk.rows * columns_ : chunk.columns;
-                       for (std::int64_t i = 0; i < rows; ++i) {
-                         const std::int64_t begin = (chunk.row + i) * columns_ + chunk.column;
-                         program_.run(args.inputs, args.outputs, own, begin, begin + length,
-                                      chunk.values + i * chunk.stride);
-                       }
-                     });
+    gemm_.run_chunks(
+        args.input<float>(first), args.input<float>(first + 1), args.workspace,
+        [&](std::int64_t cell, const Gemm::Chunk& chunk) {
+          char* own = scratch + static_cast<std::size_t>(cell) * program_.scratch_bytes();
+          // Rows that follow each other in c are one run of elements.
+          if (chunk.columns == columns_) {
+            close_gaps(chunk);
+            const std::int64_t begin = chunk.row * columns_;
+            program_.run(args.inputs, args.outputs, own, begin, begin + chunk.rows * columns_,
+                         chunk.values);
+          } else {
+            program_.run(
+                args.inputs, args.outputs, own,
+                {chunk.row, chunk.column, chunk.rows, chunk.columns, chunk.values, chunk.stride});
+          }
+        });
   }
 
  private:

@@ -17,8 +17,9 @@ inline constexpr std::size_t kVectorBytes = 32;
 #else
 inline constexpr std::size_t kVectorBytes = 16;
 #endif
+inline constexpr std::size_t kLineVectors = 2;
 /// As many as calling conventions pass in registers.
-inline constexpr std::size_t kLinkVectors = 8;
+inline constexpr std::size_t kLinkVectors = kLinkLines * kLineVectors;
 
 template <class T>
 struct VectorOf {
@@ -57,12 +58,14 @@ struct Links<T, std::index_sequence<I...>> {
     return x;
   }
 
-  static Vector moving(const Link* link, std::ptrdiff_t offset, std::size_t vector) {
+  static char* place(const Link* link, std::ptrdiff_t block, std::size_t vector) {
+    const auto line = static_cast<std::ptrdiff_t>(vector / kLineVectors);
+    return link->memory + block * link->block_step + line * link->line_step +
+           vector % kLineVectors * kVectorBytes;
+  }
+  static Vector moving(const Link* link, std::ptrdiff_t block, std::size_t vector) {
     Vector x;
-    __builtin_memcpy(
-        &x,
-        link->memory + (offset & link->mask) + static_cast<std::ptrdiff_t>(vector * kVectorBytes),
-        kVectorBytes);
+    __builtin_memcpy(&x, place(link, block, vector), kVectorBytes);
     return x;
   }
   static Vector fixed(const Link* link) {
@@ -71,45 +74,43 @@ struct Links<T, std::index_sequence<I...>> {
     return value - Vector{};  // a sum would make -0 a 0
   }
 
-  [[gnu::always_inline]] static void go_on(const Link* link, std::ptrdiff_t offset,
-                                           Each<I>... x) {
-    return reinterpret_cast<Code>(link[1].code)(link + 1, offset, x...);
+  [[gnu::always_inline]] static void go_on(const Link* link, std::ptrdiff_t block, Each<I>... x) {
+    return reinterpret_cast<Code>(link[1].code)(link + 1, block, x...);
   }
 
-  static void load(const Link* link, std::ptrdiff_t offset, Each<I>...) {
-    return go_on(link, offset, moving(link, offset, I)...);
+  static void load(const Link* link, std::ptrdiff_t block, Each<I>...) {
+    return go_on(link, block, moving(link, block, I)...);
   }
-  static void load_fixed(const Link* link, std::ptrdiff_t offset, Each<I>...) {
+  static void load_fixed(const Link* link, std::ptrdiff_t block, Each<I>...) {
     const Vector x = fixed(link);
-    return go_on(link, offset, ((void)I, x)...);
+    return go_on(link, block, ((void)I, x)...);
   }
-  static void store(const Link* link, std::ptrdiff_t offset, Each<I>... x) {
-    char* to = link->memory + (offset & link->mask);
-    (__builtin_memcpy(to + I * kVectorBytes, &x, kVectorBytes), ...);
-    return go_on(link, offset, x...);
+  static void store(const Link* link, std::ptrdiff_t block, Each<I>... x) {
+    (__builtin_memcpy(place(link, block, I), &x, kVectorBytes), ...);
+    return go_on(link, block, x...);
   }
   static void end(const Link*, std::ptrdiff_t, Each<I>...) {}
 
   template <class F>
-  static void unary(const Link* link, std::ptrdiff_t offset, Each<I>... x) {
-    return go_on(link, offset, apply<F>(x)...);
+  static void unary(const Link* link, std::ptrdiff_t block, Each<I>... x) {
+    return go_on(link, block, apply<F>(x)...);
   }
   template <class F, bool OtherLeft, bool OtherFixed>
-  static void binary(const Link* link, std::ptrdiff_t offset, Each<I>... x) {
+  static void binary(const Link* link, std::ptrdiff_t block, Each<I>... x) {
     if constexpr (OtherFixed) {
       const Vector other = fixed(link);
-      return go_on(link, offset, (OtherLeft ? apply<F>(other, x) : apply<F>(x, other))...);
+      return go_on(link, block, (OtherLeft ? apply<F>(other, x) : apply<F>(x, other))...);
     } else {
-      return go_on(link, offset,
-                   (OtherLeft ? apply<F>(moving(link, offset, I), x)
-                              : apply<F>(x, moving(link, offset, I)))...);
+      return go_on(link, block,
+                   (OtherLeft ? apply<F>(moving(link, block, I), x)
+                              : apply<F>(x, moving(link, block, I)))...);
     }
   }
 
-  static void run(const Link* links, std::int64_t bytes) {
+  static void run(const Link* links, std::int64_t blocks) {
     const auto first = reinterpret_cast<Code>(links->code);
-    for (std::ptrdiff_t offset = 0; offset < bytes; offset += kLinkVectors * kVectorBytes)
-      first(links, offset, ((void)I, Vector{})...);
+    for (std::ptrdiff_t block = 0; block < blocks; ++block)
+      first(links, block, ((void)I, Vector{})...);
   }
 
   static Link::Code code(Code function) { return reinterpret_cast<Link::Code>(function); }
@@ -142,7 +143,7 @@ struct Links<T, std::index_sequence<I...>> {
 
 inline LinkTable make_links() {
   LinkTable table{};
-  table.block_bytes = kLinkVectors * kVectorBytes;
+  table.line_bytes = kLineVectors * kVectorBytes;
   Links<float>::fill(table.codes[0], functors::Unary{}, functors::Arithmetic{});
   Links<double>::fill(table.codes[1], functors::Unary{}, functors::Arithmetic{});
   return table;

@@ -31,7 +31,8 @@ struct ProgramRunner::Tile {
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
                              std::int32_t updates, std::int32_t block)
-    : results_(program.results) {
+    : results_(program.results),
+      row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1) {
   for (const Shape& shape : shapes) add_input(program, shape, block);
   for (const auto& instruction : program.instructions) add_step(program, instruction);
   assign_slots(updates);
@@ -57,7 +58,9 @@ void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& sh
     reg.kind = Register::fixed_input;
   } else if (shape.num_elements() != count) {
     reg.kind = Register::expanded_input;
-    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape})});
+    const bool repeats_a_row =
+        shape.num_elements() == row_length_ && shape[shape.rank() - 1] == row_length_;
+    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape}), repeats_a_row});
   }
   registers_.push_back(reg);
 }
@@ -118,13 +121,14 @@ void ProgramRunner::make_chain(const ElementwiseProgram& program) {
   for (const Register& reg : registers_) fixed.push_back(reg.kind == Register::fixed_input);
   for (const std::int32_t result : results_) kept[at(result)] = true;
   chain_ = Chain(program, fixed, kept);
+  runs_strips_ = chain_ && std::ranges::all_of(expanded_, &Expanded::repeats_a_row) &&
+                 std::ranges::all_of(results_, [&](std::int32_t result) {
+                   return registers_[at(result)].kind == Register::output;
+                 });
 }
 
 void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, int64_t begin, int64_t end, const void* block) const {
-  auto* const slots = static_cast<char*>(scratch);
-  char* const links = slots + at(slots_) * kSlotBytes;
-  auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
   int64_t length = 0;
   for (int64_t position = begin; position < end; position += length) {
     length = std::min(kTile, end - position);
@@ -132,15 +136,47 @@ void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     if (as_chain) length -= length % chain_.block_elements();
     const char* given = static_cast<const char*>(block);
     if (given) given += (position - begin) * block_size_;
-    run_tile({inputs, outputs, slots, links, expanded, given, position, length}, as_chain);
+    run_tile(tile_in(inputs, outputs, scratch, position, length, given), as_chain);
   }
+}
+
+void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+                        void* scratch, const Part& part) const {
+  const auto* block = static_cast<const char*>(part.block);
+  const auto block_at = [&](int64_t row, int64_t column) {
+    return block ? block + (row * part.stride + column) * block_size_ : nullptr;
+  };
+  // Rows and columns of whole blocks first.
+  const int64_t width = chain_.line_elements();
+  const int64_t rows = runs_strips_ ? part.rows / kLinkLines * kLinkLines : 0;
+  const int64_t columns = rows > 0 ? part.columns / width * width : 0;
+  const int64_t first = part.row * row_length_ + part.column;
+  for (int64_t column = 0; column < columns; column += width)
+    run_strip(tile_in(inputs, outputs, scratch, first + column, width, block_at(0, column)), rows,
+              part.stride);
+  for (int64_t row = 0; row < part.rows; ++row) {
+    const int64_t begin = row < rows ? columns : 0, start = first + row * row_length_;
+    run(inputs, outputs, scratch, start + begin, start + part.columns, block_at(row, begin));
+  }
+}
+
+ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
+                                           std::span<void* const> outputs, void* scratch,
+                                           int64_t position, int64_t length,
+                                           const char* block) const {
+  auto* const slots = static_cast<char*>(scratch);
+  char* const links = slots + at(slots_) * kSlotBytes;
+  auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
+  return {inputs, outputs, slots, links, expanded, block, position, length};
 }
 
 void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
   for (std::size_t i = 0; i < expanded_.size(); ++i)
     tile.expanded[i] = expand(expanded_[i], tile);
   if (as_chain)
-    chain_.run(tile.length, tile.links, [&](std::int32_t reg) { return address(reg, tile); });
+    chain_.run(tile.length / chain_.block_elements(), tile.links, [&](std::int32_t reg) {
+      return Chain::Place{address(reg, tile), chain_.line_elements() * registers_[at(reg)].size};
+    });
   for (const Step& step : steps_) {
     if (as_chain) break;
     std::array<const void*, 3> operands{};
@@ -157,6 +193,20 @@ void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
     std::memcpy(static_cast<char*>(tile.outputs[i]) + tile.position * reg.size,
                 address(results_[i], tile), static_cast<std::size_t>(tile.length * reg.size));
   }
+}
+
+/// The tile is the strip's first row.
+void ProgramRunner::run_strip(const Tile& tile, int64_t rows, int64_t block_stride) const {
+  for (std::size_t i = 0; i < expanded_.size(); ++i)
+    tile.expanded[i] = expand(expanded_[i], tile);
+  chain_.run(rows / kLinkLines, tile.links, [&](std::int32_t reg) {
+    const auto [kind, index, size] = registers_[at(reg)];
+    int64_t elements = row_length_;
+    if (kind == Register::block) elements = block_stride;
+    if (kind == Register::slot) elements = chain_.line_elements();
+    if (kind == Register::expanded_input) elements = 0;
+    return Chain::Place{address(reg, tile), elements * size};
+  });
 }
 
 char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {

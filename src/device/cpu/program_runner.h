@@ -35,6 +35,16 @@ class ProgramRunner {
   void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
            std::int64_t begin, std::int64_t end, const void* block = nullptr) const;
 
+  /// A part of a program over a matrix, and the block's elements there, in rows `stride` apart.
+  struct Part {
+    std::int64_t row, column, rows, columns;
+    const void* block;
+    std::int64_t stride;
+  };
+  /// Computes a part of all outputs.
+  void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+           const Part& part) const;
+
  private:
   /// Where a register's elements are while a tile is computed.
   struct Register {
@@ -54,6 +64,7 @@ class ProgramRunner {
   struct Expanded {
     std::int32_t reg, input;
     Broadcast<1> walk;
+    bool repeats_a_row;  ///< as long as the program's rows
   };
   struct Tile;
 
@@ -62,7 +73,10 @@ class ProgramRunner {
                 const ElementwiseProgram::Instruction& instruction);
   void assign_slots(std::int32_t updates);
   void make_chain(const ElementwiseProgram& program);
+  Tile tile_in(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+               std::int64_t position, std::int64_t length, const char* block) const;
   void run_tile(const Tile& tile, bool as_chain) const;
+  void run_strip(const Tile& tile, std::int64_t rows, std::int64_t block_stride) const;
   const char* expand(const Expanded& input, const Tile& tile) const;
   char* address(std::int32_t reg, const Tile& tile) const;
 
@@ -72,6 +86,9 @@ class ProgramRunner {
   std::vector<std::int32_t> results_;  ///< the register of each output
   Chain chain_;
   std::int32_t slots_ = 0;
+  std::int64_t row_length_ = 1;  ///< of the program's shape
+  /// Whether strips of a part, a line of the chain's blocks wide, are run as chains.
+  bool runs_strips_ = false;
   std::int64_t block_size_ = 0;  ///< bytes of one of its elements
 };
 
