@@ -37,6 +37,8 @@ constexpr int64_t kMaxInner = 256;
 constexpr int64_t kChunkElements = 1 << 16;
 /// Columns of c from which it pays to pack a: tiles read it faster then, once for each panel.
 constexpr int64_t kMinColumnsToPack = 256;
+/// Columns of a below which reading c, and what an epilogue takes beside it, costs most.
+constexpr int64_t kShortInner = 64;
 /// Multiplications that a thread should at least have.
 constexpr int64_t kProductGrain = 1 << 17;
 
@@ -50,11 +52,12 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
   const int64_t panels = std::max<int64_t>(divide_up(shape.columns, panel_columns), 1);
   const int64_t work = shape.rows * shape.columns * shape.inner;
   const int64_t parts = std::clamp<int64_t>(work / kProductGrain, 1, std::max(threads, 1));
-  // The grid whose largest cell is smallest; of equal ones that which reads least of a and b.
+  // The grid whose largest cell is smallest; of equal ones that which reads least of a and b,
+  // or with the longest rows where these are nothing beside c.
   const auto cost = [&](int64_t rows, int64_t columns) {
     const int64_t height = divide_up(shape.rows, rows);
     const int64_t width = divide_up(panels, columns) * panel_columns;
-    return std::pair(height * width, height + width);
+    return std::pair(height * width, shape.inner < kShortInner ? columns : height + width);
   };
   for (int64_t rows = 1; rows <= parts; ++rows) {
     const int64_t columns = std::min(parts / rows, panels);
