@@ -28,8 +28,10 @@ class Trainer {
         session_(graph_, {.seed = 1, .threads = flags.threads}),
         step_(session_.prepare(model_.feeds, {model_.loss, model_.accuracy, model_.train})),
         measure_(session_.prepare(model_.feeds, {model_.loss, model_.accuracy})),
-        batches_(mnist_.train.first(flags.limit), flags.batch, {.seed = 1}),
-        validation_(mnist_.test.first(flags.limit), 500, {.shuffle = false, .prefetch = 1}) {}
+        batches_(mnist_.train.first(flags.limit), flags.batch,
+                 {.seed = 1, .threads = flags.threads}),
+        validation_(mnist_.test.first(flags.limit), 500,
+                    {.shuffle = false, .prefetch = 1, .threads = flags.threads}) {}
 
   void first_step() {
     const gg::data::Batch& batch = *batches_.next();

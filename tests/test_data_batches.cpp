@@ -193,12 +193,30 @@ TEST_CASE("an empty data set has no batches") {
   }
 }
 
+TEST_CASE("a batch that several threads fill is that which one fills") {
+  const data::Dataset dataset = numbered(30000);
+  const auto options = [](int threads) {
+    return data::BatchOptions{.seed = 2, .prefetch = 0, .threads = threads};
+  };
+  data::Batches alone(dataset, 30000, options(1));
+  const data::Batch& expected = *alone.next();
+  for (const int threads : {0, 2, 3}) {
+    data::Batches together(dataset, 30000, options(threads));
+    const data::Batch& batch = *together.next();
+    CHECK(std::ranges::equal(batch.images.span<float>(), expected.images.span<float>()));
+    CHECK(std::ranges::equal(batch.labels.span<std::int64_t>(),
+                             expected.labels.span<std::int64_t>()));
+  }
+}
+
 TEST_CASE("batches that cannot be are refused") {
   const data::Dataset dataset = numbered(4);
   CHECK_THROWS_WITH_AS(data::batches(dataset, 0),
                        "batches: a batch size of 0; it must be 1 or more", BuildError);
   CHECK_THROWS_AS(data::batches(dataset, -1), BuildError);
   CHECK_THROWS_WITH_AS(data::batches(dataset, 1, {.prefetch = -1}), "batches: a prefetch of -1",
+                       BuildError);
+  CHECK_THROWS_WITH_AS(data::batches(dataset, 1, {.threads = -1}), "batches: -1 threads",
                        BuildError);
   CHECK_THROWS_WITH_AS(data::batches({dataset.images, Tensor{1, 2}}, 1),
                        "batches: 4 images, but 2 labels", BuildError);

@@ -30,8 +30,10 @@ class Loop {
         session_(session),
         train_(train),
         validate_(validate),
-        batches_(mnist.train, flags.batch_size, {.seed = flags.seed, .epoch = 1}),
-        validation_batches_(mnist.test, kValidationBatch, {.shuffle = false, .prefetch = 1}),
+        batches_(mnist.train, flags.batch_size,
+                 {.seed = flags.seed, .epoch = 1, .threads = flags.threads}),
+        validation_batches_(mnist.test, kValidationBatch,
+                            {.shuffle = false, .prefetch = 1, .threads = flags.threads}),
         metrics_(flags.metrics),
         progress_(!flags.quiet, mnist.train.size()) {}
 

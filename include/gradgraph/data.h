@@ -57,6 +57,9 @@ struct BatchOptions {
   /// Batches made ahead on a second thread, where it finds a core without work; 0 makes all on
   /// the caller's, which also makes those that are not there when it asks.
   int prefetch = 2;
+  /// Threads that fill such a batch, 0 for all cores: as many as the session has, whose pool
+  /// they are of.
+  int threads = 1;
   /// Applied to every batch on the thread that makes it: augmentation, normalisation. What it
   /// throws, `next` throws.
   std::function<void(Batch&)> transform = {};

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 
 namespace gradgraph {
 namespace {

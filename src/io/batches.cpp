@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "core/text.h"
+#include "device/parallel.h"
 #include "gradgraph/data.h"
+#include "session/evaluate.h"
 
 namespace gradgraph::data {
 namespace {
@@ -77,23 +79,31 @@ void for_each_sample(const std::uint8_t* data, std::size_t bytes,
 }
 
 /// Copies samples of a data set into a batch, where uint8 becomes float32 if the batch is that.
-void gather(const Tensor& from, std::span<const std::int64_t> samples, Tensor& to) {
+void gather(const Tensor& from, std::span<const std::int64_t> samples, Tensor& to, int threads) {
   const auto elements = static_cast<std::size_t>(from.num_elements() / from.shape()[0]);
   const auto* data = static_cast<const std::uint8_t*>(from.raw());
   const std::size_t bytes = elements * size_of(from.dtype());
-  if (from.dtype() == to.dtype()) {
-    auto* out = static_cast<std::uint8_t*>(to.raw());
-    for_each_sample(data, bytes, samples, [&](const std::uint8_t* sample) {
-      std::memcpy(out, sample, bytes);
-      out += bytes;
-    });
-    return;
-  }
-  auto* out = to.data<float>();
-  for_each_sample(data, bytes, samples, [&](const std::uint8_t* sample) {
-    out = std::transform(sample, sample + elements, out,
-                         [](std::uint8_t x) { return static_cast<float>(x) / 255.0F; });
-  });
+  const auto copy = [&](std::span<const std::int64_t> some, std::size_t first) {
+    if (from.dtype() == to.dtype()) {
+      auto* out = static_cast<std::uint8_t*>(to.raw()) + first * bytes;
+      for_each_sample(data, bytes, some, [&](const std::uint8_t* sample) {
+        std::memcpy(out, sample, bytes);
+        out += bytes;
+      });
+    } else {
+      float* out = to.data<float>() + first * elements;
+      for_each_sample(data, bytes, some, [&](const std::uint8_t* sample) {
+        out = std::transform(sample, sample + elements, out,
+                             [](std::uint8_t x) { return static_cast<float>(x) / 255.0F; });
+      });
+    }
+  };
+  const std::int64_t grain = kParallelGrain / static_cast<std::int64_t>(elements + 1) + 1;
+  parallel_for(static_cast<std::int64_t>(samples.size()), grain, threads,
+               [&](std::int64_t begin, std::int64_t end) {
+                 const auto first = static_cast<std::size_t>(begin);
+                 copy(samples.subspan(first, static_cast<std::size_t>(end) - first), first);
+               });
 }
 
 }  // namespace
@@ -153,6 +163,8 @@ struct Batches::State {
         order(static_cast<std::size_t>(dataset.size())) {
     if (options.prefetch < 0)
       throw BuildError(fmt::format("batches: a prefetch of {}", options.prefetch));
+    if (options.threads < 0)
+      throw BuildError(fmt::format("batches: {} threads", options.threads));
     std::iota(order.begin(), order.end(), std::int64_t{0});
     if (count == 0) return;
     const std::int64_t last = dataset.size() - (count - 1) * batch_size;
@@ -191,7 +203,7 @@ struct Batches::State {
     if (taken == count) return nullptr;
     // A batch that nobody has begun is made here: the worker waits for a core without work.
     changed.wait(lock, [this] { return made > taken || failure || !making; });
-    if (made == taken && !failure) make_next(lock);
+    if (made == taken && !failure) make_next(lock, thread_count(options.threads));
     // Batches made before the failure are good.
     if (made == taken) std::rethrow_exception(failure);
     changed.notify_all();
@@ -214,7 +226,7 @@ struct Batches::State {
   }
 
   /// Makes batch number `made`, unlocked meanwhile.
-  void make_next(std::unique_lock<std::mutex>& lock) {
+  void make_next(std::unique_lock<std::mutex>& lock, int threads) {
     const std::int64_t this_pass = pass, this_epoch = epoch, index = made;
     making = true;
     lock.unlock();
@@ -222,7 +234,7 @@ struct Batches::State {
     try {
       if (options.shuffle && shuffled_pass != this_pass) shuffle(order, options.seed, this_epoch);
       shuffled_pass = this_pass;
-      make(index);
+      make(index, threads);
     } catch (...) {
       thrown = std::current_exception();
     }
@@ -236,15 +248,15 @@ struct Batches::State {
       ++made;
   }
 
-  void make(std::int64_t index) {
+  void make(std::int64_t index, int threads) {
     const std::int64_t begin = index * batch_size;
     const std::int64_t size = std::min(batch_size, dataset.size() - begin);
     const std::span samples(order.data() + begin, static_cast<std::size_t>(size));
     Slot& slot = slot_of(index);
     slot.batch.images = size == batch_size ? slot.images : slot.last_images;
     slot.batch.labels = size == batch_size ? slot.labels : slot.last_labels;
-    gather(dataset.images, samples, slot.batch.images);
-    gather(dataset.labels, samples, slot.batch.labels);
+    gather(dataset.images, samples, slot.batch.images, threads);
+    gather(dataset.labels, samples, slot.batch.labels, threads);
     if (options.transform) options.transform(slot.batch);
   }
 
@@ -259,7 +271,7 @@ struct Batches::State {
     while (true) {
       changed.wait(lock, [&] { return stopping || slot_free(); });
       if (stopping) return;
-      make_next(lock);
+      make_next(lock, 1);
     }
   }
 

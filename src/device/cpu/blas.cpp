@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 
 #ifdef _OPENMP
 #include <omp.h>

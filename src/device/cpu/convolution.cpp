@@ -4,7 +4,7 @@
 #include "device/cpu/blas.h"
 #include "device/cpu/depthwise.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "ops/window.h"
 
 /// Convolution as matrix products. The pixels that a window sees make one row of a matrix of

@@ -4,8 +4,8 @@
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
 #include "device/cpu/rows.h"
+#include "device/parallel.h"
 
 /// A cross entropy's gradient by its logits, and the loss along with it, from one softmax. The
 /// gradient's own memory holds the exponentials until they are scaled.

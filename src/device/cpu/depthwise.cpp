@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "ops/window.h"
 
 namespace gradgraph {

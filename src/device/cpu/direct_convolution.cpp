@@ -4,7 +4,7 @@
 #include <cstddef>
 
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 
 /// Convolution of float32 NHWC images as sums of matrix products of whole lines, without a matrix
 /// of patches. A window's row covers neighbouring pixels, so that what it sees of a line of the

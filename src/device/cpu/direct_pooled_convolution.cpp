@@ -4,7 +4,7 @@
 
 #include "device/cpu/direct_convolution.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "ops/pooled_convolution.h"
 
 /// Convolutions that are pooled right away: the convolution's output is never in memory. Forward,

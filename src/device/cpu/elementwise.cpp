@@ -3,8 +3,8 @@
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
 #include "device/cpu/rows.h"
+#include "device/parallel.h"
 #include "device/scalar_functors.h"
 
 namespace gradgraph {

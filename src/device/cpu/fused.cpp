@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
 #include "device/cpu/program_runner.h"
+#include "device/parallel.h"
 
 namespace gradgraph {
 namespace {

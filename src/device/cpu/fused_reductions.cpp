@@ -7,8 +7,8 @@
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
 #include "device/cpu/program_runner.h"
+#include "device/parallel.h"
 
 /// Sums of what a program computes, taken while it is in the first-level cache. Each thread adds
 /// up a part of its own, block by block; the parts are added in their order. So results depend on

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "device/cpu/gemm_tiles.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 
 namespace gradgraph {
 

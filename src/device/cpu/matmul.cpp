@@ -4,8 +4,8 @@
 
 #include "device/cpu/blas.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
 #include "device/cpu/products.h"
+#include "device/parallel.h"
 
 namespace gradgraph {
 namespace {

@@ -3,7 +3,7 @@
 #include <type_traits>
 
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "ops/window.h"
 
 namespace gradgraph {

@@ -4,9 +4,9 @@
 #include "device/cpu/elements.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
 #include "device/cpu/random_words.h"
 #include "device/distributions.h"
+#include "device/parallel.h"
 
 namespace gradgraph {
 

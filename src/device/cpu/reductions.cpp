@@ -3,7 +3,7 @@
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "device/scalar_functors.h"
 
 /// Sums and their like. What is combined with what depends on the shape alone, never on the

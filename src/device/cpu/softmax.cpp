@@ -4,7 +4,7 @@
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "device/scalar_functors.h"
 #include "ops/window.h"
 

@@ -1,7 +1,7 @@
 #include <cstring>
 
 #include "device/cpu/kernels.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 #include "device/scalar_functors.h"
 
 /// Updates of variables. Input 0 and output 0 are the variable's own memory.

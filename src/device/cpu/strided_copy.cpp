@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "device/cpu/elements.h"
-#include "device/cpu/parallel.h"
+#include "device/parallel.h"
 
 namespace gradgraph {
 namespace {
