@@ -133,6 +133,40 @@ TEST_SUITE("chain") {
     CHECK(tried >= 2 * 18);
   }
 
+  TEST_CASE("parts of a matrix give the bits of the whole") {
+    // A moving input, a row for all rows, a block, a fixed one; rows and columns beside blocks.
+    constexpr std::int64_t kRows = 23, kColumns = 150;
+    for (const DType dtype : {float32, float64}) {
+      ElementwiseProgram program = make_program(dtype, kRows * kColumns, 4);
+      program.shape = {kRows, kColumns};
+      const std::int32_t sum = add(program, "add", 2, 1);
+      const std::int32_t product = add(program, "mul", add(program, "relu", sum), 0);
+      program.results = {add(program, "sub", product, 3)};
+      const std::vector<Tensor> in = {
+          positive_noise(dtype, kRows * kColumns, 1), positive_noise(dtype, kColumns, 2),
+          positive_noise(dtype, kRows * kColumns, 3), positive_noise(dtype, 1, 4)};
+      const std::vector<Shape> shapes = {program.shape, {1, kColumns}, program.shape, {}};
+      const ProgramRunner runner(program, shapes, 0, 2);
+      Tensor scratch(uint8, {static_cast<std::int64_t>(runner.scratch_bytes()) + 1});
+      // The block's two operands are nobody's business here.
+      const std::vector<const void*> inputs = {in[0].raw(), in[1].raw(), nullptr, nullptr,
+                                               in[3].raw()};
+      Tensor whole(dtype, program.shape), pieces = Tensor::full(dtype, program.shape, 7);
+      std::vector<void*> out = {whole.raw()};
+      runner.run(inputs, out, scratch.raw(), 0, kRows * kColumns, in[2].raw());
+      out = {pieces.raw()};
+      const auto size = static_cast<std::int64_t>(size_of(dtype));
+      for (const auto& [row, rows] : {std::pair{0, 3}, {3, 12}, {15, 8}})
+        for (const auto& [column, columns] : {std::pair{0, 64}, {64, 41}, {105, 45}})
+          runner.run(inputs, out, scratch.raw(),
+                     ProgramRunner::Part{
+                         row, column, rows, columns,
+                         static_cast<const char*>(in[2].raw()) + (row * kColumns + column) * size,
+                         kColumns});
+      CHECK(same_values(pieces, whole));
+    }
+  }
+
   TEST_CASE("a fixed -0 stays what it is") {
     ElementwiseProgram program = make_program(float32, 300, 2);
     program.results = {add(program, "mul", 1, 0)};
