@@ -13,11 +13,11 @@ struct PhiloxBlock {
 /// Philox 4x32-10: four random words for every 128-bit counter under a 64-bit key.
 /// Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 inline constexpr int kPhiloxRounds = 10;
-inline constexpr std::uint64_t kPhiloxFactors[] = {0xD2511F53, 0xCD9E8D57};
+inline constexpr std::uint64_t kPhiloxFactor0 = 0xD2511F53, kPhiloxFactor1 = 0xCD9E8D57;
 
 HOST_DEVICE inline PhiloxBlock philox_round(PhiloxBlock counter, std::uint64_t key) {
-  const std::uint64_t product0 = kPhiloxFactors[0] * counter.word[0];
-  const std::uint64_t product1 = kPhiloxFactors[1] * counter.word[2];
+  const std::uint64_t product0 = kPhiloxFactor0 * counter.word[0];
+  const std::uint64_t product1 = kPhiloxFactor1 * counter.word[2];
   const auto key0 = static_cast<std::uint32_t>(key), key1 = static_cast<std::uint32_t>(key >> 32);
   return {{static_cast<std::uint32_t>(product1 >> 32) ^ counter.word[1] ^ key0,
            static_cast<std::uint32_t>(product1),

@@ -69,8 +69,8 @@ inline void random_words(std::uint64_t key, std::int64_t step, std::int64_t firs
     for (int round = 0; round < kPhiloxRounds; ++round, keys = philox_next_key(keys)) {
       const Words low = all(keys), high = all(keys >> 32);
       for (int i = 0; i < kGroups; ++i) {
-        const Words from_a = multiply(a[i], all(kPhiloxFactors[0]));
-        const Words from_c = multiply(c[i], all(kPhiloxFactors[1]));
+        const Words from_a = multiply(a[i], all(kPhiloxFactor0));
+        const Words from_c = multiply(c[i], all(kPhiloxFactor1));
         a[i] = from_c >> 32 ^ b[i] ^ low, b[i] = from_c;
         c[i] = from_a >> 32 ^ d[i] ^ high, d[i] = from_a;
       }
