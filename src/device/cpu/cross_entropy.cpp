@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/rows.h"
+#include "device/cpu/softmax_rows.h"
 #include "device/parallel.h"
 
 /// A cross entropy's gradient by its logits, and the loss along with it, from one softmax. The
@@ -36,38 +36,46 @@ struct CrossEntropySite {
   int64_t grain() const { return std::max<int64_t>(kParallelGrain / (8 * classes + 1), 1); }
 };
 
-/// The largest of some elements; NaN where one is.
+/// The sum of a row's exponentials but the largest logit's.
 template <class T>
-T largest(const T* x, int64_t count) {
-  T top = -std::numeric_limits<T>::infinity();
-  for (int64_t i = 0; i < count; ++i)
-    if (!(x[i] <= top) && top == top) top = x[i];
-  return top;
+T rest_of(T* exponentials, int64_t classes, int64_t largest) {
+  // Nothing is left of the largest one, unless it is NaN.
+  const T own = exponentials[largest];
+  exponentials[largest] -= own;
+  const T rest = sum_of(exponentials, classes);
+  exponentials[largest] = own;
+  return rest;
 }
 
-/// Calls `finish(row, top, total, exponentials)` for each row of logits: the largest of them, the
-/// sum of exp(logit - top), and where these exponentials are, for the gradient to replace them.
+/// Calls `finish(row, largest, rest, exponentials)` for each row of logits: the largest of them,
+/// the sum of exp(logit - largest) over the others, and where these exponentials are, for the
+/// gradient to replace them.
 template <class T, class Finish>
 void for_rows(const CrossEntropySite& site, const KernelArgs& args, const Finish& finish) {
   constexpr int64_t kBlock = 32;
   const int64_t classes = site.classes;
   parallel_for(site.rows, site.grain(), site.threads, [&](int64_t begin, int64_t end) {
-    T tops[kBlock];
+    Largest<T> largest[kBlock];
     for (int64_t first = begin; first < end; first += kBlock) {
       const int64_t count = std::min(kBlock, end - first);
       const T* logits = args.input<T>(0) + first * classes;
       T* block = args.output<T>(0) + first * classes;
       for (int64_t row = 0; row < count; ++row) {
-        const T top = tops[row] = largest(logits + row * classes, classes);
-        for (int64_t i = row * classes; i < (row + 1) * classes; ++i) block[i] = logits[i] - top;
+        largest[row] = largest_of(logits + row * classes, classes);
+        for (int64_t i = row * classes; i < (row + 1) * classes; ++i)
+          block[i] = logits[i] - largest[row].value;
       }
       const void* operand = block;
       site.exponentials(&operand, 1u, block, count * classes);
       for (int64_t row = 0; row < count; ++row) {
         T* own = block + row * classes;
-        T total = 0;
-        for (int64_t i = 0; i < classes; ++i) total += own[i];
-        finish(first + row, tops[row], total, own);
+        T rest = rest_of(own, classes, largest[row].place);
+        if (rest < kSmallRest<T>) {
+          for (int64_t i = 0; i < classes; ++i)
+            own[i] = refined(own[i], logits[row * classes + i], largest[row].value);
+          rest = rest_of(own, classes, largest[row].place);
+        }
+        finish(first + row, largest[row], rest, own);
       }
     }
   });
@@ -85,36 +93,47 @@ void run_sparse(const CrossEntropySite& site, const KernelArgs& args) {
       if (!is_class(row))
         throw KernelError(
             fmt::format("label {} of row {} is outside [0,{})", labels[row], row, site.classes));
-  for_rows<T>(site, args, [&](int64_t row, T top, T total, T* own) {
+  for_rows<T>(site, args, [&](int64_t row, const Largest<T>& largest, T rest, T* own) {
     const T grad = grads[site.one_grad ? 0 : row];
     if (site.with_loss)
       args.output<T>(1)[row] =
-          top + std::log(total) - args.input<T>(0)[row * site.classes + labels[row]];
-    const T share = 1 / total;
-    const T label = is_class(row) ? (own[labels[row]] * share - 1) * grad : 0;
+          std::log1p(rest) + (largest.value - args.input<T>(0)[row * site.classes + labels[row]]);
+    const T share = 1 / (1 + rest);
+    T label = 0;
+    if (is_class(row))
+      label = labels[row] == largest.place ? -(rest * share) : own[labels[row]] * share - 1;
     for (int64_t i = 0; i < site.classes; ++i) own[i] = own[i] * share * grad;
-    if (is_class(row)) own[labels[row]] = label;
+    if (is_class(row)) own[labels[row]] = label * grad;
   });
 }
 
 template <class T>
 void run_dense(const CrossEntropySite& site, bool skips_zeros, const KernelArgs& args) {
+  const int64_t classes = site.classes;
+  if (classes == 0) {
+    if (site.with_loss) std::fill_n(args.output<T>(1), site.rows, T{0});
+    return;
+  }
   const T* grads = args.input<T>(2);
-  for_rows<T>(site, args, [&](int64_t row, T top, T total, T* own) {
-    const T* logits = args.input<T>(0) + row * site.classes;
-    const T* labels = args.input<T>(1) + row * site.classes;
+  for_rows<T>(site, args, [&](int64_t row, const Largest<T>& largest, T rest, T* own) {
+    const T* logits = args.input<T>(0) + row * classes;
+    const T* labels = args.input<T>(1) + row * classes;
     const T grad = grads[site.one_grad ? 0 : row];
-    T weight = 0;
-    for (int64_t i = 0; i < site.classes; ++i) weight += labels[i];
     if (site.with_loss) {
-      const T normalizer = top + std::log(total);
-      T loss = 0;
-      for (int64_t i = 0; i < site.classes; ++i)
-        if (!skips_zeros || labels[i] != 0) loss += labels[i] * (normalizer - logits[i]);
-      args.output<T>(1)[row] = loss;
+      const T log_rest = std::log1p(rest);
+      double loss = 0;
+      for (int64_t i = 0; i < classes; ++i)
+        if (!skips_zeros || labels[i] != 0)
+          loss += static_cast<double>(labels[i] * (log_rest + (largest.value - logits[i])));
+      args.output<T>(1)[row] = static_cast<T>(loss);
     }
-    const T share = weight / total;
-    for (int64_t i = 0; i < site.classes; ++i) own[i] = (own[i] * share - labels[i]) * grad;
+    // The largest probability may be so close to 1 that the label cannot be subtracted from it.
+    const int64_t top = largest.place;
+    const T others = sum_of(labels, top) + sum_of(labels + top + 1, classes - top - 1);
+    const T share = 1 / (1 + rest), weight = (others + labels[top]) * share;
+    const T at_top = (others - labels[top] * rest) * share;
+    for (int64_t i = 0; i < classes; ++i) own[i] = (own[i] * weight - labels[i]) * grad;
+    own[top] = at_top * grad;
   });
 }
 

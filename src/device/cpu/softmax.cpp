@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
+#include "device/cpu/softmax_rows.h"
 #include "device/parallel.h"
 #include "device/scalar_functors.h"
 #include "ops/window.h"
@@ -51,42 +51,61 @@ Kernel make_bias_add(const KernelSite& site) {
   }};
 }
 
-/// The largest of `count` elements that lie `step` apart; NaN when one of them is.
-template <class T>
-T largest(const T* x, std::int64_t count, std::int64_t step) {
-  T result = -std::numeric_limits<T>::infinity();
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T value = x[i * step];
-    if (!(value <= result)) result = value;
-    if (result != result) return result;
+/// The sum of `exponential(i)`, which is exp(x_i - largest), over all elements but the largest.
+template <class T, class Exponential>
+T rest_of(std::int64_t count, const Largest<T>& largest, const Exponential& exponential) {
+  constexpr std::int64_t kBlock = 64;
+  T block[kBlock];
+  double rest = 0;
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const std::int64_t size = std::min(kBlock, count - begin);
+    for (std::int64_t i = 0; i < size; ++i) block[i] = exponential(begin + i);
+    // Nothing is left of the largest one, unless it is NaN.
+    if (const std::int64_t i = largest.place - begin; i >= 0 && i < size) block[i] -= block[i];
+    rest += static_cast<double>(sum_of(block, size));
   }
-  return result;
+  return static_cast<T>(rest);
 }
 
-/// log(sum(exp(x))), without overflow.
+/// A row's part in each of its elements' loss.
 template <class T>
-T log_sum_exp(const T* x, std::int64_t count, std::int64_t step) {
-  const T top = largest(x, count, step);
-  T total = 0;
-  for (std::int64_t i = 0; i < count; ++i) total += std::exp(x[i * step] - top);
-  return top + std::log(total);
-}
+struct LogRest {
+  Largest<T> largest;
+  T value;  ///< log1p of the rest
+
+  LogRest(const T* x, std::int64_t count, std::int64_t step)
+      : largest(largest_of(x, count, step)) {
+    const auto exponential = [&](std::int64_t i) {
+      return std::exp(x[i * step] - largest.value);
+    };
+    T rest = rest_of(count, largest, exponential);
+    if (rest < kSmallRest<T>)
+      rest = rest_of(count, largest, [&](std::int64_t i) {
+        return refined(exponential(i), x[i * step], largest.value);
+      });
+    value = std::log1p(rest);
+  }
+  T loss(T x) const { return (largest.value - x) + value; }
+  T log_probability(T x) const { return (x - largest.value) - value; }
+};
 
 template <class T>
 void softmax_row(const T* x, T* y, std::int64_t count, std::int64_t step) {
-  const T top = largest(x, count, step);
-  T total = 0;
-  for (std::int64_t i = 0; i < count; ++i) total += y[i * step] = std::exp(x[i * step] - top);
-  for (std::int64_t i = 0; i < count; ++i) y[i * step] /= total;
+  const Largest<T> largest = largest_of(x, count, step);
+  T rest = rest_of(count, largest, [&](std::int64_t i) {
+    return y[i * step] = std::exp(x[i * step] - largest.value);
+  });
+  if (rest < kSmallRest<T>)
+    rest = rest_of(count, largest, [&](std::int64_t i) {
+      return y[i * step] = refined(y[i * step], x[i * step], largest.value);
+    });
+  for (std::int64_t i = 0; i < count; ++i) y[i * step] /= 1 + rest;
 }
 
 template <class T>
 void log_softmax_row(const T* x, T* y, std::int64_t count, std::int64_t step) {
-  const T top = largest(x, count, step);
-  T total = 0;
-  for (std::int64_t i = 0; i < count; ++i) total += std::exp(x[i * step] - top);
-  const T log_total = std::log(total);
-  for (std::int64_t i = 0; i < count; ++i) y[i * step] = x[i * step] - top - log_total;
+  const LogRest<T> row(x, count, step);
+  for (std::int64_t i = 0; i < count; ++i) y[i * step] = row.log_probability(x[i * step]);
 }
 
 template <class T, void (*Row)(const T*, T*, std::int64_t, std::int64_t)>
@@ -117,11 +136,12 @@ Kernel make_cross_entropy(const KernelSite& site) {
                    for (std::int64_t row = begin; row < end; ++row) {
                      const T* logits = args.input<T>(0) + row * view.size;
                      const T* labels = args.input<T>(1) + row * view.size;
-                     const T normalizer = log_sum_exp(logits, view.size, 1);
-                     T loss = 0;
+                     const LogRest<T> rest(logits, view.size, 1);
+                     double loss = 0;
                      for (std::int64_t i = 0; i < view.size; ++i)
-                       if (labels[i] != 0) loss += labels[i] * (normalizer - logits[i]);
-                     args.output<T>()[row] = loss;
+                       if (labels[i] != 0)
+                         loss += static_cast<double>(labels[i] * rest.loss(logits[i]));
+                     args.output<T>()[row] = static_cast<T>(loss);
                    }
                  });
   }};
@@ -138,7 +158,7 @@ void sparse_cross_entropy(const AxisView& view, int threads, const KernelArgs& a
       view.outer, view.rows_per_thread(), threads, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
           const T* logits = args.input<T>(0) + row * view.size;
-          args.output<T>()[row] = log_sum_exp(logits, view.size, 1) - logits[labels[row]];
+          args.output<T>()[row] = LogRest<T>(logits, view.size, 1).loss(logits[labels[row]]);
         }
       });
 }
