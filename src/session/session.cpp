@@ -36,6 +36,7 @@ std::vector<std::string> available_devices() {
 SessionState::SessionState(Graph& graph_, SessionOptions options_)
     : graph(graph_), options(std::move(options_)), memory(available_devices()) {
   options.device = resolve_device(options.device, memory.device_names());
+  memory.device(0);  // the CPU, which is always used: if it cannot be opened, it is said here
   if (options.threads < 0)
     throw RunError(fmt::format("{} is no number of threads", options.threads));
 }

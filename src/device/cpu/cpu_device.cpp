@@ -3,6 +3,8 @@
 #include <cstring>
 #include <new>
 
+#include "device/cpu/isa.h"
+
 namespace gradgraph {
 namespace {
 
@@ -33,6 +35,7 @@ class CpuDevice final : public Device {
 }  // namespace
 
 std::shared_ptr<Device> open_cpu_device(const std::string& name) {
+  best_isa();  // a wrong one is better known now than when a kernel is made
   return std::make_shared<CpuDevice>(name);
 }
 

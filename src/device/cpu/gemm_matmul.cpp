@@ -49,6 +49,8 @@ class GemmMatmul {
 };
 
 Kernel make_matmul(const KernelSite& site) {
+  // Without vector code for this processor BLAS does better.
+  if (best_isa() == Isa::baseline) return {};
   GemmMatmul matmul(site);
   const std::size_t workspace = matmul.workspace_bytes();
   return {std::move(matmul), workspace};
@@ -128,8 +130,6 @@ Kernel make_with_program(const KernelSite& site) {
 void register_gemm_kernels(KernelRegistry& registry) {
   registry.add("matmul_with_epilogue", kCpu, {float32}, make_with_program);
   registry.add("matmul_with_update", kCpu, {float32}, make_with_program);
-  // Without vector code for this processor BLAS does better.
-  if (best_isa() == Isa::baseline) return;
   registry.add("matmul", kCpu, {float32}, make_matmul);
 }
 

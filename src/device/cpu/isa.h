@@ -1,25 +1,31 @@
 #pragma once
 
+#include <string_view>
+
 /// Levels of the instruction set that own vector code is compiled for.
 namespace gradgraph {
 
 enum class Isa { baseline, avx2, avx512 };
 
-/// The highest level that this build has and this processor runs. avx2 includes fused
-/// multiply-add; avx512 is F, BW, DQ and VL.
-inline Isa best_isa() {
-#ifdef GRADGRAPH_ISA_LEVELS
-  static const Isa best = [] {
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::baseline;
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-               ? Isa::avx512
-               : Isa::avx2;
-  }();
-  return best;
-#else
-  return Isa::baseline;
-#endif
-}
+/// The level of kernels that are made from now on: the highest that this build has and this
+/// processor runs, or the one that $GRADGRAPH_ISA names, which is read once. avx2 includes fused
+/// multiply-add; avx512 is F, BW, DQ and VL. Throws as `isa_named` does.
+Isa best_isa();
+
+/// `best` where `name` is empty. Throws an Error where it is no level's, or one's above `best`.
+Isa isa_named(std::string_view name, Isa best);
+
+/// Within the scope kernels are made for `level`, which best_isa() must reach (for tests; not
+/// for several threads).
+class IsaScope {
+ public:
+  explicit IsaScope(Isa level);
+  ~IsaScope();
+  IsaScope(const IsaScope&) = delete;
+  IsaScope& operator=(const IsaScope&) = delete;
+
+ private:
+  Isa before_;
+};
 
 }  // namespace gradgraph

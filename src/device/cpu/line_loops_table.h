@@ -2,6 +2,7 @@
 
 #include "device/cpu/line_loops.h"
 #include "device/cpu/product_sum_tiles.h"
+#include "device/cpu/upper_halves.h"
 #include "device/cpu/vectors.h"
 #include "ops/pooled_convolution.h"
 
@@ -118,6 +119,7 @@ inline void add_rows(const float* rows, const RowTerms& terms, float* target,
     add_rows_up_to<kWidth>(rows + i, terms, target + i,
                            left < kWidth * kLanes ? left : kWidth * kLanes);
   }
+  clear_upper_halves();
 }
 
 constexpr LineLoops make_line_loops() {

@@ -4,6 +4,7 @@
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/links.h"
+#include "device/cpu/upper_halves.h"
 #include "device/scalar_functors.h"
 
 /// The code behind LinkTable. Included by one file per level of the instruction set, as
@@ -111,6 +112,7 @@ struct Links<T, std::index_sequence<I...>> {
     const auto first = reinterpret_cast<Code>(links->code);
     for (std::ptrdiff_t block = 0; block < blocks; ++block)
       first(links, block, ((void)I, Vector{})...);
+    clear_upper_halves();
   }
 
   static Link::Code code(Code function) { return reinterpret_cast<Link::Code>(function); }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "device/cpu/line_loops.h"
+#include "device/cpu/upper_halves.h"
 #include "device/cpu/vectors.h"
 
 /// ProductSum in tiles of c that stay in registers. Included by one file per level of the
@@ -98,6 +99,7 @@ inline void compute_product_sum(const ProductSum& p) {
     compute_columns<Along::rows>(p);
   else
     compute_columns<Along::inner>(p);
+  clear_upper_halves();
 }
 
 }  // namespace gradgraph::GRADGRAPH_ISA

@@ -32,7 +32,7 @@ Row find_in(std::string_view op, DType operand, const Row (*rows)[kRowDTypes],
 }  // namespace
 
 Row find_row(std::string_view op, DType operand, DType result) {
-  static const RowTable& table = best_table();
+  const RowTable& table = best_table();
   if (op == "cast")
     return table.cast[static_cast<std::size_t>(operand)][static_cast<std::size_t>(result)];
   if (op == "where") return table.select[static_cast<std::size_t>(result)];

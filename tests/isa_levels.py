@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""GRADGRAPH_ISA caps the level of the instruction set, and a wrong one is an error.
+
+Threaded code, products and convolutions pass their tests at every level that this processor has.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+PROGRAM = pathlib.Path(os.environ["GRADGRAPH_BUILD"]) / "tests" / "gradgraph_tests"
+CASES = "every op that has a link*,*matmul*,*conv2d*,training repeats*"
+
+
+def run(level, cases):
+    environment = dict(os.environ, GRADGRAPH_ISA=level)
+    return subprocess.run([PROGRAM, f"--test-case={cases}", "--no-version"], env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                          check=False)
+
+
+def main():
+    failures = []
+    for level in ("baseline", "avx2", "avx512"):
+        result = run(level, CASES)
+        if f"GRADGRAPH_ISA is {level}, but this build has" in result.stdout:
+            print(f"{level}: not on this processor")
+        elif result.returncode != 0 or " 0 passed" in result.stdout:
+            failures.append(f"{level}: {result.stdout}")
+    unknown = run("sse9", "training repeats*")
+    wanted = "GRADGRAPH_ISA is 'sse9', which is none of baseline, avx2, avx512"
+    if unknown.returncode == 0 or wanted not in unknown.stdout:
+        failures.append(f"a session opens at an unknown level: {unknown.stdout}")
+    print("\n".join(failures))
+    return 1 if failures else 0
+
+
+sys.exit(main())
