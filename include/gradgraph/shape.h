@@ -51,7 +51,7 @@ class Shape {
   /// "[?,28,28,1]".
   std::string to_string() const;
 
-  friend bool operator==(const Shape& a, const Shape& b);
+  bool operator==(const Shape& other) const;
 
  private:
   std::array<std::int64_t, kMaxRank> dims_{};
