@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `run` does: programs, where their data comes from, and the download of MNIST.
+"""What `run` does: programs, where their data comes from, the download of MNIST.
 
 A copy of the script runs in a folder of its own, with small files in MNIST's place, against a
 local server, and with stand-ins for the tools that would build or install anything.
@@ -239,6 +239,93 @@ class RunScript(unittest.TestCase):
             result = self.run_script(command, "--nonsense")
             self.assertEqual(result.returncode, 1)
             self.assertIn(f"{command} knows", result.stderr)
+
+    # --- compilers and their warnings ---
+
+    def ninja_with(self, *lines):
+        """There is something to build, and this is what Ninja prints."""
+        log = self.folder / "ninja.log"
+        text = "\\n".join(lines)
+        self.tool("ninja", f"""case "$*" in
+            *" -n "*) echo "[1/1] Compiling" ;;
+            *) echo "$*" >>"{log}"; printf '{text}\\n' ;;
+        esac""")
+        return log
+
+    def test_a_warning_is_shown_and_stops_no_program(self):
+        warning = "src/a.cpp:1: warning: unused"
+        self.ninja_with("[1/2] Compiling C++ object src/x.p/a.cpp.o", warning,
+                        "[2/2] Compiling C++ object src/x.p/b.cpp.o")
+        result = self.run_script("other")
+        self.assertEqual((result.returncode, result.stdout),
+                         (0, f"started with [] in {self.folder}\n"))
+        self.assertIn(warning, result.stderr)
+        self.assertNotIn("b.cpp.o", result.stderr)
+
+    def test_a_warning_fails_the_tests_that_come_later(self):
+        objects = self.root / "build/src/x.p"
+        objects.mkdir(parents=True)
+        for name in ("a.cpp.o", "b.cpp.o"):
+            (objects / name).touch()
+        program = self.root / "build/tests/gradgraph_tests"
+        program.parent.mkdir()
+        self.write_program(program, "echo 'test cases: 3 | 3 passed | 0 failed | 0 skipped'")
+        step = "[1/2] Compiling C++ object src/x.p/a.cpp.o"
+        self.ninja_with(step, "a.cpp:1: warning: unused",
+                        "[2/2] Compiling C++ object src/x.p/b.cpp.o")
+        self.run_script("other")
+        self.ninja_with("[1/1] Linking target x")
+        result = self.run_script("test")
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("3 passed, 0 failed", result.stdout)
+        # Compiled again, and only that.
+        self.assertEqual([file.name for file in objects.iterdir()], ["b.cpp.o"])
+
+        self.ninja_with(step, "a.cpp:1: warning: unused")
+        result = self.run_script("test")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("FAILED warnings", result.stdout)
+        self.assertIn("    src/x.p/a.cpp.o\n3 passed, 1 failed\n", result.stdout)
+
+    def test_a_failing_build_is_an_error(self):
+        self.tool("ninja", "echo '[1/1] Compiling a.o'; echo 'a.cpp:1: error: no'; exit 1")
+        result = self.run_script("other")
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertIn("a.cpp:1: error: no", result.stderr)
+        self.assertIn("the build failed", result.stderr)
+
+    def test_another_compiler_has_a_folder_and_packages_of_its_own(self):
+        for compiler, folder, package in (("clang++", "build-clang++", "libomp-dev"),
+                                          ("ccache clang++-19", "build-clang++-19", "clang-19"),
+                                          ("/usr/bin/g++-14", "build-g++-14", "g++-14")):
+            program = self.root / folder / "graph_examples/other"
+            program.parent.mkdir(parents=True)
+            (self.root / folder / "build.ninja").touch()
+            self.write_program(program, f"echo started {folder}")
+            self.tool("dpkg-query", f"""shift 2
+                case " $* " in *" {package} "*) ;; *) echo no {package}; exit ;; esac
+                printf 'installed %s\\n' "$@" """)
+            result = self.run_script("other", CXX=compiler)
+            self.assertEqual(result.stdout, f"started {folder}\n", result.stderr)
+
+    # --- formatting ---
+
+    def test_another_clang_format_formats_nothing(self):
+        self.tool("clang-format-14", "exit 127")
+        self.tool("clang-format", "echo 'Debian clang-format version 19.1.7 (3)'")
+        self.tool("apt-cache", "exit 100")
+        for flags, status in ((["--check"], 77), ([], 1)):
+            result = self.run_script("format", *flags)
+            self.assertEqual(result.returncode, status)
+            self.assertIn("formatted by clang-format 14, which this system does not have",
+                          result.stderr)
+
+    def test_the_right_clang_format_is_found_and_takes_files(self):
+        version = "echo 'Debian clang-format version 14.0.6'"
+        self.tool("clang-format", f'if [ "$1" = --version ]; then {version}; else echo "$@"; fi')
+        self.tool("clang-format-14", "exit 127")
+        result = self.run_script("format", "--check", "a.cpp", "b c.h")
+        self.assertEqual(result.stdout, "--dry-run -Werror -- a.cpp b c.h\n", result.stderr)
 
     def test_missing_package_that_cannot_be_installed(self):
         self.tool("dpkg-query", "shift 2; printf 'installed %s\\n' \"$@\" | grep -v meson")

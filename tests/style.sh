@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The sources are formatted, and the shell scripts are clean.
+# The shell scripts are clean, and the sources are formatted.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 shellcheck run .ci/run tests/*.sh
-./run format --check
+exec ./run format --check

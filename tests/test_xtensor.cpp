@@ -1,7 +1,12 @@
 #include <doctest/doctest.h>
 
+#if __has_include(<xtensor/views/xview.hpp>)  // from 0.26 on
+#include <xtensor/misc/xsort.hpp>
+#include <xtensor/views/xview.hpp>
+#else
 #include <xtensor/xsort.hpp>
 #include <xtensor/xview.hpp>
+#endif
 
 #include "gradgraph/xtensor.h"
 

@@ -11,10 +11,17 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#if __has_include(<xtensor/containers/xarray.hpp>)  // from 0.26 on
+#include <xtensor/containers/xadapt.hpp>
+#include <xtensor/containers/xarray.hpp>
+#include <xtensor/containers/xtensor.hpp>
+#include <xtensor/core/xnoalias.hpp>
+#else
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xarray.hpp>
 #include <xtensor/xnoalias.hpp>
 #include <xtensor/xtensor.hpp>
+#endif
 
 #include "gradgraph/error.h"
 #include "gradgraph/tensor.h"

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <atomic>
 
@@ -16,7 +17,8 @@ constexpr std::size_t kMaxOperands = 3;
 
 /// `refusal` is what to say when the op refuses an operand.
 Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
-  const auto operands = static_cast<std::size_t>(site.num_inputs());
+  // No functor takes more, which a compiler cannot know.
+  const auto operands = std::min(static_cast<std::size_t>(site.num_inputs()), kMaxOperands);
   std::array<Shape, kMaxOperands> shapes;
   std::array<int64_t, kMaxOperands> sizes{};
   for (std::size_t i = 0; i < operands; ++i) {
