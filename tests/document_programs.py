@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The programs of README and tutorial compile against the installed library and run; those of the
-tutorial print what it says."""
+"""The programs of README and tutorial, built and run by the commands that stand there, exactly as
+they stand and with nothing else set; those of the tutorial print what it says."""
 
 import os
 import pathlib
@@ -11,7 +11,6 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = pathlib.Path(os.environ["GRADGRAPH_BUILD"]).resolve()
 
 
 def run(*command, **options):
@@ -22,20 +21,43 @@ def run(*command, **options):
     return result.stdout
 
 
-def programs(name):
-    """Every listing of a document with a main function, and the output block that follows it."""
+def blocks(name):
+    """Every listing of a document, as (language, text)."""
     markdown = (ROOT / name).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
-    return [(code, output) for (language, code), (_, output) in zip(blocks, blocks[1:])
+    return re.findall(r"^```(\w*)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
+
+
+def programs(name):
+    """Every listing with a main function, and the listing that follows it: what it prints."""
+    found = blocks(name)
+    return [(code, output) for (language, code), (_, output) in zip(found, found[1:])
             if language == "cpp" and "int main()" in code]
 
 
-def install(folder):
-    run("meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", folder)
-    pc = next(folder.rglob("gradgraph.pc"))
-    environment = os.environ | {"PKG_CONFIG_PATH": str(pc.parent)}
-    flags = run("pkg-config", "--cflags", "--libs", "gradgraph", env=environment).split()
-    return flags, pc.parent.parent
+def listing(name, language, part):
+    """The only listing of the language that contains the part."""
+    found = [text for kind, text in blocks(name) if kind == language and part in text]
+    assert len(found) == 1, f"{name} has {len(found)} listings with '{part}'"
+    return found[0]
+
+
+class Reader:
+    """Somebody who follows the documents in a folder and a home of his own."""
+
+    def __init__(self, folder):
+        self.folder, self.home = folder / "work", folder / "home"
+        (self.folder / "data/mnist").mkdir(parents=True)
+        self.home.mkdir()
+        (self.folder / "run").symlink_to(ROOT / "run")
+        write_small_mnist(self.folder / "data/mnist")
+        kept = ("PATH", "CXX", "TERM", "LANG", "CCACHE_DIR")
+        self.environment = {name: os.environ[name] for name in kept if name in os.environ}
+        self.environment["HOME"] = str(self.home)
+
+    def follow(self, commands, **files):
+        for name, text in files.items():
+            (self.folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+        return run("bash", "-e", "-c", commands, cwd=self.folder, env=self.environment)
 
 
 def write_idx(path, dimensions, values):
@@ -57,24 +79,35 @@ def figures_blanked(text):
     return re.sub(r"(loss|accuracy) \d\.\d{4}", r"\1 #", text)
 
 
+def check_warnings(code):
+    """A program's own warnings may be errors."""
+    run(*os.environ.get("CXX", "c++").split(), "-std=c++20", "-Wall", "-Wextra", "-Wconversion",
+        "-Wshadow", "-Werror", "-Wno-missing-field-initializers", "-fsyntax-only",
+        f"-I{ROOT / 'include'}", "-x", "c++", "-", input=code)
+
+
 def main():
     readme = programs("README.md")
     tutorial = programs("docs/tutorial.md")
     assert (len(readme), len(tutorial)) == (1, 3), "a program is missing"
+    for code, _ in readme + tutorial:
+        check_warnings(code)
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        flags, library = install(folder / "tree")
-        write_small_mnist(folder)
-        environment = os.environ | {"LD_LIBRARY_PATH": str(library), "MNIST_DIR": str(folder)}
-        for number, (code, expected) in enumerate(readme + tutorial):
-            source = folder / f"program{number}.cpp"
-            source.write_text(code, encoding="utf-8")
-            binary = source.with_suffix("")
-            run("c++", "-std=c++20", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror",
-                "-Wno-missing-field-initializers", source, "-o", binary, *flags)
-            actual = run(binary, env=environment)
-            if number >= len(readme) and figures_blanked(actual) != figures_blanked(expected):
+        reader = Reader(pathlib.Path(name))
+        commands = listing("docs/tutorial.md", "", "./run install")
+        settings = [f"export PKG_CONFIG_PATH={reader.home}/.local/lib/pkgconfig\n",
+                    f"export CMAKE_PREFIX_PATH={reader.home}/.local\n"]
+        for number, (code, expected) in enumerate(tutorial):
+            actual = reader.follow(commands, first_cpp=code)
+            if figures_blanked(actual) != figures_blanked("".join([*settings, expected])):
                 sys.exit(f"program {number} prints\n{actual}instead of\n{expected}")
+
+        cmake = listing("README.md", "cmake", "find_package")
+        actual = reader.follow(listing("README.md", "", "cmake"), train_cpp=readme[0][0],
+                               CMakeLists_txt=cmake)
+        said = r"^MNIST in data/mnist\b.*: loss \d+\.\d+, accuracy \d\.\d+\n\Z"
+        if not re.search(said, actual, re.M):
+            sys.exit(f"the program of README.md prints\n{actual}")
 
 
 if __name__ == "__main__":

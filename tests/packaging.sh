@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The installed library serves a program through pkg-config and CMake, shared and static, from
-# wherever the tree stands; its headers stand alone; it exports its own names only.
+# wherever the tree stands, and is found when the program starts; its headers stand alone; it
+# exports its own names only.
 set -euo pipefail
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 folder=$(mktemp -d)
@@ -13,6 +14,9 @@ fail() {
 }
 
 build=${GRADGRAPH_BUILD:?a build folder}
+unset LD_LIBRARY_PATH
+! ninja -C "$build" -t inputs library | grep -E '^(tests|graph_examples|bench)/' ||
+    fail "installing builds what it does not install"
 meson install -C "$build" --no-rebuild --quiet --destdir "$folder/tree"
 pc=$(find tree -name gradgraph.pc)
 libdir=$folder/$(dirname -- "$(dirname -- "$pc")")
@@ -20,14 +24,15 @@ export PKG_CONFIG_PATH=$libdir/pkgconfig CMAKE_PREFIX_PATH=$libdir/cmake
 
 # check_program FILE
 check_program() {
-    [[ $(LD_LIBRARY_PATH=$libdir "$1") == 12.5 ]] || fail "$1 does not print 12.5"
+    [[ $("$1") == 12.5 ]] || fail "$1 does not print 12.5"
 }
 
 read -ra compile < <(pkg-config --cflags gradgraph)
 read -ra link < <(pkg-config --libs gradgraph)
 read -ra link_static < <(pkg-config --libs --static gradgraph |
     sed 's/-lgradgraph/-l:libgradgraph.a/')
-compile=(c++ -std=c++20 -Wall -Wextra -Wpedantic -Werror "${compile[@]}")
+read -ra compiler <<<"${CXX:-c++}"
+compile=("${compiler[@]}" -std=c++20 -Wall -Wextra -Wpedantic -Werror "${compile[@]}")
 "${compile[@]}" "$here/packaging/main.cpp" -o by_pkg_config "${link[@]}"
 check_program ./by_pkg_config
 "${compile[@]}" "$here/packaging/main.cpp" -o by_pkg_config_static "${link_static[@]}"

@@ -327,6 +327,25 @@ class RunScript(unittest.TestCase):
         result = self.run_script("format", "--check", "a.cpp", "b c.h")
         self.assertEqual(result.stdout, "--dry-run -Werror -- a.cpp b c.h\n", result.stderr)
 
+    # --- installing ---
+
+    def test_installing_builds_the_library_alone_and_says_what_to_set(self):
+        pc = self.root / "build/meson-private/gradgraph.pc"
+        pc.parent.mkdir()
+        pc.write_text("libdir=${prefix}/lib\n", encoding="utf-8")
+        log = self.ninja_with("[1/1] Linking target libgradgraph.so")
+        self.tool("meson", """for tree; do :; done
+            mkdir -p "$tree/opt/x/lib" && touch "$tree/opt/x/lib/libgradgraph.a" """)
+        prefix = self.folder / "a prefix"
+        result = self.run_script("install", "--prefix", str(prefix))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(log.read_text(), r"\A-j \d+ library\n\Z")
+        self.assertTrue((prefix / "lib/libgradgraph.a").exists())
+        done = subprocess.run(["bash", "-c", result.stdout +
+                               'echo "$PKG_CONFIG_PATH:$CMAKE_PREFIX_PATH"'],
+                              capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, f"{prefix}/lib/pkgconfig:{prefix}\n")
+
     def test_missing_package_that_cannot_be_installed(self):
         self.tool("dpkg-query", "shift 2; printf 'installed %s\\n' \"$@\" | grep -v meson")
         result = self.run_script("other")
