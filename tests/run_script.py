@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What `run` does: programs, where their data comes from, the download of MNIST.
+"""What `run` does: programs, where their data comes from, the download of MNIST, other systems.
 
 A copy of the script runs in a folder of its own, with small files in MNIST's place, against a
 local server, and with stand-ins for the tools that would build or install anything.
@@ -345,6 +345,57 @@ class RunScript(unittest.TestCase):
                                'echo "$PKG_CONFIG_PATH:$CMAKE_PREFIX_PATH"'],
                               capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout, f"{prefix}/lib/pkgconfig:{prefix}\n")
+
+    # --- other systems ---
+
+    def test_other_systems_take_root(self):
+        self.folder.chmod(0o755)
+        become = []
+        if os.geteuid() == 0:
+            become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        result = subprocess.run([*become, str(self.script), "test-systems"], capture_output=True,
+                                text=True, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.stderr, "run: test-systems makes roots of other systems and "
+                         "enters them, which takes root: sudo ./run test-systems\n")
+
+    @unittest.skipUnless(os.geteuid() == 0, "test-systems takes root")
+    def test_a_system_that_fails_does_not_stop_the_others(self):
+        script = self.root / "tests/systems/run.py"
+        script.parent.mkdir(parents=True)
+        shutil.copy(ROOT / "tests/systems/run.py", script)
+        self.tool("apt-get", "echo 'Debian main http://mirror.invalid/debian'")
+        self.tool("debootstrap", f"""echo "$@" >>"{self.folder}/debootstrap.log"
+            [ "$2" = bookworm ] || exit 1
+            mkdir -p "$3/root" "$3/etc/apt/apt.conf.d" """)
+        self.tool("git", 'for clone; do :; done; [ "$1" != clone ] || mkdir -p "$clone"')
+        self.tool("chroot", "echo 1.2.3")
+        self.tool("unshare", """case "$*" in
+            *clang++*./run\\ test)
+                echo 'FAILED tests/x.py'
+                echo '7 passed, 1 failed'
+                exit 1 ;;
+            *./run\\ test) echo '8 passed, 0 failed' ;;
+        esac""")
+        data = self.folder / "mnist"
+        data.mkdir()
+        for _ in range(2):
+            result = self.run_script("test-systems", MNIST_DIR=str(data))
+            self.assertEqual(result.returncode, 1, result.stderr)
+            rows = [re.split("  +", line) for line in result.stdout.splitlines()]
+            self.assertEqual([[re.sub(r" \(\d+:\d\d\)", "", cell) for cell in row]
+                              for row in rows if row[0] in ("Debian 12", "Debian 13")], [
+                ["Debian 12", "g++ 1.2.3", "1.2.3", "passed", "passed: 8 passed, 0 failed"],
+                ["Debian 12", "clang++ 1.2.3", "1.2.3", "passed", "FAILED: 7 passed, 1 failed"],
+                ["Debian 13", "g++", "-", "FAILED: no root", "not run"],
+                ["Debian 13", "clang++", "-", "FAILED: no root", "not run"]])
+            self.assertIn("  FAILED tests/x.py\n", result.stdout)
+            log = self.root / "build-systems/bookworm-clang++.log"
+            self.assertIn("7 passed", log.read_text(encoding="utf-8"))
+        # A root is made once, from the mirror that apt names.
+        made = (self.folder / "debootstrap.log").read_text().splitlines()
+        self.assertEqual(sum("bookworm" in line for line in made), 1)
+        self.assertTrue(all(line.endswith(" http://mirror.invalid/debian") for line in made))
 
     def test_missing_package_that_cannot_be_installed(self):
         self.tool("dpkg-query", "shift 2; printf 'installed %s\\n' \"$@\" | grep -v meson")
