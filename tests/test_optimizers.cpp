@@ -277,11 +277,15 @@ TEST_CASE("schedules: values") {
   CHECK(at(cosine_schedule(2, 10, 0.5), 10) == doctest::Approx(0.5));
   CHECK(at(cosine_schedule(2, 10, 0.5), 1000) == doctest::Approx(0.5));
   const Schedule rising = warm_up(4, 2, step_schedule(2, 3, 0.5));
-  CHECK(at(rising, 0) == 0);
-  CHECK(at(rising, 3) == 1.5);
+  CHECK(at(rising, 0) == 0.5);  // no batch is lost to a rate of 0
+  CHECK(at(rising, 2) == 1.5);
+  CHECK(at(rising, 3) == 2);
   CHECK(at(rising, 4) == 2);
   CHECK(at(rising, 6) == 2);
   CHECK(at(rising, 7) == 1);
+  // Of any number of steps the last one has the rate itself.
+  for (const std::int64_t steps : {1, 3, 7, 49, 1000})
+    CHECK(at(warm_up(steps, 0.1, constant_schedule(0)), steps - 1) == 0.1);
 }
 
 TEST_CASE("optimizers: wrong settings and arguments name what is wrong and the line") {

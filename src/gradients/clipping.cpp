@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 
 #include "core/text.h"
 #include "gradgraph/gradients.h"
@@ -13,16 +14,57 @@ void require_norm(const char* function, double norm, SourceLocation where) {
     throw BuildError(fmt::format("{}: the norm must be positive, not {}", function, norm), where);
 }
 
-/// norm / max(|x|, norm) for an x of squared length `square_sum`: exactly 1 below the limit, and
-/// with a gradient at 0, where that of the square root alone has none.
-Output scale_to_norm(Output square_sum, double norm, SourceLocation where) {
-  Output limit =
-      constant(square_sum.graph(), Tensor::full(square_sum.dtype(), {}, norm), {}, where);
-  return div(limit, sqrt(maximum(square_sum, square(limit, where), where), where), where);
+/// Where the absolute values of all elements add up to more than `large` or less than `small`,
+/// they are multiplied by a power of two before they are squared: then neither overflows, and
+/// nothing that matters vanishes.
+struct Range {
+  double large, shrink, small, grow, largest, smallest;
+};
+constexpr Range kFloat32 = {0x1p58, 0x1p-88, 0x1p-20, 0x1p82, 0x1p126, 0x1p-126};
+constexpr Range kFloat64 = {0x1p450, 0x1p-600, 0x1p-400, 0x1p600, 0x1p1022, 0x1p-1022};
+
+/// Clips by the joint norm of `xs`, which are of one dtype. Below the limit they stay what they
+/// are, to the bit, and the gradient at 0 is that of the identity.
+std::vector<Output> clip_together(const std::vector<Output>& xs, double norm,
+                                  SourceLocation line) {
+  const DType dtype = xs.front().dtype();
+  const Range& range = dtype == float32 ? kFloat32 : kFloat64;
+  // Of so small a part of each that the sum does not overflow.
+  constexpr double kPart = 0x1p-32;
+  Output size, square_sum;
+  for (const Output& x : xs) {
+    const Output part = sum(abs(mul(x, kPart, line), line), {}, false, line);
+    size = size ? add(size, part, line) : part;
+  }
+  const Output one = constant(size.graph(), Tensor::full(dtype, {}, 1), {}, line);
+  // The result does not depend on it, so no gradient does.
+  const Output scale = stop_gradient(
+      where(greater(size, range.large * kPart, line), range.shrink,
+            where(less(size, range.small * kPart, line), range.grow, one, line), line),
+      line);
+
+  std::vector<Output> scaled;
+  for (const Output& x : xs) {
+    scaled.push_back(mul(x, scale, line));
+    const Output part = sum(square(scaled.back(), line), {}, false, line);
+    square_sum = square_sum ? add(square_sum, part, line) : part;
+  }
+  const Output length = sqrt(maximum(square_sum, range.smallest, line), line);
+  const Output limit = constant(size.graph(), Tensor::full(dtype, {}, norm), {}, line);
+  const Output is_within =
+      less_equal(length, minimum(mul(limit, scale, line), range.largest, line), line);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Output inverse = where(less(length, kInfinity, line), div(1, length, line),
+                               std::numeric_limits<double>::quiet_NaN(), line);
+  std::vector<Output> clipped;
+  for (std::size_t i = 0; i < xs.size(); ++i)
+    clipped.push_back(
+        where(is_within, xs[i], mul(mul(scaled[i], inverse, line), limit, line), line));
+  return clipped;
 }
 
-Output square_sum(Output x, SourceLocation where) {
-  return sum(square(x, where), {}, false, where);
+Output as(Output x, DType dtype, SourceLocation line) {
+  return x.dtype() == dtype ? x : cast(x, dtype, line);
 }
 
 }  // namespace
@@ -36,31 +78,24 @@ Output clip_by_value(Output x, double low, double high, SourceLocation where) {
 Output clip_by_norm(Output x, double norm, SourceLocation where) {
   require_norm("clip_by_norm", norm, where);
   graph_of("clip_by_norm", {x}, where);
-  return mul(x, scale_to_norm(square_sum(x, where), norm, where), where);
+  return clip_together({x}, norm, where).front();
 }
 
 std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
                                         SourceLocation where) {
   require_norm("clip_by_global_norm", norm, where);
-  Output total;
-  for (const Output& x : xs) {
-    if (!x) continue;
-    const Output part = square_sum(x, where);
-    total = total ? add(total,
-                        total.dtype() == part.dtype() ? part : cast(part, total.dtype(), where),
-                        where)
-                  : part;
-  }
-  if (!total) return xs;
-  const Output scale = scale_to_norm(total, norm, where);
-  std::vector<Output> clipped;
-  for (const Output& x : xs) {
-    if (!x)
-      clipped.push_back(x);
-    else
-      clipped.push_back(
-          mul(x, x.dtype() == scale.dtype() ? scale : cast(scale, x.dtype(), where), where));
-  }
+  DType common = float32;
+  for (const Output& x : xs)
+    if (x && x.dtype() != float32) common = x.dtype();
+  std::vector<Output> together;
+  for (const Output& x : xs)
+    if (x) together.push_back(as(x, common, where));
+  if (together.empty()) return xs;
+  together = clip_together(together, norm, where);
+  std::vector<Output> clipped = xs;
+  auto next = together.begin();
+  for (Output& x : clipped)
+    if (x) x = as(*next++, x.dtype(), where);
   return clipped;
 }
 

@@ -62,7 +62,7 @@ Schedule warm_up(std::int64_t steps, double rate, Schedule after) {
   require_steps("warm_up", steps);
   require(static_cast<bool>(after), "warm_up", "needs a schedule for the steps after it");
   return [steps, rate, after = std::move(after)](Output step) {
-    const Output rising = rate / static_cast<double>(steps) * cast(step, float64);
+    const Output rising = rate * (cast(step + 1, float64) / static_cast<double>(steps));
     const Output rest = after(maximum(step - steps, 0));
     return where(less(step, steps), rising, rest.dtype() == float64 ? rest : cast(rest, float64));
   };

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "core/text.h"
 #include "ops/builders.h"
 
@@ -7,6 +9,8 @@ namespace {
 
 using Grads = std::vector<Output>;
 using Context = const GradientContext&;
+
+constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
 
 // --- Gradients ---------------------------------------------------------------------------------
 
@@ -33,19 +37,23 @@ Grads grad_pow(Context c) {
                       c.grad() * c.output() * log(where(at_zero, 1, base)));
 }
 
-/// The part of `grad` that goes to an operand that wins, or shares a tie.
-Output winner(Output grad, Output wins, Output ties) {
-  return where(ties, grad * 0.5, where(wins, grad, 0));
+/// The part of `grad` that goes to an operand that wins, loses or shares a tie. Where it does
+/// none of these, one of the two is NaN.
+Output winner(Output grad, Output wins, Output loses, Output ties) {
+  const Output unordered = where(loses, 0, where(ties, grad * 0.5, kNoNumber));
+  return where(wins, grad, unordered);
 }
 Grads grad_maximum(Context c) {
-  const Output a = c.input(0), b = c.input(1), ties = equal(a, b);
-  return binary_grads(c, winner(c.grad(), greater(a, b), ties),
-                      winner(c.grad(), less(a, b), ties));
+  const Output a = c.input(0), b = c.input(1);
+  const Output a_wins = greater(a, b), b_wins = less(a, b), ties = equal(a, b);
+  return binary_grads(c, winner(c.grad(), a_wins, b_wins, ties),
+                      winner(c.grad(), b_wins, a_wins, ties));
 }
 Grads grad_minimum(Context c) {
-  const Output a = c.input(0), b = c.input(1), ties = equal(a, b);
-  return binary_grads(c, winner(c.grad(), less(a, b), ties),
-                      winner(c.grad(), greater(a, b), ties));
+  const Output a = c.input(0), b = c.input(1);
+  const Output a_wins = less(a, b), b_wins = greater(a, b), ties = equal(a, b);
+  return binary_grads(c, winner(c.grad(), a_wins, b_wins, ties),
+                      winner(c.grad(), b_wins, a_wins, ties));
 }
 
 Grads grad_neg(Context c) { return {-c.grad()}; }

@@ -42,12 +42,13 @@ Grads grad_mean(Context c) {
   return {broadcast_to(restored(c, share), shape_of(c.input(0)))};
 }
 
-/// For max and min: in equal parts to all elements that are equal to the result.
+/// For max and min: in equal parts to all elements that are equal to the result. NaN is equal to
+/// nothing: then all of them get NaN, 0 / 0.
 Grads grad_extremum(Context c) {
   const Output wins = equal(c.input(0), restored(c, c.output()));
   const Output winners =
       sum(cast(wins, c.grad().dtype()), c.attribute<AxisList>("axes"), /*keep_dims=*/true);
-  return {where(wins, restored(c, c.grad()) / winners, 0)};
+  return {where(wins, restored(c, c.grad()) / winners, 0 / winners)};
 }
 
 /// Column i of the result is the product of the columns of x [rows, n] before i, or behind it.

@@ -110,7 +110,7 @@ def make_scheduler(schedule, optimizer):
 
     def factor(step):
         if step < rising:
-            return step / rising
+            return (step + 1) / rising
         return 0.5 * (1 + math.cos(math.pi * min(step - rising, after) / after))
 
     return kinds.LambdaLR(optimizer, factor)
