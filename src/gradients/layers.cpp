@@ -81,6 +81,13 @@ Output pool2d(std::string_view kind, Output (*pool)(Output, Pool2dOptions, Sourc
   return layer.finish(pool(x, {.window = window, .strides = window}, where));
 }
 
+/// What the mean of x lacks, given the distances from it: it has been rounded, which counts where
+/// x is far from 0 and its elements are close together. It is 0 but for that, and so is its
+/// gradient.
+Output rest_of_mean(Output distance, const Axes& axes, bool keep_dims) {
+  return stop_gradient(mean(distance, axes, keep_dims));
+}
+
 }  // namespace
 
 Output dense(Output x, DenseOptions options, std::string_view name, SourceLocation where) {
@@ -175,21 +182,26 @@ BatchNormResult batch_norm(Output x, BatchNormOptions options, std::string_view 
   lined_up[static_cast<std::size_t>(axis)] = channels[0];
   const auto line_up = [&](Output vector) { return reshape(vector, lined_up); };
 
-  const Output batch_mean = mean(x, others);
-  const Output batch_variance = mean(square(x - line_up(batch_mean)), others);
+  const Output rounded_mean = mean(x, others);
+  const Output distance = x - line_up(rounded_mean);
+  const Output rest = rest_of_mean(distance, others, false);
+  const Output batch_variance = mean(square(distance - line_up(rest)), others);
   const auto choose = [&](Output batch, Output running) {
     return gradgraph::where(options.training, batch, stop_gradient(running));
   };
-  const Output used_mean = choose(batch_mean, running_mean);
+  const Output used_mean = choose(rounded_mean, running_mean);
+  const Output used_rest = gradgraph::where(options.training, rest, 0);
   const Output used_variance = choose(batch_variance, running_variance);
   const Output factor = scale * rsqrt(used_variance + options.epsilon);
-  const Output y = (x - line_up(used_mean)) * line_up(factor) + line_up(offset);
+  const Output y =
+      (x - line_up(used_mean) - line_up(used_rest)) * line_up(factor) + line_up(offset);
 
   const auto move = [&](Output running, Output used) {
     return assign(running, running + (1 - options.momentum) * (used - running));
   };
   const Output update =
-      group(x.graph(), {move(running_mean, used_mean), move(running_variance, used_variance)},
+      group(x.graph(),
+            {move(running_mean, used_mean + used_rest), move(running_variance, used_variance)},
             "update");
   return {layer.finish(y), update};
 }
@@ -201,7 +213,8 @@ Output layer_norm(Output x, double epsilon, std::string_view name, SourceLocatio
   const Shape features = {layer.size(x, x.rank() - 1)};
   const Output scale = layer.trainable("scale", features, x.dtype(), ones());
   const Output offset = layer.trainable("offset", features, x.dtype(), zeros());
-  const Output centered = x - mean(x, -1, true);
+  const Output distance = x - mean(x, -1, true);
+  const Output centered = distance - rest_of_mean(distance, -1, true);
   const Output variance = mean(square(centered), -1, true);
   return layer.finish(centered * rsqrt(variance + epsilon) * scale + offset);
 }

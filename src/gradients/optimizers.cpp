@@ -107,20 +107,22 @@ Output RmsProp::apply(const std::vector<GradientPair>& gradients, SourceLocation
   for (const auto& [variable, raw_grad] : updates.pairs()) {
     const DType dtype = variable.dtype();
     const Output entering = updates.number(1 - alpha, dtype);
-    const Output mean_square = updates.state(variable, "mean_square");
+    // Centred, the mean square less the square of the mean: followed as what it is, since the
+    // difference of the two has no digits left where gradients hardly change.
+    const Output spread = updates.state(variable, centered ? "variance" : "mean_square");
     updates.enter(variable);
     const Output grad = with_weight_decay(updates, variable, raw_grad, weight_decay);
-    const Output new_square =
-        updates.number(alpha, dtype) * mean_square + entering * square(grad);
-    updates.set(mean_square, new_square);
-    Output spread = new_square;
+    Output new_spread;
     if (centered) {
       const Output mean = updates.state(variable, "mean");
-      const Output new_mean = lerp(mean, grad, entering);
-      updates.set(mean, new_mean);
-      spread = new_square - square(new_mean);
+      const Output distance = grad - mean;
+      updates.set(mean, mean + entering * distance);
+      new_spread = updates.number(alpha, dtype) * (spread + entering * square(distance));
+    } else {
+      new_spread = updates.number(alpha, dtype) * spread + entering * square(grad);
     }
-    Output direction = grad / (sqrt(spread) + updates.number(epsilon, dtype));
+    updates.set(spread, new_spread);
+    Output direction = grad / (sqrt(new_spread) + updates.number(epsilon, dtype));
     if (momentum != 0) {
       const Output buffer = updates.state(variable, "momentum");
       direction = updates.number(momentum, dtype) * buffer + direction;

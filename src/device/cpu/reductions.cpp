@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/kernels.h"
@@ -8,7 +9,8 @@
 
 /// Sums and their like. What is combined with what depends on the shape alone, never on the
 /// number of threads, and partial results are combined in pairs, so that the rounding error of a
-/// sum grows with the logarithm of its length.
+/// sum grows with the logarithm of its length. That of a product grows with its length whatever
+/// the order, so float32 products are taken in float64.
 namespace gradgraph {
 namespace {
 
@@ -136,21 +138,24 @@ class TileCascade {
   int64_t width_;
 };
 
-/// At most kRun neighbours, in kLanes interleaved series. Not inlined: callers are many.
-template <class Combine, class T>
-[[gnu::noinline]] T combine_run(const T* x, int64_t length) {
+/// At most kRun neighbours, in kLanes interleaved series. Not inlined: callers are many. Here and
+/// below, A is the type to calculate in.
+template <class Combine, class A, class T>
+[[gnu::noinline]] A combine_run(const T* x, int64_t length) {
   const Combine combine;
   if (length < kLanes) {
-    T value = *x;
-    for (int64_t i = 1; i < length; ++i) value = combine(value, x[i]);
+    A value = A{*x};
+    for (int64_t i = 1; i < length; ++i) value = combine(value, A{x[i]});
     return value;
   }
-  T lanes[kLanes];
+  A lanes[kLanes];
   const int64_t whole = length / kLanes * kLanes, rest = length - whole;
   std::copy_n(x, kLanes, lanes);
   for (int64_t i = kLanes; i < whole; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = combine(lanes[lane], x[i + lane]);
-  for (int64_t lane = 0; lane < rest; ++lane) lanes[lane] = combine(lanes[lane], x[whole + lane]);
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      lanes[lane] = combine(lanes[lane], A{x[i + lane]});
+  for (int64_t lane = 0; lane < rest; ++lane)
+    lanes[lane] = combine(lanes[lane], A{x[whole + lane]});
   for (int64_t width = kLanes / 2; width > 0; width /= 2)
     for (int64_t lane = 0; lane < width; ++lane)
       lanes[lane] = combine(lanes[lane], lanes[lane + width]);
@@ -158,15 +163,15 @@ template <class Combine, class T>
 }
 
 /// `reduced` is innermost: combines elements [begin, end) of those that make one result.
-template <class Combine, class T>
-T combine_rows(const T* x, const Layout& layout, int64_t begin, int64_t end) {
+template <class Combine, class A, class T>
+A combine_rows(const T* x, const Layout& layout, int64_t begin, int64_t end) {
   int64_t row = begin / layout.inner, column = begin % layout.inner;
   if (end - begin <= std::min(layout.inner - column, kRun))
-    return combine_run<Combine>(x + layout.reduced.offset(row) + column, end - begin);
-  Cascade<Combine, T> cascade;
+    return combine_run<Combine, A>(x + layout.reduced.offset(row) + column, end - begin);
+  Cascade<Combine, A> cascade;
   while (begin < end) {
     const int64_t length = std::min({layout.inner - column, end - begin, kRun});
-    cascade.push(combine_run<Combine>(x + layout.reduced.offset(row) + column, length));
+    cascade.push(combine_run<Combine, A>(x + layout.reduced.offset(row) + column, length));
     begin += length;
     column += length;
     if (column == layout.inner) ++row, column = 0;
@@ -175,15 +180,15 @@ T combine_rows(const T* x, const Layout& layout, int64_t begin, int64_t end) {
 }
 
 /// `kept` is innermost: combines rows [begin, end) of `width` columns.
-template <class Combine, class T>
+template <class Combine, class A, class T>
 [[gnu::noinline]] void combine_columns(const T* x, const Walk& rows, int64_t begin, int64_t end,
-                                       int64_t width, T* result) {
+                                       int64_t width, A* result) {
   constexpr int64_t kRows = 32;
   const Combine combine;
-  TileCascade<Combine, T> cascade(width);
+  TileCascade<Combine, A> cascade(width);
   for (int64_t row = begin; row < end;) {
     const int64_t stop = std::min(row + kRows, end);
-    T* total = cascade.next();
+    A* total = cascade.next();
     std::copy_n(x + rows.offset(row++), width, total);
     for (; row + 4 <= stop; row += 4) {
       const T* a = x + rows.offset(row);
@@ -192,12 +197,13 @@ template <class Combine, class T>
       const T* d = x + rows.offset(row + 3);
       GRADGRAPH_VECTORIZE
       for (int64_t i = 0; i < width; ++i)
-        total[i] = combine(total[i], combine(combine(a[i], b[i]), combine(c[i], d[i])));
+        total[i] =
+            combine(total[i], combine(combine(A{a[i]}, A{b[i]}), combine(A{c[i]}, A{d[i]})));
     }
     for (; row < stop; ++row) {
       const T* a = x + rows.offset(row);
       GRADGRAPH_VECTORIZE
-      for (int64_t i = 0; i < width; ++i) total[i] = combine(total[i], a[i]);
+      for (int64_t i = 0; i < width; ++i) total[i] = combine(total[i], A{a[i]});
     }
     cascade.push();
   }
@@ -205,12 +211,12 @@ template <class Combine, class T>
 }
 
 /// The same for neighbouring rows so narrow that `side` of them are taken for one wide row.
-template <class Combine, class T>
+template <class Combine, class A, class T>
 void combine_narrow_columns(const T* x, int64_t begin, int64_t end, int64_t width, int64_t side,
-                            T* result) {
+                            A* result) {
   const Combine combine;
   const int64_t wide = (end - begin) / side;
-  T totals[kTile];
+  A totals[kTile];
   Walk rows;
   rows.append(wide, side * width);
   combine_columns<Combine>(x + begin * width, rows, 0, wide, side * width, totals);
@@ -218,7 +224,7 @@ void combine_narrow_columns(const T* x, int64_t begin, int64_t end, int64_t widt
     for (int64_t i = 0; i < left / 2 * width; ++i)
       totals[i] = combine(totals[i], totals[i + (left + 1) / 2 * width]);
   for (int64_t row = begin + wide * side; row < end; ++row)
-    for (int64_t i = 0; i < width; ++i) totals[i] = combine(totals[i], x[row * width + i]);
+    for (int64_t i = 0; i < width; ++i) totals[i] = combine(totals[i], A{x[row * width + i]});
   std::copy_n(totals, width, result);
 }
 
@@ -241,16 +247,16 @@ class Sweep {
   /// Elements of work space.
   int64_t partials() const { return chunks_ > 1 ? chunks_ * results() : 0; }
 
-  template <class Combine, class T>
-  void run(const T* x, T* y, T* workspace, int threads) const {
-    T* partial = chunks_ > 1 ? workspace : y;
+  template <class Combine, class A, class T>
+  void run(const T* x, A* y, A* workspace, int threads) const {
+    A* partial = chunks_ > 1 ? workspace : y;
     const int64_t task_size = std::min(chunk_, elements_each()) * width_;
     const int64_t grain = std::max<int64_t>(kParallelGrain / task_size, 1);
     const int64_t tasks = layout_.kept.count() * tiles_ * chunks_;
     parallel_for(tasks, grain, threads, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task)
         if (one_run_)
-          y[task] = combine_run<Combine>(x + layout_.kept.offset(task), layout_.inner);
+          y[task] = combine_run<Combine, A>(x + layout_.kept.offset(task), layout_.inner);
         else
           run_task<Combine>(x, partial, task);
     });
@@ -258,7 +264,7 @@ class Sweep {
     parallel_for(results(), std::max<int64_t>(kParallelGrain / chunks_, 1), threads,
                  [&](int64_t begin, int64_t end) {
                    for (int64_t i = begin; i < end; ++i) {
-                     Cascade<Combine, T> cascade;
+                     Cascade<Combine, A> cascade;
                      for (int64_t chunk = 0; chunk < chunks_; ++chunk)
                        cascade.push(partial[chunk * results() + i]);
                      y[i] = cascade.total();
@@ -267,17 +273,17 @@ class Sweep {
   }
 
  private:
-  template <class Combine, class T>
-  void run_task(const T* x, T* partial, int64_t task) const {
+  template <class Combine, class A, class T>
+  void run_task(const T* x, A* partial, int64_t task) const {
     const int64_t chunk = task % chunks_;
     const int64_t tile = task / chunks_ % tiles_;
     const int64_t outer = task / chunks_ / tiles_;
     const int64_t begin = chunk * chunk_;
     const int64_t end = std::min(begin + chunk_, elements_each());
     const T* from = x + layout_.kept.offset(outer);
-    T* to = partial + chunk * results();
+    A* to = partial + chunk * results();
     if (layout_.inner_reduced) {
-      to[outer] = combine_rows<Combine>(from, layout_, begin, end);
+      to[outer] = combine_rows<Combine, A>(from, layout_, begin, end);
       return;
     }
     const int64_t column = tile * width_;
@@ -315,8 +321,15 @@ std::vector<Sweep> plan_sweeps(const Shape& shape, std::uint32_t reduced_axes) {
   return {Sweep(shape, around), Sweep(between, reduced_axes)};
 }
 
+/// The type that a reduction is calculated in.
+template <class R, class T>
+using Accumulator =
+    std::conditional_t<std::is_same_v<R, functors::Prod> && std::is_same_v<T, float>, double, T>;
+
 template <class R, class T>
 Kernel reduce_kernel(const Shape& shape, std::uint32_t reduced_axes, int threads) {
+  using A = Accumulator<R, T>;
+  using Combine = typename R::Combine;
   const Layout layout(shape, reduced_axes);
   const int64_t results = layout.results(), each = layout.elements_each();
   if (results == 0) return {[](const KernelArgs&) {}};
@@ -330,18 +343,25 @@ Kernel reduce_kernel(const Shape& shape, std::uint32_t reduced_axes, int threads
   std::vector<Sweep> sweeps = plan_sweeps(shape, reduced_axes);
   const int64_t between = sweeps.size() > 1 ? sweeps[0].results() : 0;
   const int64_t partials = std::max(sweeps.front().partials(), sweeps.back().partials());
+  const int64_t totals = std::is_same_v<A, T> ? 0 : results;
   const auto run = [=, sweeps = std::move(sweeps)](const KernelArgs& args) {
     const T* x = args.input<T>(0);
     T* y = args.output<T>();
-    T* workspace = static_cast<T*>(args.workspace);
+    A* workspace = static_cast<A*>(args.workspace);
+    A* total = nullptr;
+    if constexpr (std::is_same_v<A, T>)
+      total = y;
+    else
+      total = workspace + partials + between;
     if (between > 0) {
-      sweeps.front().run<typename R::Combine>(x, workspace + partials, workspace, threads);
-      x = workspace + partials;
+      sweeps.front().run<Combine>(x, workspace + partials, workspace, threads);
+      sweeps.back().run<Combine>(workspace + partials, total, workspace, threads);
+    } else {
+      sweeps.back().run<Combine>(x, total, workspace, threads);
     }
-    sweeps.back().run<typename R::Combine>(x, y, workspace, threads);
-    for (int64_t i = 0; i < results; ++i) y[i] = R::finish(y[i], each);
+    for (int64_t i = 0; i < results; ++i) y[i] = static_cast<T>(R::finish(total[i], each));
   };
-  return {run, static_cast<std::size_t>(between + partials) * sizeof(T)};
+  return {run, static_cast<std::size_t>(between + partials + totals) * sizeof(A)};
 }
 
 /// The axes along which sum_to adds up: those that the target lacks or has with size 1.
