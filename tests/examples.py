@@ -224,7 +224,7 @@ class Log(Examples):
     def test_help_names_every_flag(self):
         flags = (
             "epochs batch-size learning-rate optimizer seed data device threads log-every "
-            "metrics dot limit quiet explain-placement explain-memory memory-limit help"
+            "metrics dot dot-depth limit quiet explain-placement explain-memory memory-limit help"
         )
         for name in NAMES:
             text = self.output(name, "--help", data=False)

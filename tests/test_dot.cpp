@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "drawn.h"
 #include "gradgraph/gradgraph.h"
 #include "gradgraph/op.h"
 #include "temporary_directory.h"
@@ -13,50 +14,18 @@
 /// What a picture shows, and that Graphviz can draw it.
 namespace gg = gradgraph;
 using gg::Output;
+using gg::tests::contains;
+using gg::tests::count;
+using gg::tests::dot;
+using gg::tests::draw;
 
 namespace {
-
-std::string dot(const gg::Graph& graph, const gg::DotOptions& options = {}) {
-  std::ostringstream stream;
-  gg::write_dot(graph, stream, options);
-  return stream.str();
-}
-
-std::size_t count(const std::string& text, std::string_view part) {
-  std::size_t found = 0;
-  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
-
-bool contains(const std::string& text, std::string_view part) { return count(text, part) > 0; }
 
 /// The line that declares the box whose label starts with `label`.
 std::string line_of(const std::string& text, const std::string& label) {
   const auto at = text.find("[label=<" + label);
   if (at == std::string::npos) return {};
   return text.substr(at, text.find('\n', at) - at);
-}
-
-/// Draws with Graphviz and returns the SVG; empty, with a message, where there is no Graphviz.
-std::string draw(const std::string& text) {
-  static const bool installed = std::system("dot -V > /dev/null 2>&1") == 0;
-  if (!installed) {
-    MESSAGE("not drawn: Graphviz' dot is not installed");
-    return {};
-  }
-  const gg::tests::TemporaryDirectory directory;
-  const std::string in = (directory / "graph.dot").string();
-  const std::string out = (directory / "graph.svg").string();
-  const std::string messages = (directory / "messages").string();
-  std::ofstream(in) << text;
-  const std::string command = "dot -Tsvg '" + in + "' -o '" + out + "' 2> '" + messages + "'";
-  const int status = std::system(command.c_str());
-  std::ostringstream said, svg;
-  said << std::ifstream(messages).rdbuf();
-  svg << std::ifstream(out).rdbuf();
-  CHECK(status == 0);
-  CHECK_MESSAGE(said.str().empty(), said.str().substr(0, 300));
-  return svg.str();
 }
 
 bool has_graphviz(const std::string& svg) { return !svg.empty(); }
@@ -281,7 +250,9 @@ TEST_SUITE("dot") {
     gg::DotOptions options;
     const std::string text = dot(c.graph, options);
     CHECK(contains(text, "gradient of <B>conv2d</B>"));
-    CHECK(contains(text, "update of <B>kernel</B>"));
+    CHECK(contains(text, "update: 16 nodes; keeps first_moment, second_moment"));
+    CHECK(contains(text, "for 8 variables"));
+    CHECK_FALSE(contains(text, "assign"));
     CHECK(contains(text, "conv2d_filter_grad("));
     CHECK(contains(text, "rank=same"));
     options.fold_above = 1 << 20;
@@ -336,7 +307,7 @@ TEST_SUITE("dot") {
     gg::Graph graph;
     auto x = gg::placeholder(graph, gg::float32, {2}, "x");
     for (int i = 0; i < 20000; ++i) x = gg::neg(x);
-    CHECK(count(dot(graph), "->") == 20000);
+    CHECK(count(dot(graph, {.fold_above = 1 << 20}), "->") == 20000);
   }
 
   TEST_CASE("a file is complete") {

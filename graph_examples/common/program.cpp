@@ -154,6 +154,9 @@ void add_flags(CLI::App& app, Flags& flags) {
   option("--dot", flags.dot, "FILE",
          "Draw the graph into FILE, in Graphviz' language: look\nat it with dot -Tsvg FILE")
       ->check(writable_file());
+  option("--dot-depth", flags.dot_depth, "N",
+         "How many levels of scopes --dot opens; as many as a\nscreen can show, unless given")
+      ->check(at_least(0));
   option("--trace", flags.trace, "FILE",
          "Write what ten steps of training did to FILE: look at\nit in Perfetto or "
          "chrome://tracing")

@@ -24,6 +24,7 @@ struct Flags {
   std::int64_t log_every = 0;
   std::filesystem::path metrics;
   std::filesystem::path dot;
+  int dot_depth = -1;
   std::int64_t limit = 0;
   bool quiet = false;
   bool explain_placement = false;

@@ -166,7 +166,8 @@ gg::data::Mnist load_mnist(const Flags& flags) {
 void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& graph,
             gg::Session& session, const std::vector<gg::Output>& feeds,
             const std::vector<gg::Output>& fetches) {
-  if (!flags.dot.empty()) gg::write_dot(graph, flags.dot.string(), {.fetches = fetches});
+  if (!flags.dot.empty())
+    gg::write_dot(graph, flags.dot.string(), {.fetches = fetches, .depth = flags.dot_depth});
   if (!flags.quiet) {
     const unsigned cores = std::max(std::thread::hardware_concurrency(), 1U);
     const unsigned threads = flags.threads > 0 ? static_cast<unsigned>(flags.threads) : cores;

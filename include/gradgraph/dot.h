@@ -17,9 +17,13 @@ struct DotOptions {
   bool inline_constants = true;
   /// Draws what computes the variables' initial values, too.
   bool initial_values = false;
-  /// In a picture of more nodes than this, the gradient of a node is one box that lists its
-  /// nodes, and so is the update of a variable.
-  int fold_above = 60;
+  /// A picture of more nodes than this is folded: what repeats, such as the steps of a loop or
+  /// blocks of one kind, is drawn once with its number ("x 20"), the gradient of a box is one
+  /// box, and the update of a variable a line in the variable's.
+  int fold_above = 40;
+  /// How many levels of scopes are opened in a folded picture; a scope below is one box. -1 opens
+  /// as many as a screen can show; any other number folds the picture, whatever its size.
+  int depth = -1;
   /// Seconds by node (from RunStats): colours nodes by their share of the time.
   std::unordered_map<const Node*, double> node_seconds;
   /// Device by node: colours nodes by device; nodes not in it use the device they asked for.

@@ -10,70 +10,50 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "io/dot_text.h"
 #include "io/drawing.h"
 
 namespace gradgraph {
 namespace {
 
-// --- Text -------------------------------------------------------------------------------------
-
-/// The length of the UTF-8 sequence at the start of `text`, or 0 where it is none.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const std::size_t length = byte(0) < 0x80               ? 1
-                             : (byte(0) & 0xE0u) == 0xC0u ? 2
-                             : (byte(0) & 0xF0u) == 0xE0u ? 3
-                             : (byte(0) & 0xF8u) == 0xF0u ? 4
-                                                          : 0;
-  if (length > text.size()) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xC0u) != 0x80u) return 0;
-  return length;
-}
-
-/// Calls `put` with each character; what cannot be shown becomes "?".
-template <class Put>
-void for_each_character(std::string_view text, const Put& put) {
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    const bool shown = length > 1 || (length == 1 && text[0] >= ' ' && text[0] != '\x7F');
-    put(shown ? text.substr(0, length) : std::string_view("?"));
-    text.remove_prefix(std::max<std::size_t>(length, 1));
-  }
-}
-
-std::string quote(std::string_view text) {
-  std::string result = "\"";
-  for_each_character(text, [&](std::string_view character) {
-    if (character == "\"" || character == "\\") result += '\\';
-    result += character;
-  });
-  return result + '"';
-}
-
-/// For labels in angle brackets.
-std::string html(std::string_view text) {
-  std::string result;
-  for_each_character(text, [&](std::string_view character) {
-    if (character == "&")
-      result += "&amp;";
-    else if (character == "<")
-      result += "&lt;";
-    else if (character == ">")
-      result += "&gt;";
-    else if (character == "\"")
-      result += "&quot;";
-    else
-      result += character;
-  });
-  return result;
-}
+constexpr int kMaxTypes = 4;
+constexpr std::size_t kManyEdges = 200;
+/// Nodes that a box lists one by one; of more it says what they do.
+constexpr std::size_t kMaxRows = 8;
 
 std::string types_of(const Node& node) {
   std::string text;
-  for (int i = 0; i < node.num_outputs(); ++i)
+  for (int i = 0; i < std::min(node.num_outputs(), kMaxTypes); ++i)
     text += fmt::format("{}{}{}", i == 0 ? "" : ", ", node.dtype(i), node.shape(i));
+  if (node.num_outputs() > kMaxTypes) text += fmt::format(", ... ({})", node.num_outputs());
   return text;
+}
+
+/// "4 matmul, 2 add, 1 relu": what most of them do first.
+std::string ops_of(const std::vector<const Node*>& nodes) {
+  std::vector<std::pair<std::string_view, int>> counts;
+  for (const Node* node : nodes) {
+    const auto known =
+        std::ranges::find(counts, node->op().name, &std::pair<std::string_view, int>::first);
+    if (known == counts.end())
+      counts.emplace_back(node->op().name, 1);
+    else
+      ++known->second;
+  }
+  std::ranges::stable_sort(counts, std::greater(), &std::pair<std::string_view, int>::second);
+  std::string text;
+  for (std::size_t i = 0; i < std::min(counts.size(), kMaxRows); ++i)
+    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", counts[i].second, counts[i].first);
+  return counts.size() > kMaxRows ? text + ", ..." : text;
+}
+
+/// Elements of the variables that are not the optimiser's.
+std::int64_t parameters_of(const std::vector<const Node*>& nodes) {
+  std::int64_t count = 0;
+  for (const Node* node : nodes)
+    if (node->op().name == "variable" && node->phase() == Phase::forward)
+      count += node->shape().num_elements();
+  return count;
 }
 
 // --- Colours ----------------------------------------------------------------------------------
@@ -122,18 +102,25 @@ class Writer {
     stream_ << "digraph " << quote(options_.title.empty() ? "graph" : options_.title) << " {\n"
             << "  graph [rankdir=TB, newrank=true, compound=true, nodesep=0.25, ranksep=0.35,"
                " fontname=\"Helvetica\", labelloc=t, label=<"
-            << legend() << ">];\n"
+            << legend() << ">" << haste() << "];\n"
             << "  node [shape=box, fontname=\"Helvetica\", fontsize=10, margin=\"0.08,0.04\"];\n"
             << "  edge [fontname=\"Helvetica\", fontsize=8, arrowsize=0.6];\n";
     write_clusters();
     for (const auto& [ends, edge] : drawing_.edges()) write_edge(ends.first, ends.second, edge);
     write_ranks();
+    write_columns();
     stream_ << "}\n";
   }
 
  private:
   const DrawnBox& box(int index) const {
     return drawing_.boxes()[static_cast<std::size_t>(index)];
+  }
+
+  /// Beyond a few hundred arrows Graphviz would take minutes to make the best of them.
+  const char* haste() const {
+    const bool is_large = drawing_.edges().size() > kManyEdges;
+    return is_large ? ", splines=line, nslimit=0.2, nslimit1=0.2, mclimit=0.02" : "";
   }
 
   std::string legend() const {
@@ -143,6 +130,9 @@ class Writer {
         cells += fmt::format("<TD BGCOLOR=\"{}\" COLOR=\"{}\" BORDER=\"1\">{}</TD>",
                              look_of(phase).fill, look_of(phase).line, look_of(phase).name);
     cells += "<TD>dashed arrow: order only</TD>";
+    if (std::ranges::any_of(drawing_.edges(),
+                            [](const auto& e) { return e.second.to_next_round; }))
+      cells += "<TD>bold arrow: into the next round</TD>";
     for (const std::string& device : devices_)
       cells += fmt::format("<TD COLOR=\"{}\" BORDER=\"2\">{}</TD>", device_color(device),
                            html(device));
@@ -165,10 +155,11 @@ class Writer {
 
   double seconds_of(const DrawnBox& drawn) const {
     double seconds = 0;
-    for (const Node* node : drawn.nodes)
-      if (const auto found = options_.node_seconds.find(node);
-          found != options_.node_seconds.end())
-        seconds += found->second;
+    for (const auto* nodes : {&drawn.nodes, &drawn.unlisted})
+      for (const Node* node : *nodes)
+        if (const auto found = options_.node_seconds.find(node);
+            found != options_.node_seconds.end())
+          seconds += found->second;
     return seconds;
   }
   std::string device_of(const DrawnBox& drawn) const {
@@ -187,14 +178,11 @@ class Writer {
     std::vector<int> order;
     for (std::size_t i = 0; i < drawing_.boxes().size(); ++i)
       order.push_back(static_cast<int>(i));
-    const auto parts = [&](int i) { return split(box(i).scope); };
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-      const auto in_a = parts(a), in_b = parts(b);
-      return std::lexicographical_compare(in_a.begin(), in_a.end(), in_b.begin(), in_b.end());
-    });
-    std::vector<std::string_view> open;
+    std::ranges::stable_sort(
+        order, {}, [&](int i) -> const auto& { return box(i).scope; });
+    std::vector<std::string> open;
     for (const int index : order) {
-      const auto scope = parts(index);
+      const std::vector<std::string>& scope = box(index).scope;
       std::size_t common = 0;
       while (common < std::min(open.size(), scope.size()) && open[common] == scope[common])
         ++common;
@@ -202,7 +190,7 @@ class Writer {
       for (; open.size() < scope.size();) {
         open.push_back(scope[open.size()]);
         stream_ << indent(open.size()) << "subgraph "
-                << quote(fmt::format("cluster {}", fmt::join(open, "/"))) << " {\n"
+                << quote(cluster_id(fmt::format("{}", fmt::join(open, "/")))) << " {\n"
                 << indent(open.size() + 1) << "label=" << quote(open.back())
                 << "; labeljust=l; fontsize=11; color=\"#999999\"; style=rounded;\n";
       }
@@ -210,13 +198,10 @@ class Writer {
     }
     for (; !open.empty(); open.pop_back()) stream_ << indent(open.size()) << "}\n";
   }
-  static std::vector<std::string_view> split(std::string_view scope) {
-    std::vector<std::string_view> parts;
-    while (!scope.empty()) {
-      parts.push_back(scope.substr(0, scope.find('/')));
-      scope.remove_prefix(std::min(scope.size(), parts.back().size() + 1));
-    }
-    return parts;
+  /// Unlike labels, ids must not be cut: two would become one.
+  std::string cluster_id(const std::string& scope) {
+    const std::size_t number = ++clusters_;
+    return scope.size() < 100 ? "cluster " + scope : fmt::format("cluster {}", number);
   }
   static std::string indent(std::size_t depth) { return std::string(2 * depth, ' '); }
 
@@ -250,20 +235,28 @@ class Writer {
     if (seconds > 0)
       time =
           fmt::format("<BR/>{}, {:.1f} %", milliseconds(seconds), 100 * seconds / total_seconds_);
+    const std::string title =
+        fmt::format("<B>{}</B>{}", html(drawn.title),
+                    drawn.copies > 1 ? fmt::format(" \u00D7 {}", drawn.copies) : std::string());
+    std::string updated;
+    if (drawn.updated_variables > 0 && !drawn.is_scope)
+      updated = fmt::format("<BR/><FONT COLOR=\"{}\">{}</FONT>", look_of(Phase::update).line,
+                            update_line(drawn));
     if (!drawn.is_folded()) {
       const Node& node = *drawn.nodes.front();
-      std::string text = fmt::format("<B>{}</B>", html(drawn.title));
+      std::string text = title;
       const std::string types = types_of(node);
       for (const std::string& line : {drawing_.expression(node), types})
         if (!line.empty() && line != drawn.title) text += "<BR/>" + html(line);
-      return text + time;
+      return text + updated + time;
     }
     const char* what = drawn.phase == Phase::gradient    ? "gradient of "
                        : drawn.phase == Phase::recompute ? "again: "
-                       : drawn.beside >= 0               ? "update of "
                                                          : "";
-    std::string rows = fmt::format("<TR><TD COLSPAN=\"3\" ALIGN=\"LEFT\">{}<B>{}</B>{}</TD></TR>",
-                                   what, html(drawn.title), time);
+    if (drawn.is_scope || drawn.nodes.size() > kMaxRows)
+      return summary(drawn, what + title, time);
+    std::string rows =
+        fmt::format("<TR><TD COLSPAN=\"3\" ALIGN=\"LEFT\">{}{}{}</TD></TR>", what, title, time);
     for (const Node* node : drawn.nodes)
       rows += fmt::format(
           "<TR><TD ALIGN=\"LEFT\">{}</TD><TD ALIGN=\"LEFT\">{}</TD><TD ALIGN=\"LEFT\">{}</TD>"
@@ -272,6 +265,39 @@ class Writer {
           html(types_of(*node)));
     return fmt::format("<TABLE BORDER=\"0\" CELLSPACING=\"0\" CELLPADDING=\"2\">{}</TABLE>",
                        rows);
+  }
+
+  /// A box of many nodes: how many, what they do, what is made at the end.
+  std::string summary(const DrawnBox& drawn, std::string text, const std::string& time) const {
+    text += fmt::format("<BR/>{} node{}: {}", drawn.nodes.size(),
+                        drawn.nodes.size() == 1 ? "" : "s", html(ops_of(drawn.nodes)));
+    if (const std::int64_t parameters = parameters_of(drawn.nodes); parameters > 0)
+      text += fmt::format("<BR/>{} parameters", parameters);
+    if (drawn.updated_variables > 0)
+      text += fmt::format("<BR/><FONT COLOR=\"{}\">{} variable{} updated</FONT>",
+                          look_of(Phase::update).line, drawn.updated_variables,
+                          drawn.updated_variables == 1 ? " is" : "s are");
+    if (drawn.phase == Phase::update)
+      text += fmt::format("<BR/>for {} variables", drawing_.updated_variables());
+    else
+      text += "<BR/>" + html(types_of(*drawn.nodes.back()));
+    return text + time;
+  }
+
+  /// "update: 14 nodes; keeps first_moment, second_moment": of one variable.
+  static std::string update_line(const DrawnBox& drawn) {
+    std::vector<std::string_view> kept;
+    std::size_t nodes = 0;
+    for (const Node* node : drawn.unlisted) {
+      if (node->phase() != Phase::update) continue;
+      const bool is_variable = node->op().name == "variable";
+      if (!is_variable) ++nodes;
+      if (is_variable && std::ranges::find(kept, short_name(node->name())) == kept.end())
+        kept.push_back(short_name(node->name()));
+    }
+    return fmt::format(
+        "update: {} nodes{}{}", nodes / static_cast<std::size_t>(drawn.updated_variables),
+        kept.empty() ? "" : "; keeps ", html(fmt::format("{}", fmt::join(kept, ", "))));
   }
 
   static std::string tooltip(const DrawnBox& drawn) {
@@ -288,13 +314,18 @@ class Writer {
                           box(from).beside >= 0 && box(to).beside >= 0;
     const bool down = !drawing_.is_folded() || is_order(to) ||
                       (phase == Phase::forward && box(from).phase == Phase::forward);
-    std::string attributes = fmt::format("color=\"{}\"", look_of(phase).line);
-    if (edge.empty()) attributes += ", style=dashed";
+    const bool ranks =
+        (down || backward) && !edge.to_next_round && box(from).column == box(to).column;
+    const bool updates = phase == Phase::forward && box(from).phase == Phase::gradient;
+    std::string attributes =
+        fmt::format("color=\"{}\"", look_of(updates ? Phase::update : phase).line);
+    if (edge.values.empty()) attributes += ", style=dashed";
+    if (edge.to_next_round) attributes += ", style=bold";
     if (backward) attributes += ", dir=back";
-    if (!down && !backward) attributes += ", constraint=false";
+    if (!ranks) attributes += ", constraint=false";
     // Graphviz cannot always rank an edge that has a label but no say in the ranks.
-    if (const std::string shapes = shapes_on(edge); !shapes.empty())
-      attributes += fmt::format(", {}=<{}>", down || backward ? "label" : "xlabel", html(shapes));
+    if (const std::string shapes = shapes_on(edge); ranks && !shapes.empty())
+      attributes += fmt::format(", label=<{}>", html(shapes));
     stream_ << "  n" << (backward ? to : from) << " -> n" << (backward ? from : to) << " ["
             << attributes << "];\n";
   }
@@ -303,10 +334,28 @@ class Writer {
   std::string shapes_on(const DrawnEdge& edge) const {
     std::vector<std::string> shapes;
     if (options_.shapes_on_edges)
-      for (const auto& [node, index] : edge) shapes.push_back(node->shape(index).to_string());
+      for (const auto& [node, index] : edge.values)
+        shapes.push_back(node->shape(index).to_string());
     std::sort(shapes.begin(), shapes.end());
     shapes.erase(std::unique(shapes.begin(), shapes.end()), shapes.end());
+    if (shapes.size() > kMaxTypes) shapes.resize(kMaxTypes), shapes.emplace_back("...");
     return fmt::format("{}", fmt::join(shapes, " "));
+  }
+
+  /// The columns from left to right, by arrows that nobody sees.
+  void write_columns() {
+    std::vector<int> first;
+    for (std::size_t i = 0; i < drawing_.boxes().size(); ++i) {
+      const DrawnBox& drawn = drawing_.boxes()[i];
+      if (drawn.phase != Phase::forward || drawn.column < 0) continue;
+      const auto at = static_cast<std::size_t>(drawn.column);
+      if (first.size() <= at) first.resize(at + 1, -1);
+      if (first[at] < 0) first[at] = static_cast<int>(i);
+    }
+    for (std::size_t i = 1; i < first.size(); ++i)
+      if (first[i - 1] >= 0 && first[i] >= 0)
+        stream_ << fmt::format("  {{rank=same; n{} -> n{} [style=invis]}}\n", first[i - 1],
+                               first[i]);
   }
 
   void write_ranks() {
@@ -319,6 +368,7 @@ class Writer {
   const DotOptions& options_;
   Drawing drawing_;
   std::vector<std::string> devices_;
+  std::size_t clusters_ = 0;
   double total_seconds_ = 0;
   double longest_ = 0;
 };
