@@ -8,15 +8,16 @@
 #include <ostream>
 
 #include "core/convert.h"
+#include "core/host_memory.h"
 #include "core/text.h"
 
 namespace gradgraph {
 namespace {
 
 std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
-  constexpr auto alignment = std::align_val_t{Tensor::kAlignment};
-  return {::operator new(std::max<std::size_t>(bytes, 1), alignment),
-          [](void* memory) { ::operator delete(memory, alignment); }};
+  void* memory = allocate_host(std::max<std::size_t>(bytes, 1), Tensor::kAlignment);
+  if (!memory) throw std::bad_alloc();
+  return {memory, [](void* owned) { free_host(owned, Tensor::kAlignment); }};
 }
 
 std::size_t checked_bytes(DType dtype, const Shape& shape) {

@@ -50,7 +50,8 @@ class Device {
   /// True when `launch` does nothing but call the kernel: whoever has one may do it himself.
   virtual bool calls_kernels() const { return false; }
 
-  virtual void* allocate(std::size_t bytes) = 0;  ///< aligned to Tensor::kAlignment or more
+  /// Aligned to Tensor::kAlignment or more; throws std::bad_alloc where there is no memory.
+  virtual void* allocate(std::size_t bytes) = 0;
   virtual void deallocate(void* memory) noexcept = 0;
 
   virtual void launch(int stream, const Launch& launch) = 0;

@@ -98,6 +98,14 @@ Initializer orthogonal(double gain, std::uint64_t seed) {
   return [gain, seed](Graph& graph, const Shape& shape, DType dtype, SourceLocation where) {
     if (shape.rank() < 2 || shape.num_elements() == 0)
       throw BuildError(fmt::format("orthogonal: the shape {} is no matrix", shape), where);
+    // Taken first: what is drawn beside it is as large.
+    Tensor values = [&] {
+      try {
+        return Tensor(float64, shape);
+      } catch (const RunError& error) {
+        throw BuildError(fmt::format("orthogonal: {}", error.what()), where);
+      }
+    }();
     const auto num_columns = static_cast<std::size_t>(shape[shape.rank() - 1]);
     const auto num_rows = static_cast<std::size_t>(shape.num_elements()) / num_columns;
     const bool wide = num_columns > num_rows;
@@ -105,7 +113,6 @@ Initializer orthogonal(double gain, std::uint64_t seed) {
         normal_columns(std::min(num_rows, num_columns), std::max(num_rows, num_columns),
                        mix(seed, graph.context().scope));
     orthonormalize(columns);
-    Tensor values(float64, shape);
     double* out = values.data<double>();
     for (std::size_t row = 0; row < num_rows; ++row)
       for (std::size_t column = 0; column < num_columns; ++column)

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/checked.h"
 #include "core/text.h"
 #include "gradgraph/nn.h"
 #include "gradgraph/op.h"
@@ -22,7 +23,8 @@ std::string grouped(std::int64_t number) {
 
 std::int64_t count(const std::vector<Output>& variables) {
   std::int64_t total = 0;
-  for (const Output& variable : variables) total += variable.shape().num_elements();
+  for (const Output& variable : variables)
+    total = checked_add(total, variable.shape().num_elements());
   return total;
 }
 
@@ -52,9 +54,9 @@ std::string summary(const Graph& graph) {
   for (const Layer& layer : graph.layers()) {
     const std::int64_t moved = count(layer.trainable), kept = count(layer.tracked);
     rows.push_back({fmt::format("{} ({})", layer.name, layer.kind),
-                    layer.output.shape().to_string(), grouped(moved + kept)});
-    trainable += moved;
-    tracked += kept;
+                    layer.output.shape().to_string(), grouped(checked_add(moved, kept))});
+    trainable = checked_add(trainable, moved);
+    tracked = checked_add(tracked, kept);
     for (const auto* variables : {&layer.trainable, &layer.tracked})
       for (const Output& variable : *variables) listed.insert(&variable.node());
   }
@@ -64,10 +66,10 @@ std::string summary(const Graph& graph) {
       continue;
     const std::int64_t size = node.shape().num_elements();
     rows.push_back({node.name() + " (variable)", node.shape().to_string(), grouped(size)});
-    trainable += size;
+    trainable = checked_add(trainable, size);
   }
   return table(rows) + fmt::format("Total parameters: {}\nTrainable: {}\nNot trainable: {}\n",
-                                   grouped(trainable + tracked), grouped(trainable),
+                                   grouped(checked_add(trainable, tracked)), grouped(trainable),
                                    grouped(tracked));
 }
 

@@ -1,7 +1,10 @@
 #include "gradgraph/graph.h"
 
 #include <algorithm>
+#include <limits>
+#include <new>
 
+#include "core/checked.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/name_table.h"
@@ -113,12 +116,23 @@ Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
     if (&input.graph() != this)
       infer.fail(fmt::format("input '{}' is of another graph", input.name()));
   }
-  op.infer(infer);
+  try {
+    op.infer(infer);
+    for (const OutputType& type : type_buffer_) spanned_bytes(type.dtype, type.shape);
+  } catch (const BuildError& error) {
+    // What was thrown far from the node (a Shape, a size) is told op, inputs and line here.
+    if (std::string_view(error.what()).starts_with(node_message(op.name, name, ""))) throw;
+    infer.fail(error.what());
+  } catch (const std::bad_alloc&) {
+    infer.fail("there is no memory to infer its shapes");
+  }
   return put(op, inputs, std::move(attributes), control_inputs, where);
 }
 
 Node& Graph::put(const OpDef& op, OutputList inputs, Attributes attributes,
                  std::span<Node* const> control_inputs, SourceLocation where) {
+  if (nodes_.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
+    throw BuildError(node_message(op.name, op.name, "a graph has at most 2^31 nodes"), where);
   Node& node = nodes_.emplace_back();
   node.graph_ = this;
   node.op_ = &op;

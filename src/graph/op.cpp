@@ -16,6 +16,11 @@ Shape InferContext::vector_value(int i) const {
   if (dtype(i) != int64 || rank(i) != 1 || shape(i)[0] == any)
     fail(fmt::format("input {} must be an int64 vector of known length", i));
   if (const auto known = known_vector(input(i))) return *known;
+  // Beyond what a Shape can hold, but known all the same.
+  const Attribute* value = input(i).node().attributes().find("value");
+  if (const Tensor* tensor = value ? std::get_if<Tensor>(value) : nullptr)
+    for (const std::int64_t entry : tensor->span<std::int64_t>())
+      if (entry < any) fail(fmt::format("entry {} of input {} is below {}", entry, i, any));
   Shape unknown;
   for (std::int64_t axis = 0; axis < shape(i)[0]; ++axis) unknown.append(any);
   return unknown;

@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <numeric>
 #include <span>
 #include <thread>
@@ -46,7 +47,7 @@ class Generator {
   std::uint64_t state_;
 };
 
-void shuffle(std::vector<std::int64_t>& order, std::uint64_t seed, std::int64_t epoch) {
+void shuffle(std::span<std::int64_t> order, std::uint64_t seed, std::int64_t epoch) {
   std::iota(order.begin(), order.end(), std::int64_t{0});
   // The seed is mixed first, so that (seed, epoch + 1) differs from (seed + 1, epoch).
   Generator generator(Generator(seed).next() + static_cast<std::uint64_t>(epoch));
@@ -160,16 +161,17 @@ struct Batches::State {
         options(std::move(opts)),
         count((dataset.size() + batch_size - 1) / batch_size),
         epoch(options.epoch),
-        order(static_cast<std::size_t>(dataset.size())) {
+        order_memory(int64, Shape{dataset.size()}),
+        order(order_memory.span<std::int64_t>()) {
     if (options.prefetch < 0)
       throw BuildError(fmt::format("batches: a prefetch of {}", options.prefetch));
-    if (options.threads < 0)
+    if (options.threads < 0 || options.threads > kMaxThreads)
       throw BuildError(fmt::format("batches: {} threads", options.threads));
     std::iota(order.begin(), order.end(), std::int64_t{0});
     if (count == 0) return;
     const std::int64_t last = dataset.size() - (count - 1) * batch_size;
     // One more than is made ahead: the caller's own.
-    slots.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.prefetch + 1, count)));
+    slots.resize(static_cast<std::size_t>(std::min(std::int64_t{options.prefetch} + 1, count)));
     for (Slot& slot : slots) {
       slot.images = room_for(dataset.images, true);
       slot.labels = room_for(dataset.labels, false);
@@ -251,7 +253,8 @@ struct Batches::State {
   void make(std::int64_t index, int threads) {
     const std::int64_t begin = index * batch_size;
     const std::int64_t size = std::min(batch_size, dataset.size() - begin);
-    const std::span samples(order.data() + begin, static_cast<std::size_t>(size));
+    const std::span<const std::int64_t> samples =
+        order.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size));
     Slot& slot = slot_of(index);
     slot.batch.images = size == batch_size ? slot.images : slot.last_images;
     slot.batch.labels = size == batch_size ? slot.labels : slot.last_labels;
@@ -289,13 +292,21 @@ struct Batches::State {
   bool making = false, stopping = false;
 
   /// Written by the thread that makes a batch.
-  std::vector<std::int64_t> order;
+  Tensor order_memory;
+  std::span<std::int64_t> order;
   std::int64_t shuffled_pass = -1;
   std::thread worker;  ///< last: it uses all of the above
 };
 
-Batches::Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options)
-    : state_(std::make_unique<State>(std::move(dataset), batch_size, std::move(options))) {}
+Batches::Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options) {
+  try {
+    state_ = std::make_unique<State>(std::move(dataset), batch_size, std::move(options));
+  } catch (const RunError& error) {  // a tensor's
+    throw RunError(fmt::format("batches: {}", error.what()));
+  } catch (const std::bad_alloc&) {
+    throw RunError("batches: there is no memory for them");
+  }
+}
 Batches::~Batches() = default;
 Batches::Batches(Batches&&) noexcept = default;
 Batches& Batches::operator=(Batches&&) noexcept = default;

@@ -64,7 +64,11 @@ class Reader {
 
   bool compressed() { return gzdirect(file_) == 0; }
   /// No file of this size holds more: deflate shrinks by at most a factor of 1,032.
-  std::uint64_t most_bytes() { return compressed() ? stored_bytes_ * 1032 : stored_bytes_; }
+  std::uint64_t most_bytes() {
+    constexpr std::uint64_t kFactor = 1032;
+    if (!compressed()) return stored_bytes_;
+    return std::min(stored_bytes_, std::numeric_limits<std::uint64_t>::max() / kFactor) * kFactor;
+  }
 
  private:
   [[noreturn]] void fail_reading() const {
@@ -143,7 +147,13 @@ Tensor read_idx(const fs::path& path) {
   if (const std::uint64_t most = reader.most_bytes() - header_bytes; overflow || bytes > most)
     fail_truncated(reader.compressed() ? "at most" : "only", most);
 
-  Tensor tensor(dtype, shape);
+  Tensor tensor = [&] {
+    try {
+      return Tensor(dtype, shape);
+    } catch (const RunError& error) {
+      reader.fail(error.what());
+    }
+  }();
   if (const auto got = reader.read(tensor.raw(), tensor.bytes()); got < tensor.bytes())
     fail_truncated("only", got);
   // Reading past the end also makes zlib check the sum of the compressed data.

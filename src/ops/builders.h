@@ -46,6 +46,9 @@ constexpr std::int64_t from_front(std::int64_t axis, int rank) {
   return axis < 0 && axis >= -rank ? axis + rank : axis;
 }
 
+/// An axis among attributes, which keep axes counted from the front.
+int front_axis(const InferContext& context, std::int64_t axis, int rank);
+
 /// The value of a "constant" node, else null.
 const Tensor* constant_value(const Output& output);
 

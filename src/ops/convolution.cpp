@@ -1,3 +1,4 @@
+#include "core/checked.h"
 #include "core/text.h"
 #include "ops/builders.h"
 #include "ops/window.h"
@@ -40,7 +41,7 @@ Shape convolve_shapes(const InferContext& context, const Shape& x, const Shape& 
     context.fail(fmt::format("{} channels do not divide into {} groups", channels, groups));
   if (filters != any && filters % groups != 0)
     context.fail(fmt::format("{} filters do not divide into {} groups", filters, groups));
-  if (channels != any && filter[2] != any && filter[2] * groups != channels)
+  if (channels != any && filter[2] != any && checked_mul(filter[2], groups) != channels)
     context.fail(
         fmt::format("{} channels in {} groups need a filter with {} input channels, not {}",
                     channels, groups, channels / groups, filter[2]));
@@ -73,7 +74,7 @@ void infer_input_grad(InferContext& context) {
   const int channels = axes_of(layout_attribute(context.attributes())).channels;
   if (x[0] == any) x.set(0, grad[0]);
   if (x[channels] == any && filter[2] != any)
-    x.set(channels, filter[2] * context.attribute<std::int64_t>("groups"));
+    x.set(channels, checked_mul(filter[2], context.attribute<std::int64_t>("groups")));
   context.output(context.dtype(1), x);
 }
 

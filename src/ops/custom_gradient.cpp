@@ -8,7 +8,8 @@ namespace gradgraph {
 namespace {
 
 void infer_custom_gradient(InferContext& context) {
-  const auto outputs = static_cast<int>(context.attribute<std::int64_t>("outputs"));
+  const std::int64_t outputs = context.attribute<std::int64_t>("outputs");
+  context.require(outputs >= 1, "has no output");
   context.require(outputs <= context.num_inputs(), "has fewer inputs than outputs");
   for (int i = 0; i < outputs; ++i) context.output(context.dtype(i), context.shape(i));
 }

@@ -23,8 +23,7 @@ Shape indexed_shape(const InferContext& context, const Shape& shape, int axis,
 void infer_gather(InferContext& context) {
   context.require_inputs(2);
   context.require_dtype(1, {int32, int64});
-  const int axis =
-      context.normalize_axis(context.attribute<std::int64_t>("axis"), context.rank(0));
+  const int axis = front_axis(context, context.attribute<std::int64_t>("axis"), context.rank(0));
   context.output(context.dtype(0),
                  indexed_shape(context, context.shape(0), axis, context.shape(1)));
 }
@@ -49,7 +48,7 @@ void infer_scatter_add(InferContext& context) {
   context.require_dtype(1, {int32, int64});
   context.require_dtype(2, {float32, float64, int32, int64, uint8});
   Shape shape = context.vector_value(0);
-  const int axis = context.normalize_axis(context.attribute<std::int64_t>("axis"), shape.rank());
+  const int axis = front_axis(context, context.attribute<std::int64_t>("axis"), shape.rank());
   const int index_axes = context.rank(1);
   const Shape expected = indexed_shape(context, shape, axis, context.shape(1));
   const Shape& updates = context.shape(2);

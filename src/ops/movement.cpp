@@ -47,7 +47,7 @@ Grads grad_transpose(Context c) {
 void infer_concat(InferContext& context) {
   context.require(context.num_inputs() > 0, "needs at least one part");
   Shape shape = context.shape(0);
-  const int along = context.normalize_axis(context.attribute<std::int64_t>("axis"), shape.rank());
+  const int along = front_axis(context, context.attribute<std::int64_t>("axis"), shape.rank());
   for (int i = 1; i < context.num_inputs(); ++i) {
     context.require_same_dtype(0, i);
     context.require_rank(i, shape.rank());
@@ -96,7 +96,7 @@ void infer_split(InferContext& context) {
   context.require_inputs(1);
   const Ints& sizes = context.attribute<Ints>("sizes");
   Shape shape = context.shape(0);
-  const int axis = context.normalize_axis(context.attribute<std::int64_t>("axis"), shape.rank());
+  const int axis = front_axis(context, context.attribute<std::int64_t>("axis"), shape.rank());
   const bool valid = !sizes.empty() && *std::min_element(sizes.begin(), sizes.end()) >= 0;
   std::int64_t total = 0;
   for (const std::int64_t size : sizes) total = valid ? joined(context, total, size) : 0;

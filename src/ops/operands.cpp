@@ -47,6 +47,12 @@ Output IntVector::resolve(Graph& graph, SourceLocation where) const {
   return output_ ? output_ : int_vector(graph, values_, where);
 }
 
+int front_axis(const InferContext& context, std::int64_t axis, int rank) {
+  const int normal = context.normalize_axis(axis, rank);
+  if (axis < 0) context.fail(fmt::format("axis {} must be counted from the front here", axis));
+  return normal;
+}
+
 const Tensor* constant_value(const Output& output) {
   const Node& node = output.node();
   return node.op().name == "constant" ? &node.attributes().get<Tensor>("value") : nullptr;

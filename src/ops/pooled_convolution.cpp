@@ -65,9 +65,9 @@ void infer_filter_grad(InferContext& context) {
 double forward_flops(const Node& node) {
   const Shape& filter = node.input(1).shape();
   const auto window = pair_attribute(node.attributes(), "window");
-  const std::int64_t taps = filter.num_elements() * window.height * window.width;
   return 2.0 * static_cast<double>(node.shape().num_elements() / filter[3]) *
-         static_cast<double>(taps);
+         static_cast<double>(filter.num_elements()) * static_cast<double>(window.height) *
+         static_cast<double>(window.width);
 }
 double grad_flops(const Node& node, const Shape& filter) {
   return 2.0 * static_cast<double>(node.input(2).shape().num_elements() / filter[3]) *

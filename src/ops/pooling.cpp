@@ -33,6 +33,9 @@ Shape pool_shapes(const InferContext& context, const Shape& x) {
   context.require(x.rank() == 4, "an image must have 4 axes");
   const Layout layout = layout_attribute(context.attributes());
   const Pair window = pair_attribute(context.attributes(), "window");
+  // A filter's extents may be unknown, which is -1, but not these.
+  context.require(std::min(window.height, window.width) >= 1,
+                  "a window must be at least 1 high and wide");
   const Windows windows = checked_windows(context, x, window, 1);
   const Border border = border_attribute(context.attributes());
   const bool in_padding = std::max(border.top, border.bottom) >= window.height ||

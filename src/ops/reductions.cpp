@@ -120,7 +120,7 @@ Shape reduced_shape(InferContext& context, const AxisList& axes, bool keep_dims)
   const Shape& x = context.shape(0);
   std::uint32_t reduced = 0;
   for (const std::int64_t axis : axes) {
-    const std::uint32_t bit = 1u << context.normalize_axis(axis, x.rank());
+    const std::uint32_t bit = 1u << front_axis(context, axis, x.rank());
     if (reduced & bit) context.fail(fmt::format("axis {} is named twice", axis));
     reduced |= bit;
   }

@@ -2,9 +2,15 @@
 
 #include <algorithm>
 
+#include "core/checked.h"
 #include "core/text.h"
 
 namespace gradgraph {
+
+std::int64_t WindowAxis::span() const {
+  return checked_add<std::int64_t>(checked_mul(window - 1, dilation), 1);
+}
+
 namespace {
 
 WindowAxis slide(std::int64_t input, std::int64_t window, std::int64_t stride,
@@ -15,14 +21,15 @@ WindowAxis slide(std::int64_t input, std::int64_t window, std::int64_t stride,
     axis.output = any;
     return axis;
   }
-  const std::int64_t span = (window - 1) * dilation + 1;
+  const std::int64_t span = axis.span();
   if (padding == Padding::same) {
-    axis.output = (input + stride - 1) / stride;
-    axis.before = std::max<std::int64_t>((axis.output - 1) * stride + span - input, 0) / 2;
+    axis.output = input / stride + (input % stride > 0 ? 1 : 0);
+    const std::int64_t last = (axis.output - 1) * stride;  // less than the input
+    axis.before = std::max<std::int64_t>(span - (input - last), 0) / 2;
     return axis;
   }
   if (padding == Padding::valid) before = after = 0;
-  const std::int64_t padded = input + before + after;
+  const std::int64_t padded = checked_add(checked_add(input, before), after);
   axis.output = padded < span ? 0 : (padded - span) / stride + 1;
   axis.before = before;
   return axis;
@@ -103,7 +110,7 @@ Windows checked_windows(const InferContext& context, const Shape& image, Pair wi
     if (axis.output == 0 && padding_attribute(context.attributes()) != Padding::same)
       context.fail(
           fmt::format("a window over {} {} does not fit into an image of {} with padding",
-                      (axis.window - 1) * axis.dilation + 1, unit, axis.input));
+                      axis.span(), unit, axis.input));
   return windows;
 }
 

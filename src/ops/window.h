@@ -18,6 +18,8 @@ struct WindowAxis {
   std::int64_t window = 1, stride = 1, dilation = 1;
   std::int64_t before = 0;  ///< padding before the first element
 
+  /// Elements from the window's first to its last, both included.
+  std::int64_t span() const;
   /// The taps of the window at output `position` that meet the image; the others are padding.
   struct Taps {
     std::int64_t begin, end;
@@ -35,7 +37,7 @@ struct WindowAxis {
  private:
   /// The first tap that is at least `distance` away from the window's start.
   std::int64_t ceiling(std::int64_t distance) const {
-    return distance <= 0 ? 0 : (distance + dilation - 1) / dilation;
+    return distance <= 0 ? 0 : (distance - 1) / dilation + 1;
   }
 };
 struct Windows {

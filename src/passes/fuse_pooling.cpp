@@ -45,7 +45,8 @@ bool tiles_image(const Node& pool) {
   const std::string& padding = pool.attributes().get<std::string>("padding");
   const Shape& image = pool.input(0).shape();
   const bool fits = image[1] % window[0] == 0 && image[2] % window[1] == 0;
-  return is_nhwc(pool) && window == numbers(pool, "strides") && window[0] * window[1] < 255 &&
+  return is_nhwc(pool) && window == numbers(pool, "strides") &&
+         std::max(window[0], window[1]) < 255 && window[0] * window[1] < 255 &&
          (padding == "valid" || (padding == "same" && fits) ||
           (padding == "explicit" && numbers(pool, "border") == kNoBorder));
 }

@@ -112,6 +112,13 @@ class Specializer {
         control_inputs_.push_back(&copied_before.node());
 
     Node& copied = result_.graph->add_copy(node, inputs_, control_inputs_);
+    for (int i = 0; i < copied.num_outputs(); ++i)
+      if (!copied.shape(i).fully_known())
+        throw RunError(node_message(node.op().name, node.name(),
+                                    fmt::format("its shape {} is not known although all feeds' "
+                                                "shapes are; a -1 stands for it",
+                                                copied.shape(i))),
+                       node.where());
     for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) copy_of(node, i) = copied.output(i);
     fold(node, copied);
   }

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/checked.h"
+
 namespace gradgraph {
 namespace {
 
@@ -128,6 +130,10 @@ std::size_t pack_by_size(std::span<Lifetime> lifetimes) {
 }  // namespace
 
 std::size_t pack(std::span<Lifetime> lifetimes) {
+  // Nothing below adds up more than all of them, rounded.
+  std::size_t all = 0;
+  for (const Lifetime& lifetime : lifetimes)
+    all = checked_add(all, checked_add(lifetime.bytes, kArenaAlignment));
   if (lifetimes.size() > kFew) return pack_by_time(lifetimes);
   std::vector<Lifetime> by_size(lifetimes.begin(), lifetimes.end());
   const std::size_t bytes_by_size = pack_by_size(by_size);

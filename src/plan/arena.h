@@ -21,7 +21,7 @@ constexpr std::size_t rounded(std::size_t bytes) {
 }
 
 /// Gives every lifetime, in order of first steps, an offset in one arena so that no two overlap
-/// that live at once. Returns the arena's size.
+/// that live at once. Returns the arena's size. Throws BuildError when the sum of all would wrap.
 std::size_t pack(std::span<Lifetime> lifetimes);
 
 }  // namespace gradgraph

@@ -6,6 +6,7 @@
 #include <span>
 #include <unordered_set>
 
+#include "core/checked.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/may_fail.h"
@@ -18,6 +19,12 @@ namespace gradgraph {
 namespace {
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
+
+/// Names the user's node, whose copy or part `node` is.
+[[noreturn]] void fail_too_large(const Node& node, const std::string& message) {
+  const Node& user = node.origin() ? *node.origin() : node;
+  throw RunError(node_message(user.op().name, user.name(), message), node.where());
+}
 
 constexpr int kComputeStream = 0, kCopyStream = 1, kStreams = 2;
 
@@ -84,13 +91,29 @@ class Planner {
         add_value(node, i, Storage::arena);
       plan_.step_values.push_back(value_of(node, i));
     }
-    if (!traits.moves_value) step.workspace_bytes = options_.workspace_bytes(node);
+    if (!traits.moves_value) {
+      step.workspace_bytes = options_.workspace_bytes(node);
+      if (step.workspace_bytes > kMaxValueBytes)
+        fail_too_large(
+            node, fmt::format("its kernel needs {} bytes of work memory", step.workspace_bytes));
+      count_bytes(node, step.workspace_bytes);
+    }
     plan_.steps.push_back(step);
+  }
+
+  /// All of a run stays below a limit, so that no sum of it wraps.
+  void count_bytes(const Node& node, std::size_t bytes) {
+    total_bytes_ += rounded(bytes);
+    if (total_bytes_ > kMaxRunBytes)
+      fail_too_large(node, fmt::format("with its {} bytes, the values of this run are larger "
+                                       "than any memory",
+                                       bytes));
   }
 
   void add_value(Node& node, int index, Storage storage) {
     value_of(node, index) = static_cast<std::int32_t>(plan_.values.size());
     plan_.values.push_back({&node, index, storage, device_of(node), bytes_of(node, index)});
+    count_bytes(node, plan_.values.back().bytes);
   }
 
   static Storage source_storage(const Node& node) {
@@ -304,13 +327,18 @@ class Planner {
   std::unordered_set<const Node*> is_updated_;
   std::vector<std::size_t> first_output_;   ///< by node id: where its outputs begin below
   std::vector<std::int32_t> output_value_;  ///< by output
+  std::size_t total_bytes_ = 0;
   Plan plan_;
 };
 
 }  // namespace
 
 std::size_t bytes_of(const Node& node, int index) {
-  return static_cast<std::size_t>(node.shape(index).num_elements()) * size_of(node.dtype(index));
+  const DType dtype = node.dtype(index);
+  const Shape& shape = node.shape(index);
+  if (spanned_bytes(dtype, shape) > kMaxValueBytes)
+    fail_too_large(node, fmt::format("{}{} is larger than any memory", dtype, shape));
+  return static_cast<std::size_t>(shape.num_elements()) * size_of(dtype);
 }
 
 Plan make_plan(Graph& graph, Placement& placement, const PlanOptions& options) {

@@ -11,7 +11,8 @@
 
 namespace gradgraph {
 
-/// The size of a node's output whose shape is known.
+/// The size of a node's output whose shape is known. Throws a RunError that names the user's node
+/// when it is beyond kMaxValueBytes.
 std::size_t bytes_of(const Node& node, int index = 0);
 
 /// Who owns the memory of a value.
@@ -84,7 +85,8 @@ struct PlanOptions {
 /// Variables have step semantics: a node reads the value from before an update unless it depends
 /// on that update. Updates come as late as they can; where the order cannot give a reader the old
 /// value (a swap of two variables), it reads a snapshot. Adds nodes to `graph` for these.
-/// Throws RunError when two updates of one variable have no order.
+/// Throws RunError when two updates of one variable have no order, and for a value, or work
+/// memory, larger than any memory.
 Plan make_plan(Graph& graph, Placement& placement, const PlanOptions& options);
 
 /// Checks that no two live values of a plan overlap; throws RunError naming both otherwise.

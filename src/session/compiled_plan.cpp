@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <set>
 
+#include "core/checked.h"
 #include "core/text.h"
 #include "device/float_mode.h"
 #include "graph/slot.h"
 #include "passes/pass_list.h"
 #include "plan/order.h"
 #include "session/evaluate.h"
+#include "session/memory_report.h"
 
 namespace gradgraph {
 namespace {
@@ -91,6 +94,10 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
     if (!has_value) continue;
     result_of_[slot(fetch)] = static_cast<std::int32_t>(i);
     result_bytes_ += bytes_of(fetch.input(0).node(), fetch.input(0).index());
+    if (result_bytes_ > kMaxRunBytes)
+      throw RunError(node_message(user_node(fetch).op().name, user_node(fetch).name(),
+                                  "the results of this run are larger than any memory"),
+                     fetch.where());
   }
   predict_memory();
 }
@@ -184,7 +191,8 @@ void CompiledPlan::upload_constants() {
       constant_address_[i] = const_cast<void*>(tensor.raw());
       continue;
     }
-    DeviceBuffer& buffer = uploaded_.emplace_back(device, tensor.bytes());
+    DeviceBuffer& buffer =
+        uploaded_.emplace_back(memory_.allocate_for(*value.node, at(value.device)));
     buffer.write(tensor.raw());
     constant_address_[i] = buffer.get();
   }
@@ -213,7 +221,8 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
         memory_.variable(user_node(*plan_.backups[backups_.size()].variable));
     commands_.push_back(
         {CommandKind::backup, 0, static_cast<std::int32_t>(backups_.size()), &device});
-    backups_.push_back({&variable, DeviceBuffer(memory_.device(0), variable.buffer.bytes())});
+    backups_.push_back({&variable, memory_.allocate_for(
+                                       user_node(*plan_.backups[backups_.size()].variable), 0)});
     memory_.count_backup(variable.buffer.bytes());
   }
   for (std::int32_t i = 0; i < step.num_waits; ++i) {
@@ -260,11 +269,17 @@ void* CompiledPlan::address_of(const PlannedValue& value) const {
 }
 
 void CompiledPlan::bake() {
-  for (std::size_t d = 0; d < plan_.arena_bytes.size(); ++d)
-    memory_.reserve_arena(d, plan_.arena_bytes[d]);
+  for (std::size_t d = 0; d < plan_.arena_bytes.size(); ++d) {
+    try {
+      memory_.reserve_arena(d, plan_.arena_bytes[d]);
+    } catch (const std::bad_alloc&) {
+      fail_without_arena(memory_.device_names()[d], memory_use(), plan_,
+                         static_cast<std::int32_t>(d));
+    }
+  }
   for (const PlannedValue& value : plan_.values)
     if (value.storage == Storage::variable)
-      memory_.place_variable(memory_.variable(user_node(*value.node)), at(value.device));
+      memory_.place_variable(user_node(*value.node), at(value.device));
 
   feed_patches_.clear();
   for (std::size_t i = 0; i < addresses_.size(); ++i) {

@@ -1,19 +1,44 @@
 #include "session/evaluate.h"
 
 #include <algorithm>
+#include <new>
 #include <thread>
 
 #include "core/text.h"
 #include "device/device.h"
+#include "graph/may_fail.h"
 
 namespace gradgraph {
 
+namespace {
+
+/// Nothing to compute, and nothing that could be refused meanwhile.
+bool has_nothing_to_do(const Node& node) {
+  if (may_fail(node) || node.op().traits.updates_variable) return false;
+  for (int i = 0; i < node.num_outputs(); ++i)
+    if (node.shape(i).num_elements() > 0) return false;
+  return true;
+}
+
+}  // namespace
+
 Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference) {
+  const auto fail = [&](const char* message) {
+    throw RunError(node_message(node.op().name, node.name(), message), node.where());
+  };
   try {
     const KernelSite site(node, threads);
-    if (Kernel kernel = kernel_registry().make(site, device_kind, reference)) return kernel;
+    if (Kernel kernel = kernel_registry().make(site, device_kind, reference)) {
+      // Of [2^40,0] there may be rows without number to go through.
+      if (has_nothing_to_do(node)) kernel.run = [](const KernelArgs&) {};
+      return kernel;
+    }
   } catch (const KernelError& error) {
-    throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
+    fail(error.what());
+  } catch (const BuildError& error) {  // a size that does not fit
+    fail(error.what());
+  } catch (const std::bad_alloc&) {
+    fail("there is no memory to make its kernel");
   }
   throw PlacementError(
       node_message(node.op().name, node.name(),

@@ -1,10 +1,14 @@
 #include "session/memory.h"
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
+#include "core/text.h"
+#include "gradgraph/op.h"
 #include "gradgraph/tensor.h"
 #include "plan/plan.h"
+#include "session/memory_report.h"
 
 namespace gradgraph {
 
@@ -39,19 +43,33 @@ const std::shared_ptr<Device>& SessionMemory::device(std::size_t index) {
 void SessionMemory::reserve_arena(std::size_t device_index, std::size_t bytes) {
   DeviceBuffer& arena = arenas_[device_index];
   if (bytes == 0 || arena.bytes() >= bytes) return;
-  arena = DeviceBuffer();  // the old one goes before the new one comes
-  arena = DeviceBuffer(device(device_index), bytes);
+  // The old one goes before the new one comes, since there may be no room for both. That is
+  // counted first: when the new one is refused, no plan goes on with what is gone.
   ++generation_;
+  arena = DeviceBuffer();
+  arena = DeviceBuffer(device(device_index), bytes);
+}
+
+DeviceBuffer SessionMemory::allocate_for(const Node& node, std::size_t device_index) {
+  const std::size_t bytes = bytes_of(node);
+  try {
+    return {device(device_index), bytes};
+  } catch (const std::bad_alloc&) {
+    throw RunError(
+        node_message(node.op().name, node.name(),
+                     fmt::format("there is no memory on '{}' for {}{}, {}", names_[device_index],
+                                 node.dtype(), node.shape(), readable_bytes(bytes))),
+        node.where());
+  }
 }
 
 VariableSlot& SessionMemory::variable(const Node& variable) {
   auto& slot = variables_[&variable];
   if (!slot) {
-    const std::size_t bytes = bytes_of(variable);
     auto made = std::make_unique<VariableSlot>();
-    made->buffer = DeviceBuffer(device(0), bytes);
+    made->buffer = allocate_for(variable, 0);
     slot = std::move(made);
-    variable_bytes_ += bytes;
+    variable_bytes_ += slot->buffer.bytes();
   }
   return *slot;
 }
@@ -61,10 +79,10 @@ const VariableSlot* SessionMemory::find_variable(const Node& variable) const {
   return found == variables_.end() ? nullptr : found->second.get();
 }
 
-void SessionMemory::place_variable(VariableSlot& slot, std::size_t device_index) {
-  const auto& target = device(device_index);
-  if (slot.buffer.device() == target) return;
-  DeviceBuffer moved(target, slot.buffer.bytes());
+void SessionMemory::place_variable(const Node& node, std::size_t device_index) {
+  VariableSlot& slot = variable(node);
+  if (slot.buffer.device() == device(device_index)) return;
+  DeviceBuffer moved = allocate_for(node, device_index);
   if (slot.initialized) {
     std::vector<std::byte> host(slot.buffer.bytes());
     slot.buffer.read(host.data());

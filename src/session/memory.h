@@ -15,6 +15,7 @@ namespace gradgraph {
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
+  /// Throws std::bad_alloc.
   DeviceBuffer(std::shared_ptr<Device> device, std::size_t bytes);
   DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
@@ -60,15 +61,19 @@ class SessionMemory {
   const std::shared_ptr<Device>& device(std::size_t index);
   std::int64_t generation() const { return generation_; }
 
+  /// Throws std::bad_alloc where the device has not as much. The arena is empty then, and has
+  /// another generation: the next run of any plan asks for its own again.
   void reserve_arena(std::size_t device, std::size_t bytes);
   std::size_t arena_bytes(std::size_t device) const { return arenas_[device].bytes(); }
   void* arena(std::size_t device) const { return arenas_[device].get(); }
 
+  /// Memory for output 0 of a user's node. Throws a RunError that names it where there is none.
+  DeviceBuffer allocate_for(const Node& node, std::size_t device);
   /// The slot of a user's variable; its memory is on the host until a plan asks for more.
   VariableSlot& variable(const Node& variable);
   const VariableSlot* find_variable(const Node& variable) const;
   /// Moves the variable's value, where it is elsewhere.
-  void place_variable(VariableSlot& slot, std::size_t device);
+  void place_variable(const Node& variable, std::size_t device);
   /// Of all variables, and of the backups that plans keep.
   std::size_t variable_bytes() const { return variable_bytes_; }
   void count_backup(std::size_t bytes) { variable_bytes_ += bytes; }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/text.h"
+#include "gradgraph/op.h"
 #include "plan/peak.h"
 
 namespace gradgraph {
@@ -19,9 +20,16 @@ struct Item {
   int index;
 };
 
+/// What the user calls the node's op.
+const std::string& op_of(const Node& node) {
+  return (node.origin() ? *node.origin() : node).op().name;
+}
+
 std::string line(const Item& item) {
   const Node& node = *item.node;
-  std::string text = fmt::format("\n  {:>8}  {} '{}'", readable_bytes(item.bytes), item.kind,
+  const std::string_view op = op_of(node);
+  std::string text = fmt::format("\n  {:>8}  {}{} '{}'", readable_bytes(item.bytes), item.kind,
+                                 op == item.kind ? "" : fmt::format(" [{}]", op),
                                  Output(const_cast<Node&>(node), item.index).name());
   if (item.index < node.num_outputs())
     text += fmt::format(" {}{}", node.dtype(item.index), node.shape(item.index));
@@ -69,6 +77,31 @@ std::string describe(const MemoryUse& use, const Plan& plan) {
   text += items.empty() ? "" : "; the largest tensors then:";
   for (const Item& item : items) text += line(item);
   return text;
+}
+
+void fail_without_arena(const std::string& name, const MemoryUse& use, const Plan& plan,
+                        std::int32_t device) {
+  const Peak peak = find_peak(plan, device);
+  const Node* largest = plan.steps[static_cast<std::size_t>(peak.step)].node;
+  int index = 0;
+  std::size_t bytes = plan.steps[static_cast<std::size_t>(peak.step)].workspace_bytes;
+  for (const std::int32_t v : peak.values) {
+    const PlannedValue& value = plan.values[static_cast<std::size_t>(v)];
+    if (value.bytes < bytes) continue;
+    largest = value.node;
+    index = value.index;
+    bytes = value.bytes;
+  }
+  const std::string type =
+      index < largest->num_outputs()
+          ? fmt::format(" for {}{}", largest->dtype(index), largest->shape(index))
+          : "";
+  throw RunError(
+      node_message(
+          op_of(*largest), largest->name(),
+          fmt::format("there is no memory on '{}'{}: this run needs {}\n'{}' was made at", name,
+                      type, describe(use, plan), largest->name())),
+      largest->where());
 }
 
 }  // namespace gradgraph

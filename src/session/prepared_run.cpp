@@ -22,6 +22,15 @@ bool same_value(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
+Tensor result_for(const Output& fetch, const OutputType& type) {
+  try {
+    return {type.dtype, type.shape};
+  } catch (const RunError& error) {  // no memory; it knows the shape alone
+    throw RunError(node_message(fetch.node().op().name, fetch.name(), error.what()),
+                   fetch.node().where());
+  }
+}
+
 PreparedRun::PreparedRun(SessionState& session_, std::vector<Output> feeds_,
                          std::vector<Output> fetches_, SourceLocation where_)
     : session(session_),
@@ -140,7 +149,7 @@ void PreparedRun::allocate_results(const CompiledPlan& plan) {
     // A result that the caller still holds stays his.
     if (!result || !result.unique() || result.dtype() != type.dtype ||
         result.shape() != type.shape)
-      result = Tensor(type.dtype, type.shape);
+      result = result_for(fetches[i], type);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "session/evaluate.h"
 #include "session/memory_report.h"
 #include "session/session_state.h"
 
@@ -37,7 +38,7 @@ SessionState::SessionState(Graph& graph_, SessionOptions options_)
     : graph(graph_), options(std::move(options_)), memory(available_devices()) {
   options.device = resolve_device(options.device, memory.device_names());
   memory.device(0);  // the CPU, which is always used: if it cannot be opened, it is said here
-  if (options.threads < 0)
+  if (options.threads < 0 || options.threads > kMaxThreads)
     throw RunError(fmt::format("{} is no number of threads", options.threads));
 }
 
@@ -136,7 +137,9 @@ const std::vector<Tensor>& Callable::operator()(std::initializer_list<Tensor> fe
   return run(feeds.begin(), feeds.size());
 }
 const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count) {
-  return prepared_->run(feeds, count);
+  return with_memory(prepared_->where, [&]() -> const std::vector<Tensor>& {
+    return prepared_->run(feeds, count);
+  });
 }
 
 Session::Session(Graph& graph, SessionOptions options)
@@ -147,9 +150,11 @@ Session& Session::operator=(Session&&) noexcept = default;
 
 std::vector<Tensor> Session::run(const Feeds& feeds, const std::vector<Output>& fetches,
                                  SourceLocation where) {
-  std::vector<Tensor> values;
-  for (const auto& [output, value] : feeds) values.push_back(value);
-  return state_->cached(feeds, fetches, where).run(values.data(), values.size());
+  return with_memory(where, [&] {
+    std::vector<Tensor> values;
+    for (const auto& [output, value] : feeds) values.push_back(value);
+    return state_->cached(feeds, fetches, where).run(values.data(), values.size());
+  });
 }
 
 Tensor Session::run(const Feeds& feeds, Output fetch, SourceLocation where) {
@@ -159,15 +164,19 @@ Tensor Session::run(Output fetch, SourceLocation where) { return run({}, fetch, 
 
 Callable Session::prepare(const std::vector<Output>& feeds, const std::vector<Output>& fetches,
                           SourceLocation where) {
-  return Callable(std::make_unique<PreparedRun>(*state_, feeds, fetches, where));
+  return with_memory(where, [&] {
+    return Callable(std::make_unique<PreparedRun>(*state_, feeds, fetches, where));
+  });
 }
 
 void Session::initialize(SourceLocation where) {
-  std::vector<Node*> variables;
-  for (Node& node : state_->graph.nodes())
-    if (node.op().name == "variable" && state_->graph.initial_value(node))
-      variables.push_back(&node);
-  state_->initialize(variables, where);
+  with_memory(where, [&] {
+    std::vector<Node*> variables;
+    for (Node& node : state_->graph.nodes())
+      if (node.op().name == "variable" && state_->graph.initial_value(node))
+        variables.push_back(&node);
+    state_->initialize(variables, where);
+  });
 }
 
 bool Session::is_initialized(Output variable) const {
@@ -177,10 +186,12 @@ bool Session::is_initialized(Output variable) const {
 
 Tensor Session::value(Output variable, SourceLocation where) {
   Node& node = state_->require_variable(variable, where);
-  state_->initialize({&node}, where);
-  Tensor value(node.dtype(), node.shape());
-  state_->memory.variable(node).buffer.read(value.raw());
-  return value;
+  return with_memory(where, [&] {
+    state_->initialize({&node}, where);
+    Tensor value = result_for(variable, {node.dtype(), node.shape()});
+    state_->memory.variable(node).buffer.read(value.raw());
+    return value;
+  });
 }
 
 void Session::set_value(Output variable, const Tensor& value, SourceLocation where) {
@@ -203,9 +214,11 @@ const RunStats& Session::last_run() const { return state_->stats; }
 namespace {
 const CompiledPlan& compile(SessionState& state, const Feeds& feeds,
                             const std::vector<Output>& fetches, SourceLocation where) {
-  std::vector<Tensor> values;
-  for (const auto& [output, value] : feeds) values.push_back(value);
-  return state.cached(feeds, fetches, where).plan_for(values.data(), values.size());
+  return with_memory(where, [&]() -> const CompiledPlan& {
+    std::vector<Tensor> values;
+    for (const auto& [output, value] : feeds) values.push_back(value);
+    return state.cached(feeds, fetches, where).plan_for(values.data(), values.size());
+  });
 }
 }  // namespace
 

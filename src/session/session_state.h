@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "session/compiled_plan.h"
@@ -10,6 +11,20 @@
 namespace gradgraph {
 
 class SessionState;
+
+/// What runs out of the host's memory inside says so as an Error. (What knows which node it was
+/// for has its own message.)
+template <class Body>
+decltype(auto) with_memory(SourceLocation where, const Body& body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    throw RunError("the host has no memory left for this run", where);
+  }
+}
+
+/// A tensor for what is fetched. Throws a RunError that names it where there is no memory.
+Tensor result_for(const Output& fetch, const OutputType& type);
 
 /// A (feeds, fetches) pair with the plans made for it, one for each set of feed shapes.
 struct PreparedRun {

@@ -3,13 +3,14 @@
 #include <cstring>
 #include <new>
 
+#include "core/host_memory.h"
 #include "device/cpu/isa.h"
 
 namespace gradgraph {
 namespace {
 
 /// A page: buffers of an arena then start on cache lines and can be backed by large pages.
-constexpr auto kArenaAlignment = std::align_val_t{4096};
+constexpr std::size_t kPage = 4096;
 
 class CpuDevice final : public Device {
  public:
@@ -17,8 +18,11 @@ class CpuDevice final : public Device {
 
   bool host_memory() const override { return true; }
   bool calls_kernels() const override { return true; }
-  void* allocate(std::size_t bytes) override { return ::operator new(bytes, kArenaAlignment); }
-  void deallocate(void* memory) noexcept override { ::operator delete(memory, kArenaAlignment); }
+  void* allocate(std::size_t bytes) override {
+    if (void* memory = allocate_host(bytes, kPage)) return memory;
+    throw std::bad_alloc();
+  }
+  void deallocate(void* memory) noexcept override { free_host(memory, kPage); }
 
   void launch(int, const Launch& launch) override { execute(launch, launch.args); }
   void copy(int, void* to, const void* from, std::size_t bytes, CopyKind) override {

@@ -16,12 +16,29 @@
 ///     image line        = overlapping sum over i of   output line gradient x filter[i]^T
 namespace gradgraph {
 
+namespace {
+
+std::int64_t padded(const WindowAxis& axis) {
+  return (axis.output - 1) * axis.stride + axis.window;
+}
+
+/// Whether an image with its border can be made at all: attributes choose how wide that is.
+bool fits_padded(const Windows& windows, std::int64_t channels) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 32;
+  std::int64_t elements = 0;
+  return !__builtin_mul_overflow(padded(windows.height), padded(windows.width), &elements) &&
+         !__builtin_mul_overflow(elements, channels, &elements) && elements <= kMost;
+}
+
+}  // namespace
+
 bool DirectConvolution::takes(const KernelSite& site, const Shape& image, const Shape& filter) {
   const Attributes& attributes = site.node().attributes();
   const Pair dilations = pair_attribute(attributes, "dilations");
   return layout_attribute(attributes) == Layout::nhwc && dilations.height == 1 &&
          dilations.width == 1 && attributes.get<std::int64_t>("groups") == 1 &&
-         image.num_elements() > 0 && filter.num_elements() > 0;
+         image.num_elements() > 0 && filter.num_elements() > 0 &&
+         fits_padded(windows_of(attributes, image, {filter[0], filter[1]}, 1), image[3]);
 }
 
 DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
@@ -33,8 +50,8 @@ DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
       threads(site.threads()),
       loops(best_line_loops()) {
   WindowAxis &height = windows.height, &width = windows.width;
-  padded_height = (height.output - 1) * height.stride + height.window;
-  padded_width = (width.output - 1) * width.stride + width.window;
+  padded_height = padded(height);
+  padded_width = padded(width);
   is_padded = height.before > 0 || width.before > 0 || padded_height > height.input ||
               padded_width > width.input;
   if (!is_padded) padded_width = width.input;

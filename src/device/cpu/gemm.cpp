@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/checked.h"
+
 namespace gradgraph {
 
 extern const TileTable tiles_baseline;
@@ -50,7 +52,7 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
     : tiles_(&tiles), shape_(shape) {
   const int64_t panel_columns = kMaxTileVectors * tiles.lanes;
   const int64_t panels = std::max<int64_t>(divide_up(shape.columns, panel_columns), 1);
-  const int64_t work = shape.rows * shape.columns * shape.inner;
+  const int64_t work = checked_mul(checked_mul(shape.rows, shape.columns), shape.inner);
   const int64_t parts = std::clamp<int64_t>(work / kProductGrain, 1, std::max(threads, 1));
   // The grid whose largest cell is smallest; of equal ones that which reads least of a and b,
   // or with the longest rows where these are nothing beside c.
