@@ -39,10 +39,10 @@ std::vector<Output> custom_gradient(
 /// Element by element into [low, high].
 Output clip_by_value(Output x, double low, double high,
                      SourceLocation where = SourceLocation::current());
-/// x scaled down so that its L2 norm is at most `norm`. Source: tf.clip_by_norm.
+/// x scaled down to an L2 norm of at most `norm`; NaN where its norm is not finite.
 Output clip_by_norm(Output x, double norm, SourceLocation where = SourceLocation::current());
-/// All of `xs` scaled by one factor so that their joint L2 norm is at most `norm`; empty Outputs
-/// stay empty. Source: torch.nn.utils.clip_grad_norm_, without its epsilon.
+/// All of `xs` scaled by one factor so that their joint L2 norm is at most `norm`, or NaN where
+/// that is not finite; empty Outputs stay empty. Source: tf.clip_by_global_norm.
 std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
                                         SourceLocation where = SourceLocation::current());
 

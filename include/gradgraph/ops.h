@@ -155,7 +155,7 @@ Output cast(Output x, DType dtype, Where where = Where::current());
 Output sum(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 Output mean(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 Output prod(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
-/// NaN wins. The gradient is shared evenly among equal maxima.
+/// NaN wins, and is all elements' gradient; else equal maxima share the gradient evenly.
 Output max(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 Output min(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 /// The index (int64) of the first largest element along `axis`.
@@ -212,7 +212,7 @@ struct Pool2dOptions {
   Border border = {};
   Layout layout = Layout::nhwc;
 };
-/// The largest element of each window; padding never wins. Ties go to the first.
+/// The largest element of each window; padding never wins. Ties go to the first, NaN wins.
 Output max_pool2d(Output x, Pool2dOptions options = {}, Where where = Where::current());
 /// Sends each element of `grad` to the maximum of its window of `x`.
 Output max_pool2d_grad(Output x, Output grad, Pool2dOptions options = {},
@@ -230,7 +230,7 @@ Output bias_add(Output x, Output bias, Layout layout = Layout::nhwc,
                 Where where = Where::current());
 Output softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
 Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
-/// One loss a row: `logits` [..., classes], `labels` [..., classes] of probabilities.
+/// One loss a row: `logits` [..., classes], `labels` [..., classes] of any sum, usually 1.
 Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// One loss a row: `logits` [..., classes], `labels` [...] of int32 or int64 class numbers. A
 /// label outside [0, classes) throws RunError in a run.

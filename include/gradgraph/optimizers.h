@@ -22,9 +22,9 @@ Schedule constant_schedule(double rate);
 Schedule step_schedule(double rate, std::int64_t every, double factor);
 /// rate * factor^(step / every).
 Schedule exponential_schedule(double rate, std::int64_t every, double factor);
-/// From `rate` down to `final_rate` along half a cosine over `steps`, then constant.
+/// From `rate` down to `final_rate`, which comes after `steps` updates, along half a cosine.
 Schedule cosine_schedule(double rate, std::int64_t steps, double final_rate = 0);
-/// Linear from 0 over `steps`, then `after`, which starts counting there.
+/// Linear from rate / steps to `rate`, in `steps` updates; then `after`, which starts counting.
 Schedule warm_up(std::int64_t steps, double rate, Schedule after);
 
 /// A number, an Output (float scalar), or a schedule.
