@@ -55,10 +55,13 @@ TEST_SUITE("passes") {
     CHECK(before.find("= sparse_softmax_cross_entropy(x, labels)\n") != std::string::npos);
     CHECK(before.find("= softmax(x) axis=-1\n") != std::string::npos);
     CHECK(before.find("= one_hot(labels) depth=3") != std::string::npos);
-    CHECK(lines(before) == 7);  // with sub, sum and two fetches
+    CHECK(lines(before) == 8);  // with two fused nodes, a sum and two fetches
     CHECK(after.find("= sparse_softmax_cross_entropy_grad(x, labels, 1) with_loss=true\n") !=
           std::string::npos);
     CHECK(lines(after) == 4);
+    // The same as one writes it.
+    const std::string written = draw(graph, {softmax(x) - one_hot(labels, 3, float64)}, kAll);
+    CHECK(written.find("= sparse_softmax_cross_entropy_grad(x, labels, 1)") != std::string::npos);
   }
 
   TEST_CASE("fuse_cross_entropy: values agree, of any shape") {

@@ -91,9 +91,10 @@ Grads grad_sparse_cross_entropy(const GradientContext& c) {
     throw GradientError(
         node_message(c.node().op().name, c.node().name(), "the number of classes must be known"),
         c.node().where());
-  return {
-      expand_dims(c.grad(), -1) * (softmax(logits) - one_hot(labels, classes, logits.dtype())),
-      Output()};
+  const Output hot = one_hot(labels, classes, logits.dtype());
+  // The label's probability less 1, but accurate: it may be nearly 1.
+  const Output others = softmax(logits) * (1 - hot);
+  return {expand_dims(c.grad(), -1) * (others - hot * sum(others, -1, true)), Output()};
 }
 
 /// The gradient of a cross entropy by its logits, and, if asked for, the loss itself: both from

@@ -66,10 +66,16 @@ class CrossEntropyFusion {
     if (found && found->logits.rank() > 0 && fits(node, *found)) rewrite(node, *found);
   }
 
-  /// softmax(logits) - one_hot(labels), or softmax(logits) * sum(labels) - labels
+  /// softmax(logits) - one_hot(labels), the same as what is beside the label less its sum at the
+  /// label, or softmax(logits) * sum(labels) - labels
   std::optional<Found> match_difference(const Node& node) {
     if (!node.control_inputs().empty()) return std::nullopt;
     Output probability = node.input(0), labels = node.input(1);
+    if (const auto match = matcher_.match(sparse_pattern_, node);
+        match && is_row_sum(match->value('s'), probability)) {
+      probability = match->value('p');
+      labels = match->value('h');
+    }
     std::string_view loss = "softmax_cross_entropy";
     Found found;
     if (ends_in_classes(probability) && &labels.node().op() == one_hot_ &&
@@ -265,6 +271,7 @@ class CrossEntropyFusion {
   std::unordered_set<const Node*> absorbed_;  ///< what other nodes stand for by now
   const OpDef *mul_ = op("mul"), *sub_ = op("sub"), *sum_ = op("sum"), *softmax_ = op("softmax");
   const OpDef *log_softmax_ = op("log_softmax"), *one_hot_ = op("one_hot"), *neg_ = op("neg");
+  const Expression sparse_pattern_ = parse_expression("sub(mul(p, sub(1, h)), mul(h, s))");
   const Expression dense_pattern_ = parse_expression("sub(mul(p, s), t)");
   const Expression written_pattern_ = parse_expression("sub(w, mul(exp(p), s))");
 };
