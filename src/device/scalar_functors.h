@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "device/host_device.h"
+#include "device/math_functions.h"
 
 /// The scalar arithmetic of every elementwise op, written once for CPU and GPU. A functor names
 /// its op and the types that it takes; the lists at the end are what devices expand into kernels,
@@ -14,12 +15,6 @@
 ///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
-
-/// Files that are compiled for a level of the instruction set name it here, so that their copies
-/// of the functors are not mistaken for those of other files.
-#ifndef GRADGRAPH_ISA
-#define GRADGRAPH_ISA common
-#endif
 
 namespace gradgraph::functors {
 inline namespace GRADGRAPH_ISA {
@@ -151,7 +146,7 @@ struct Exp {
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
-    return std::exp(x);
+    return math::exp(x);
   }
 };
 struct Log {
@@ -159,7 +154,7 @@ struct Log {
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
-    return std::log(x);
+    return math::log(x);
   }
 };
 struct Sqrt {
@@ -218,7 +213,7 @@ struct Sigmoid {
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
-    return T{1} / (T{1} + std::exp(-x));
+    return math::sigmoid(x);
   }
 };
 struct Tanh {
@@ -226,7 +221,7 @@ struct Tanh {
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
-    return std::tanh(x);
+    return math::tanh(x);
   }
 };
 struct Sin {

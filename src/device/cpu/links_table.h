@@ -40,7 +40,7 @@ struct Links<T, std::index_sequence<I...>> {
   static constexpr int kLanes = kVectorBytes / sizeof(T);
 
   template <class F>
-  static Vector apply(Vector x) {
+  [[gnu::always_inline]] static Vector apply(Vector x) {
     T a[kLanes], y[kLanes];
     __builtin_memcpy(a, &x, sizeof x);
     GRADGRAPH_VECTORIZE
@@ -49,7 +49,7 @@ struct Links<T, std::index_sequence<I...>> {
     return x;
   }
   template <class F>
-  static Vector apply(Vector x, Vector other) {
+  [[gnu::always_inline]] static Vector apply(Vector x, Vector other) {
     T a[kLanes], b[kLanes], y[kLanes];
     __builtin_memcpy(a, &x, sizeof x);
     __builtin_memcpy(b, &other, sizeof x);
