@@ -185,3 +185,25 @@ TEST_CASE("fuse_pooling leaves alone what it cannot stand for") {
     return gradients({sum(l[0]) + sum(square(l[1]))}, {l[2]});
   }));
 }
+
+// The pool's gradient looks at other windows than the pool.
+TEST_CASE("fuse_pooling compares all attributes of the pool's gradient") {
+  Graph graph;
+  Tensor pixels(float32, {1, 4, 4, 1});
+  for (std::int64_t i = 0; i < 16; ++i) pixels.data<float>()[i] = static_cast<float>(i);
+  const Output x = placeholder(graph, float32, {1, 4, 4, 1});
+  const Output w = constant(graph, Tensor::full(float32, {1, 1, 1, 1}, 1));
+  const Output r = relu(bias_add(conv2d(x, w), constant(graph, Tensor{0.f})));
+  const Output p = max_pool2d(r, {.window = 2, .strides = 2});
+  const Output ones = constant(graph, Tensor::full(float32, {1, 2, 2, 1}, 1));
+  const auto by_filter = [&](const Pool2dOptions& options) {
+    return conv2d_filter_grad(x, {1, 1, 1, 1}, relu_grad(r, max_pool2d_grad(r, ones, options)));
+  };
+  const auto filter_grad = [&](const Pool2dOptions& options) {
+    return Session(graph).run({{x, pixels}}, {p, by_filter(options)})[1].item<float>();
+  };
+  CHECK(filter_grad({.window = 2, .strides = 2}) == 5 + 7 + 13 + 15);
+  CHECK(filter_grad(
+            {.window = 2, .strides = 2, .padding = Padding::explicit_, .border = {1, 0, 1, 0}}) ==
+        0 + 2 + 8 + 10);
+}

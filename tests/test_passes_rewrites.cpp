@@ -31,18 +31,18 @@ struct Xyz {
 TEST_SUITE("passes") {
   TEST_CASE("simplify: a chain of identities") {
     Xyz g;
-    const Output y = -(-((g.x * 1.f + 0.f) / 1.f));
+    const Output y = -(-((g.x * 1.f - 0.f) / 1.f));
     CHECK(draw(g.graph, {y}) ==
           "mul = mul(x, 1)\n"
-          "add = add(mul, 0)\n"
-          "div = div(add, 1)\n"
+          "sub = sub(mul, 0)\n"
+          "div = div(sub, 1)\n"
           "neg = neg(div)\n"
           "neg_1 = neg(neg)\n"
           "fetch(neg_1)\n");
     CHECK(draw(g.graph, {y}, {"simplify"}) == "fetch(x)\n");
     CHECK(tests::rewrites(g.graph, {y}, {"simplify"}) ==
           "simplify: 'mul' = 'x': mul(x, 1) -> x\n"
-          "simplify: 'add' = 'x': add(x, 0) -> x\n"
+          "simplify: 'sub' = 'x': sub(x, 0) -> x\n"
           "simplify: 'div' = 'x': div(x, 1) -> x\n"
           "simplify: 'neg_1' = 'x': neg(neg(x)) -> x");
   }
@@ -50,11 +50,12 @@ TEST_SUITE("passes") {
   TEST_CASE("simplify: what each rule makes") {
     Xyz g;
     const auto after = [&](Output value) { return g.after({"simplify"}, value); };
-    CHECK(after(0 - g.x) == "sub = neg(x)\nfetch(sub)\n");
+    CHECK(after(-0.f - g.x) == "sub = neg(x)\nfetch(sub)\n");
+    CHECK(after(0 - g.n) == "sub_1 = neg(n)\nfetch(sub_1)\n");
     CHECK(after(g.x + (-g.y)) == "add = sub(x, y)\nfetch(add)\n");
     CHECK(after((-g.y) + g.x) == "add_1 = sub(x, y)\nfetch(add_1)\n");
-    CHECK(after(g.x - (-g.y)) == "sub_1 = add(x, y)\nfetch(sub_1)\n");
-    CHECK(after(-(g.x - g.y)) == "neg_3 = sub(y, x)\nfetch(neg_3)\n");
+    CHECK(after(g.x - (-g.y)) == "sub_2 = add(x, y)\nfetch(sub_2)\n");
+    CHECK(after(-(g.n - 5)) == "neg_3 = sub(5, n)\nfetch(neg_3)\n");
     CHECK(after((-g.x) * (-g.y)) == "mul = mul(x, y)\nfetch(mul)\n");
     CHECK(after(g.x * g.x) == "mul_1 = square(x)\nfetch(mul_1)\n");
     CHECK(after(g.x / 4.f) == "div = div(1, 4)\ndiv' = mul(x, div)\nfetch(div')\n");
@@ -87,9 +88,8 @@ TEST_SUITE("passes") {
   TEST_CASE("simplify: constants meet") {
     Xyz g;
     const std::vector<std::string> passes = {"simplify", "fold_constants"};
-    CHECK(g.after(passes, 2 * (g.x * 3)) == "mul_1 = mul(x, 6)\nfetch(mul_1)\n");
+    CHECK(g.after(passes, 2 * (g.n * 3)) == "mul_1 = mul(n, 6)\nfetch(mul_1)\n");
     CHECK(g.after(passes, -(g.x * 3)) == "neg = mul(x, -3)\nfetch(neg)\n");
-    CHECK(g.after(passes, (g.x / 8) * 2) == "mul_3 = mul(x, 0.25)\nfetch(mul_3)\n");
     CHECK(g.after(passes, g.n + 2 + 3) == "add_1 = add(n, 5)\nfetch(add_1)\n");
   }
 
@@ -98,12 +98,17 @@ TEST_SUITE("passes") {
     const auto stays = [&](Output value) {
       CHECK(g.after({"simplify", "fold_constants"}, value) == draw(g.graph, {value}));
     };
-    stays(g.x * 0.f);              // x may be infinite
-    stays(g.x - g.x);              // or NaN
-    stays(g.x / g.x);              //
-    stays(g.x + 1e20f + -1e20f);   // one addition swallows x
-    stays(g.x * 1e-30f * 1e-30f);  // the product of the constants vanishes
-    stays(g.x / 3.f);              // its reciprocal is rounded
+    stays(g.x * 0.f);             // x may be infinite
+    stays(g.x - g.x);             // or NaN
+    stays(g.x / g.x);             //
+    stays(g.x + 0.f);             // or -0, which this makes 0
+    stays(g.x - -0.f);            //
+    stays(0 - g.x);               // of 0 that is 0
+    stays(-(g.x - g.y));          // of equal ones that is -0
+    stays(maximum(g.x, 0));       // of -0 that is 0
+    stays(g.x + 1e20f + -1e20f);  // one addition swallows x
+    stays(g.x * 2.f * 0.5f);      // the first product may be too large
+    stays(g.x / 3.f);             // its reciprocal is rounded
     stays(cast(cast(g.x, int32), float32));
     stays(cast(cast(g.n, float32), int32));  // large integers are rounded
     stays(logical_not(less(g.x, g.y)));      // both are false for NaN
@@ -140,9 +145,13 @@ TEST_SUITE("passes") {
     CHECK(after(transpose(thin, {1, 2, 0})) ==
           "transpose_4 = reshape(thin, [5,1,1])\nfetch(transpose_4)\n");
     CHECK(after(sum(thin, {0, 2})) == "sum = reshape(thin, [5])\nfetch(sum)\n");
-    CHECK(after(sum(sum(cube, 1), {0})) == "sum_2 = sum(cube) axes=(0,1)\nfetch(sum_2)\n");
-    CHECK(after(gradgraph::max(gradgraph::max(cube, 0, true), 2, true)) ==
-          "max_1 = max(cube) axes=(0,2) keep_dims=true\nfetch(max_1)\n");
+    const Output numbers = placeholder(g.graph, int32, {2, 3, 4}, "numbers");
+    CHECK(after(sum(sum(numbers, 1), {0})) == "sum_2 = sum(numbers) axes=(0,1)\nfetch(sum_2)\n");
+    CHECK(after(gradgraph::max(gradgraph::max(numbers, 0, true), 2, true)) ==
+          "max_1 = max(numbers) axes=(0,2) keep_dims=true\nfetch(max_1)\n");
+    // The order in which floats are added up may be seen.
+    CHECK(after(mean(mean(cube, 1), {0})) ==
+          "mean = mean(cube) axes=(1)\nmean_1 = mean(mean) axes=(0)\nfetch(mean_1)\n");
     CHECK(after(concat({slice(g.x, {0, 0}, {-1, -1})}, 0)) == "fetch(x)\n");
     CHECK(after(tile(pad(g.x, {0, 0}, {0, 0}), {1, 1})) == "fetch(x)\n");
   }
@@ -252,7 +261,9 @@ TEST_SUITE("passes") {
     CHECK(draw(graph, {y}, tests::all_passes_but({"fuse_elementwise"})) ==
           "assign = assign(w, constant[2])\n"
           "identity = identity(w) after assign\n"
-          "fetch(identity)\n");
+          "identity_1 = identity(identity)\n"
+          "mul = mul(identity_1, 1)\n"
+          "fetch(mul)\n");
   }
 
   TEST_CASE("a budget stops after that many rewrites, whatever the pass") {

@@ -27,6 +27,10 @@ struct SessionOptions {
   int plan_cache_size = 32;
   /// Names of graph rewrites that are left out, such as "fuse_elementwise".
   std::vector<std::string> disabled_passes = {};
+  /// Leaves out the few rewrites that change more than rounding, for better numbers or less work:
+  /// docs/architecture.md lists them. What is left gives the same infinities, NaN and signs of
+  /// zero as the graph does as it is written.
+  bool exact_rewrites = false;
   /// Runs each new plan with the graph rewrites and without, from the same variables, before its
   /// first run. A difference beyond rounding is a RunError that names the rewrite to blame. Slow.
   bool check_passes = false;

@@ -1,6 +1,19 @@
 #include "graph/program.h"
 
+#include <algorithm>
+#include <variant>
+
 namespace gradgraph {
+
+bool is_instruction(const Node& node) {
+  const Traits& traits = node.op().traits;
+  const auto is_own_dtype = [&](const Attributes::Entry& attribute) {
+    const auto* dtype = std::get_if<DType>(&attribute.second);
+    return attribute.first == "dtype" && dtype && *dtype == node.dtype();
+  };
+  return traits.elementwise && !traits.fused && node.control_inputs().empty() &&
+         std::ranges::all_of(node.attributes(), is_own_dtype);
+}
 
 ElementwiseProgram make_program(const Node& node) {
   if (node.op().traits.fused) return program_of(node);

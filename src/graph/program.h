@@ -37,6 +37,10 @@ inline const ElementwiseProgram& program_of(const Node& node) {
   return *node.attributes().get<std::shared_ptr<const ElementwiseProgram>>("program");
 }
 
+/// Whether an instruction says all that an elementwise node is: op, dtype and operands. It has no
+/// room for other attributes, and waits for nobody.
+bool is_instruction(const Node& node);
+
 /// The program of a fused node, or one of an elementwise op on its own.
 ElementwiseProgram make_program(const Node& node);
 

@@ -218,8 +218,9 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"mul", commutative, infer_binary, grad_mul});
   registry.add({"div", refusing, infer_binary, grad_div});
   registry.add({"pow", refusing, infer_binary, grad_pow});
-  registry.add({"maximum", commutative, infer_binary, grad_maximum});
-  registry.add({"minimum", commutative, infer_binary, grad_minimum});
+  // Of 0 and -0 they give the second.
+  registry.add({"maximum", plain, infer_binary, grad_maximum});
+  registry.add({"minimum", plain, infer_binary, grad_minimum});
   registry.add({"relu_grad", plain, infer_binary, grad_relu_grad});
 
   registry.add({"neg", plain, infer_unary, grad_neg});

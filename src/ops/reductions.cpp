@@ -122,6 +122,7 @@ Shape reduced_shape(InferContext& context, const AxisList& axes, bool keep_dims)
   for (const std::int64_t axis : axes) {
     const std::uint32_t bit = 1u << front_axis(context, axis, x.rank());
     if (reduced & bit) context.fail(fmt::format("axis {} is named twice", axis));
+    context.require(axis >= 0 && bit > reduced, "the attribute's axes are not in order");
     reduced |= bit;
   }
   Shape shape;

@@ -8,6 +8,8 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/slot.h"
+#include "passes/known_op.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -26,39 +28,47 @@ const Numbers kToNhwc = {0, 2, 3, 1}, kToNchw = {0, 3, 1, 2};
 
 /// Which operands of an op are images (bit i = input i), and whether its result is one.
 struct ImageOp {
-  std::string_view name;
+  KnownOp op;
   unsigned images;
   bool gives_image;
   int shape = -1;  ///< the input that is the shape of an image
 };
-constexpr ImageOp kImageOps[] = {
-    {"conv2d", 0b001, true},
-    {"conv2d_input_grad", 0b100, true, 0},
-    {"conv2d_filter_grad", 0b101, false},
-    {"max_pool2d", 0b01, true},
-    {"max_pool2d_grad", 0b11, true},
-    {"max_pool2d_pick", 0b11, true},
-    {"avg_pool2d", 0b01, true},
-    {"avg_pool2d_grad", 0b10, true, 0},
-};
+
+const std::vector<ImageOp>& image_ops() {
+  static const std::vector<ImageOp> ops = {
+      {known_convolution("conv2d"), 0b001, true},
+      {known_convolution("conv2d_input_grad"), 0b100, true, 0},
+      {known_convolution("conv2d_filter_grad"), 0b101, false},
+      {known_pool("max_pool2d"), 0b01, true},
+      {known_pool("max_pool2d_grad"), 0b11, true},
+      {known_pool("max_pool2d_pick"), 0b11, true},
+      {known_pool("avg_pool2d"), 0b01, true},
+      {known_pool("avg_pool2d_grad"), 0b10, true, 0},
+  };
+  return ops;
+}
 
 /// An NCHW node that is better off as NHWC; null for any other.
 const ImageOp* find_image_op(const Node& node) {
-  const auto* op = std::ranges::find(kImageOps, node.op().name, &ImageOp::name);
-  if (op == std::end(kImageOps) || node.attributes().get<std::string>("layout") != "nchw" ||
+  const auto op = std::ranges::find_if(
+      image_ops(), [&](const ImageOp& image_op) { return image_op.op.matches(node); });
+  if (op == image_ops().end() || node.attributes().get<std::string>("layout") != "nchw" ||
       node.dtype() != float32)
     return nullptr;
   const auto is_plain = [&] {
     return node.attributes().get<std::int64_t>("groups") == 1 &&
            node.attributes().get<Numbers>("dilations") == Numbers{1, 1};
   };
-  return op->name.starts_with("conv2d") && !is_plain() ? nullptr : op;
+  return node.attributes().find("groups") && !is_plain() ? nullptr : &*op;
 }
 
 class LayoutAssignment {
  public:
   LayoutAssignment(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph), log_(log), topology_(graph, context.fetches) {}
+      : graph_(graph),
+        log_(log),
+        topology_(graph, context.fetches),
+        is_late_(find_late_nodes(graph, topology_)) {}
 
   void run() {
     for (Node* node : topology_.order()) {
@@ -74,9 +84,10 @@ class LayoutAssignment {
  private:
   using Key = std::pair<const Node*, int>;
 
-  /// Its place in the order is fixed by control inputs.
+  /// Its place in the order is fixed: by control inputs, or since it depends on an update, and
+  /// a transpose of a variable that it reads would not.
   bool is_bound(const Node& node) const {
-    return !node.control_inputs().empty() ||
+    return is_late_[slot(node)] || !node.control_inputs().empty() ||
            std::ranges::any_of(topology_.readers(node),
                                [](const auto& reader) { return reader.index < 0; });
   }
@@ -134,7 +145,7 @@ class LayoutAssignment {
 
   /// What only follows such nodes: elementwise ops, biases, and sums for each channel.
   bool convert_follower(Node& node) {
-    const bool is_bias = node.op().name == "bias_add", is_sum = node.op().name == "sum";
+    const bool is_bias = bias_add_.matches(node), is_sum = sum_.matches(node);
     if (!node.op().traits.elementwise && !is_bias && !is_sum) return false;
     std::vector<Output> inputs(node.inputs().begin(), node.inputs().end());
     bool follows = false;
@@ -178,6 +189,8 @@ class LayoutAssignment {
   Graph& graph_;
   RewriteLog& log_;
   Topology topology_;
+  std::vector<bool> is_late_;  ///< by node id
+  const KnownOp bias_add_{"bias_add", {"layout"}}, sum_{"sum", {"axes", "keep_dims"}};
   std::map<Key, Output> nhwc_;          ///< by NCHW image
   std::map<const Node*, Output> nchw_;  ///< transposed back
   std::set<const Node*> converted_;     ///< nodes that exist in NHWC
@@ -187,7 +200,7 @@ class LayoutAssignment {
 
 void assign_layout(Graph& graph, const PassContext& context, RewriteLog& log) {
   const auto is_one = [](const Node& node) { return find_image_op(node) != nullptr; };
-  if (std::ranges::none_of(graph.nodes(), is_one)) return;
+  if (context.exact || std::ranges::none_of(graph.nodes(), is_one)) return;
   LayoutAssignment(graph, context, log).run();
 }
 

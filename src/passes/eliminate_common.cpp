@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <functional>
 #include <memory_resource>
 #include <unordered_set>
@@ -8,6 +6,7 @@
 
 #include "gradgraph/op.h"
 #include "graph/slot.h"
+#include "passes/known_op.h"
 #include "passes/rewrites.h"
 
 /// Two nodes of one op, with equal attributes and the same inputs, compute the same: the later
@@ -47,30 +46,6 @@ std::size_t hash_of(const Attribute& attribute) {
   return attribute.index();
 }
 
-bool same_value(const Tensor& a, const Tensor& b) {
-  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
-         (a.raw() == b.raw() || a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0);
-}
-
-bool same_value(const Attribute& a, const Attribute& b) {
-  const auto* tensor = std::get_if<Tensor>(&a);
-  const auto* other = std::get_if<Tensor>(&b);
-  if (tensor && other) return same_value(*tensor, *other);
-  if (tensor || other || a.index() != b.index()) return false;
-  return std::visit(
-      [&](const auto& value) {
-        using T = std::decay_t<decltype(value)>;
-        if constexpr (std::is_same_v<T, Tensor>)
-          return false;
-        else if constexpr (std::is_same_v<T, double>)
-          return std::bit_cast<std::uint64_t>(value) ==
-                 std::bit_cast<std::uint64_t>(std::get<double>(b));
-        else
-          return value == std::get<T>(b);
-      },
-      a);
-}
-
 /// Nodes by what they compute.
 struct Hash {
   std::size_t operator()(const Node* node) const {
@@ -82,8 +57,9 @@ struct Hash {
       inputs = unordered ? inputs + one : mix(inputs, one);
     }
     hash = mix(hash, inputs);
-    for (const auto& [name, value] : node->attributes()) hash = mix(hash, hash_of(value));
-    return hash;
+    std::size_t attributes = 0;
+    for (const auto& [name, value] : node->attributes()) attributes += mix(1, hash_of(value));
+    return mix(hash, attributes);
   }
 };
 
@@ -98,9 +74,7 @@ struct Equal {
     const bool swapped = a->op().traits.commutative && x.size() == 2 && y.size() == 2 &&
                          x[0] == y[1] && x[1] == y[0];
     if (!swapped && !std::ranges::equal(x, y)) return false;
-    return std::ranges::equal(a->attributes(), b->attributes(), [](const auto& p, const auto& q) {
-      return p.first == q.first && same_value(p.second, q.second);
-    });
+    return same_attributes(a->attributes(), b->attributes());
   }
 };
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "ops/builders.h"
-#include "passes/patterns.h"
+#include "passes/known_op.h"
 #include "passes/rewrites.h"
 
 /// Nodes that only give a value another shape or order: they go where they change nothing, where
@@ -20,10 +20,10 @@ const Ints& axes_of(const Node& node, std::string_view name) {
   return node.attributes().get<Ints>(name);
 }
 
-/// The node behind `value` when it is of `op` and nothing but its inputs matters to it.
-const Node* behind(const Output& value, const OpDef& op) {
+/// The node behind `value` when it is of `op`.
+const Node* behind(const Output& value, const KnownOp& op) {
   const Node& node = value.node();
-  return &node.op() == &op && is_transparent(node) ? &node : nullptr;
+  return op.matches(node) ? &node : nullptr;
 }
 
 /// True when the axes that are not 1 keep their order.
@@ -53,12 +53,17 @@ class EliminateMoves : public NodePass {
     const Traits& traits = node.op().traits;
     if (traits.alias) return view(node, sweep);
     if (traits.elementwise && !traits.fused) return broadcast_operands(node, sweep);
-    const auto rule = rules_.find(&node.op());
-    return rule == rules_.end() ? NodeRewrite() : (this->*rule->second)(node, sweep);
+    const auto found = rules_.find(&node.op());
+    if (found == rules_.end() || !found->second.op.matches(node)) return {};
+    return (this->*found->second.rewrite)(node, sweep);
   }
 
  private:
-  using Rule = NodeRewrite (EliminateMoves::*)(Node&, NodeSweep&);
+  /// What becomes of the nodes of an op.
+  struct MoveRule {
+    KnownOp op;
+    NodeRewrite (EliminateMoves::*rewrite)(Node&, NodeSweep&);
+  };
 
   NodeRewrite view(Node& node, NodeSweep& sweep) {
     const Output x = node.input(0);
@@ -104,7 +109,7 @@ class EliminateMoves : public NodePass {
     const Output x = node.input(0);
     if (keeps_order(x.shape(), outer))
       return {sweep.reshaped(node, x, node.shape()), "a transpose that moves no element"};
-    const Node* inner = behind(x, node.op());
+    const Node* inner = behind(x, transpose_);
     if (!inner) return {};
     Ints both;
     for (const std::int64_t axis : outer)
@@ -113,7 +118,9 @@ class EliminateMoves : public NodePass {
             "a transpose of a transpose"};
   }
 
+  /// Libraries may multiply transposed floats in another order.
   NodeRewrite matmul(Node& node, NodeSweep& sweep) {
+    if (sweep.context().exact && is_floating(node.dtype())) return {};
     std::vector<Output> operands(node.inputs().begin(), node.inputs().end());
     Attributes attributes = node.attributes();
     bool changed = false;
@@ -146,6 +153,8 @@ class EliminateMoves : public NodePass {
     return {sweep.reshaped(node, x, node.shape()), "a sum of single elements"};
   }
 
+  /// Two reductions are one of integers alone: of floats another order may have other sums, and
+  /// of two zeros another largest.
   NodeRewrite reduction(Node& node, NodeSweep& sweep) {
     const Output x = node.input(0);
     const Ints& axes = axes_of(node, "axes");
@@ -153,7 +162,7 @@ class EliminateMoves : public NodePass {
     if (std::ranges::all_of(axes,
                             [&](auto axis) { return x.shape()[static_cast<int>(axis)] == 1; }))
       return {sweep.reshaped(node, x, node.shape()), "a reduction of single elements"};
-    const Node* inner = behind(x, node.op());
+    const Node* inner = is_floating(node.dtype()) ? nullptr : behind(x, rules_.at(&node.op()).op);
     if (!inner || inner->attributes().get<bool>("keep_dims") != keeps_dims) return {};
     // The axes of the outer one, as those of the inner one's operand.
     const Ints& first = axes_of(*inner, "axes");
@@ -179,28 +188,31 @@ class EliminateMoves : public NodePass {
   /// One of several outputs is not seen here, so these forward a single value.
   NodeRewrite forward(Node& node, NodeSweep&) { return {node.input(0), "its only value"}; }
 
-  static const OpDef& op(std::string_view name) { return op_registry().at(name); }
+  static std::unordered_map<const OpDef*, MoveRule> by_op(std::initializer_list<MoveRule> list) {
+    std::unordered_map<const OpDef*, MoveRule> rules;
+    for (const MoveRule& rule : list) rules.emplace(&rule.op.op(), rule);
+    return rules;
+  }
 
-  const OpDef& broadcast_to_ = op("broadcast_to");
-  const OpDef& fill_ = op("fill");
-  const OpDef& transpose_ = op("transpose");
-  const std::unordered_map<const OpDef*, Rule> rules_ = {
-      {&transpose_, &EliminateMoves::transpose},
-      {&op("matmul"), &EliminateMoves::matmul},
-      {&broadcast_to_, &EliminateMoves::broadcast_to},
-      {&op("sum_to"), &EliminateMoves::sum_to},
-      {&op("sum"), &EliminateMoves::reduction},
-      {&op("mean"), &EliminateMoves::reduction},
-      {&op("prod"), &EliminateMoves::reduction},
-      {&op("max"), &EliminateMoves::reduction},
-      {&op("min"), &EliminateMoves::reduction},
-      {&op("slice"), &EliminateMoves::whole},
-      {&op("pad"), &EliminateMoves::whole},
-      {&op("tile"), &EliminateMoves::whole},
-      {&op("concat"), &EliminateMoves::whole},
-      {&op("split"), &EliminateMoves::forward},
-      {&op("custom_gradient"), &EliminateMoves::forward},
-  };
+  const KnownOp broadcast_to_{"broadcast_to"}, fill_{"fill"};
+  const KnownOp transpose_{"transpose", {"permutation"}};
+  const std::unordered_map<const OpDef*, MoveRule> rules_ = by_op({
+      {transpose_, &EliminateMoves::transpose},
+      {KnownOp{"matmul", {"transpose_a", "transpose_b"}}, &EliminateMoves::matmul},
+      {broadcast_to_, &EliminateMoves::broadcast_to},
+      {KnownOp{"sum_to"}, &EliminateMoves::sum_to},
+      {KnownOp{"sum", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
+      {KnownOp{"mean", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
+      {KnownOp{"prod", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
+      {KnownOp{"max", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
+      {KnownOp{"min", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
+      {KnownOp{"slice"}, &EliminateMoves::whole},
+      {KnownOp{"pad", {"value"}}, &EliminateMoves::whole},
+      {KnownOp{"tile"}, &EliminateMoves::whole},
+      {KnownOp{"concat", {"axis"}}, &EliminateMoves::whole},
+      {KnownOp{"split", {"sizes", "axis"}}, &EliminateMoves::forward},
+      {KnownOp{"custom_gradient", {"outputs"}}, &EliminateMoves::forward},
+  });
   Matcher matcher_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "ops/builders.h"
+#include "passes/known_op.h"
 #include "passes/pass_list.h"
 #include "passes/patterns.h"
 #include "passes/topology.h"
@@ -33,55 +34,61 @@ struct Found {
   const Node* difference = nullptr;  ///< of softmax and labels, where that is a node of its own
 };
 
-bool is_last_axis(const Node& node) {
-  const auto* axis = node.attributes().find("axis");
-  const int rank = node.input(0).rank();
-  if (axis) {
-    const std::int64_t along = std::get<std::int64_t>(*axis);
-    return (along < 0 ? along + rank : along) == rank - 1;
-  }
-  const auto& axes = node.attributes().get<std::vector<std::int64_t>>("axes");
-  return axes.size() == 1 && axes[0] == rank - 1;
+/// A softmax over the classes, the last axis.
+bool is_last_axis(const Node& softmax) {
+  const auto axis = softmax.attributes().get<std::int64_t>("axis");
+  const int rank = softmax.input(0).rank();
+  return (axis < 0 ? axis + rank : axis) == rank - 1;
+}
+
+/// A sum over the classes.
+bool sums_classes(const Node& sum, bool keeps_dims) {
+  const auto& axes = sum.attributes().get<std::vector<std::int64_t>>("axes");
+  return axes.size() == 1 && axes[0] == sum.input(0).rank() - 1 &&
+         sum.attributes().get<bool>("keep_dims") == keeps_dims;
 }
 
 class CrossEntropyFusion {
  public:
   CrossEntropyFusion(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph), log_(log), topology_(graph, context.fetches) {}
+      : graph_(graph),
+        log_(log),
+        topology_(graph, context.fetches),
+        is_late_(find_late_nodes(graph, topology_)) {}
 
   void run() {
     for (Node* node : topology_.order()) {
-      if (&node->op() == mul_)
+      if (mul_.matches(*node))
         rewrite_if(*node, match_scaled(*node));
-      else if (&node->op() == sub_)
+      else if (sub_.matches(*node))
         rewrite_if(*node, match_written_out(*node));
     }
     for (Node* node : topology_.order())
-      if (&node->op() == sub_ && !absorbed_.contains(node))
+      if (sub_.matches(*node) && !absorbed_.contains(node))
         rewrite_if(*node, match_difference(*node));
   }
 
  private:
+  /// A gradient that depends on an update stays: the loss would depend on it as well.
   void rewrite_if(Node& node, const std::optional<Found>& found) {
-    if (found && found->logits.rank() > 0 && fits(node, *found)) rewrite(node, *found);
+    if (found && found->logits.rank() > 0 && !is_late_[slot(node)] && fits(node, *found))
+      rewrite(node, *found);
   }
 
   /// softmax(logits) - one_hot(labels), the same as what is beside the label less its sum at the
   /// label, or softmax(logits) * sum(labels) - labels
   std::optional<Found> match_difference(const Node& node) {
-    if (!node.control_inputs().empty()) return std::nullopt;
     Output probability = node.input(0), labels = node.input(1);
     if (const auto match = matcher_.match(sparse_pattern_, node);
         match && is_row_sum(match->value('s'), probability)) {
       probability = match->value('p');
       labels = match->value('h');
     }
-    std::string_view loss = "softmax_cross_entropy";
+    const KnownOp* loss = &dense_loss_;
     Found found;
-    if (ends_in_classes(probability) && &labels.node().op() == one_hot_ &&
-        labels.node().control_inputs().empty()) {
+    if (ends_in_classes(probability) && one_hot_.matches(labels.node())) {
       found.op = "sparse_softmax_cross_entropy_grad";
-      loss = "sparse_softmax_cross_entropy";
+      loss = &sparse_loss_;
       if (labels.shape() != probability.shape()) return std::nullopt;
       labels = labels.node().input(0);
       if (labels.dtype() == uint8) return std::nullopt;
@@ -96,16 +103,15 @@ class CrossEntropyFusion {
     }
     found.logits = probability.node().input(0);
     found.labels = labels;
-    found.loss = find_loss(loss, found.logits, labels, node.device());
+    found.loss = find_loss(*loss, found.logits, labels, node.device());
     return found;
   }
 
   /// grad * difference
   std::optional<Found> match_scaled(const Node& node) {
-    if (!node.control_inputs().empty()) return std::nullopt;
     for (const int i : {0, 1}) {
       const Node& difference = node.input(i).node();
-      if (&difference.op() != sub_) continue;
+      if (!sub_.matches(difference)) continue;
       auto found = match_difference(difference);
       if (!found) continue;
       found->grad = node.input(1 - i);
@@ -119,18 +125,17 @@ class CrossEntropyFusion {
   /// w - exp(log_softmax(logits)) * sum(w)
   std::optional<Found> match_written_out(const Node& node) {
     const auto match = matcher_.match(written_pattern_, node);
-    if (!match || !node.control_inputs().empty()) return std::nullopt;
+    if (!match) return std::nullopt;
     const Output log_probability = match->value('p'), weight = match->value('w');
-    if (&log_probability.node().op() != log_softmax_ || !is_last_axis(log_probability.node()) ||
-        !log_probability.node().control_inputs().empty() ||
+    if (!log_softmax_.matches(log_probability.node()) || !is_last_axis(log_probability.node()) ||
         !weight.node().control_inputs().empty() || !is_row_sum(match->value('s'), weight))
       return std::nullopt;
     Found found{.op = "softmax_cross_entropy_grad",
                 .logits = log_probability.node().input(0),
                 .is_written_out = true};
     // As the gradient may be a number, either factor of w may be the labels.
-    const bool is_product = &weight.node().op() == mul_,
-               is_negative = &weight.node().op() == neg_;
+    const bool is_product = mul_.matches(weight.node()),
+               is_negative = neg_.matches(weight.node());
     for (int i = 0; i < (is_product ? 2 : 1); ++i) {
       found.labels = is_product || is_negative ? weight.node().input(i) : weight;
       found.grad = is_product ? weight.node().input(1 - i) : Output();
@@ -143,22 +148,20 @@ class CrossEntropyFusion {
 
   bool ends_in_classes(const Output& probability) const {
     const Node& node = probability.node();
-    return &node.op() == softmax_ && node.control_inputs().empty() && is_last_axis(node);
+    return softmax_.matches(node) && is_last_axis(node);
   }
 
   /// sum(value, -1, keep_dims)
   bool is_row_sum(const Output& sum, const Output& value) const {
     const Node& node = sum.node();
-    return &node.op() == sum_ && node.control_inputs().empty() && node.input(0) == value &&
-           is_last_axis(node) && node.attributes().get<bool>("keep_dims");
+    return sum_.matches(node) && node.input(0) == value && sums_classes(node, true);
   }
 
-  Output find_loss(std::string_view op, const Output& logits, const Output& labels,
+  Output find_loss(const KnownOp& op, const Output& logits, const Output& labels,
                    std::string_view device) const {
     for (const auto& reader : topology_.readers(logits.node()))
-      if (reader.index == 0 && reader.node->op().name == op && reader.node->input(0) == logits &&
-          reader.node->input(1) == labels && reader.node->control_inputs().empty() &&
-          reader.node->device() == device)
+      if (reader.index == 0 && op.matches(*reader.node) && reader.node->input(0) == logits &&
+          reader.node->input(1) == labels && reader.node->device() == device)
         return reader.node->output();
     return {};
   }
@@ -168,14 +171,12 @@ class CrossEntropyFusion {
                            std::string_view device) const {
     for (const auto& reader : topology_.readers(log_probability.node())) {
       Node& product = *reader.node;
-      const bool is_product = reader.index >= 0 && &product.op() == mul_ &&
-                              product.control_inputs().empty() &&
-                              product.input(1 - reader.index) == labels;
+      const bool is_product =
+          reader.index >= 0 && mul_.matches(product) && product.input(1 - reader.index) == labels;
       if (!is_product) continue;
       for (const auto& summed : topology_.readers(product))
-        if (summed.index == 0 && &summed.node->op() == sum_ && is_last_axis(*summed.node) &&
-            !summed.node->attributes().get<bool>("keep_dims") &&
-            summed.node->control_inputs().empty() && summed.node->device() == device)
+        if (summed.index == 0 && sum_.matches(*summed.node) &&
+            sums_classes(*summed.node, false) && summed.node->device() == device)
           return summed.node->output();
     }
     return {};
@@ -262,15 +263,17 @@ class CrossEntropyFusion {
     return changes_sign ? add(node, "neg", {grad}) : grad;
   }
 
-  static const OpDef* op(std::string_view name) { return &op_registry().at(name); }
-
   Graph& graph_;
   RewriteLog& log_;
   Topology topology_;
+  std::vector<bool> is_late_;  ///< by node id
   Matcher matcher_;
   std::unordered_set<const Node*> absorbed_;  ///< what other nodes stand for by now
-  const OpDef *mul_ = op("mul"), *sub_ = op("sub"), *sum_ = op("sum"), *softmax_ = op("softmax");
-  const OpDef *log_softmax_ = op("log_softmax"), *one_hot_ = op("one_hot"), *neg_ = op("neg");
+  const KnownOp mul_{"mul"}, sub_{"sub"}, neg_{"neg"}, sum_{"sum", {"axes", "keep_dims"}};
+  const KnownOp softmax_{"softmax", {"axis"}}, log_softmax_{"log_softmax", {"axis"}};
+  const KnownOp one_hot_{"one_hot", {"depth", "dtype"}};
+  const KnownOp dense_loss_{"softmax_cross_entropy"},
+      sparse_loss_{"sparse_softmax_cross_entropy"};
   const Expression sparse_pattern_ = parse_expression("sub(mul(p, sub(1, h)), mul(h, s))");
   const Expression dense_pattern_ = parse_expression("sub(mul(p, s), t)");
   const Expression written_pattern_ = parse_expression("sub(w, mul(exp(p), s))");
@@ -279,7 +282,7 @@ class CrossEntropyFusion {
 }  // namespace
 
 void fuse_cross_entropy(Graph& graph, const PassContext& context, RewriteLog& log) {
-  if (!has_any(graph, {"softmax", "log_softmax"})) return;
+  if (context.exact || !has_any(graph, {"softmax", "log_softmax"})) return;
   CrossEntropyFusion(graph, context, log).run();
 }
 

@@ -9,6 +9,7 @@
 #include "graph/may_fail.h"
 #include "graph/program.h"
 #include "graph/slot.h"
+#include "passes/known_op.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -98,9 +99,8 @@ class Fusion {
   /// Nodes that depend on an update stay alone: a variable that they read, or that a node
   /// before them reads, may have another value by then.
   bool is_candidate(const Node& node) const {
-    const Traits& traits = node.op().traits;
-    return traits.elementwise && !traits.fused && !is_late_[slot(node)] && !may_fail(node) &&
-           !topology_.is_awaited(node) && context_.can_fuse(node);
+    return context_.fuses(node) && !is_late_[slot(node)] && !may_fail(node) &&
+           !topology_.is_awaited(node);
   }
 
   std::int32_t group_of(const Node& node) const {
@@ -150,6 +150,7 @@ class Fusion {
   bool is_joinable_update(const Node& node) const {
     const Traits& traits = node.op().traits;
     if (!traits.updates_variable || traits.fused || is_late_[slot(node)] ||
+        !node.control_inputs().empty() || !has_exactly(node.attributes(), {}) ||
         node.input(1).shape() != node.shape() || !context_.has_kernel(node, "fused_update"))
       return false;
     // A value that is there already is copied, and may be a variable that another update changes.

@@ -7,6 +7,7 @@
 #include "gradgraph/op.h"
 #include "graph/program.h"
 #include "graph/slot.h"
+#include "passes/known_op.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -61,27 +62,25 @@ class EpilogueFusion {
  private:
   bool can_fuse(const Node& product, const Node& reader, int index) const {
     const Traits& traits = reader.op().traits;
-    if (&product.op() != &matmul_ || product.dtype() != float32 ||
+    if (!matmul_.matches(product) || product.dtype() != float32 ||
         topology_.readers(product).size() != 1 || product.input(0).rank() != 2 ||
         product.input(1).rank() != 2 || product.shape().num_elements() == 0)
       return false;
     // The product is now made where its reader runs, which may be after an update.
     if (reader.num_outputs() == 0 || reader.shape() != product.shape() ||
         reader.device() != product.device() || is_late_[slot(reader)] ||
-        !reader.control_inputs().empty() || !product.control_inputs().empty() ||
         !context_.has_kernel(product, traits.updates_variable ? kWithUpdate : kWithEpilogue))
       return false;
     if (!traits.updates_variable)
-      return traits.elementwise && reader.dtype() == float32 &&
-             (traits.fused || context_.can_fuse(reader));
+      return reader.dtype() == float32 && (fused_.matches(reader) || context_.fuses(reader));
     // It must not read the variables while their new values are written.
     const auto updates = [&](const Output& value) {
       for (int i = 0; i < reader.num_outputs(); ++i)
         if (&reader.input(i).node() == &value.node()) return true;
       return false;
     };
-    return traits.fused && index >= reader.num_outputs() && !updates(product.input(0)) &&
-           !updates(product.input(1));
+    return fused_update_.matches(reader) && index >= reader.num_outputs() &&
+           !updates(product.input(0)) && !updates(product.input(1));
   }
 
   void fuse(Node& product, Node& reader, int index) {
@@ -111,7 +110,8 @@ class EpilogueFusion {
   Graph& graph_;
   const PassContext& context_;
   RewriteLog& log_;
-  const OpDef& matmul_ = op_registry().at("matmul");
+  const KnownOp matmul_{"matmul", {"transpose_a", "transpose_b"}};
+  const KnownOp fused_{"fused", {"program"}}, fused_update_{"fused_update", {"program"}};
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id: depends on an update
 };

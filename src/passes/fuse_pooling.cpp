@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
+#include "passes/known_op.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -33,7 +34,6 @@ constexpr std::string_view kForward = "conv2d_relu_pool",
                            kFilterGrad = "conv2d_relu_pool_filter_grad";
 const std::vector<std::int64_t> kOnes = {1, 1}, kNoBorder = {0, 0, 0, 0};
 
-bool has_op(const Node& node, std::string_view op) { return node.op().name == op; }
 bool is_nhwc(const Node& node) { return node.attributes().get<std::string>("layout") == "nhwc"; }
 const std::vector<std::int64_t>& numbers(const Node& node, std::string_view name) {
   return node.attributes().get<std::vector<std::int64_t>>(name);
@@ -74,7 +74,7 @@ class PoolFusion {
   void run() {
     for (Node* node : topology_.order()) {
       Match match{.pool = node};
-      if (has_op(*node, "max_pool2d") && !is_late(*node) && match_forward(match) &&
+      if (max_pool_.matches(*node) && !is_late(*node) && match_forward(match) &&
           match_gradient(match) && log_.admit([&] { return describe(match); }))
         rewrite(match);
     }
@@ -91,11 +91,11 @@ class PoolFusion {
   bool match_forward(Match& m) const {
     if (m.pool->dtype() != float32 || !tiles_image(*m.pool)) return false;
     m.relu = &m.pool->input(0).node();
-    if (!has_op(*m.relu, "relu")) return false;
+    if (!relu_.matches(*m.relu)) return false;
     m.bias_add = &m.relu->input(0).node();
-    if (!has_op(*m.bias_add, "bias_add") || !is_nhwc(*m.bias_add)) return false;
+    if (!bias_add_.matches(*m.bias_add) || !is_nhwc(*m.bias_add)) return false;
     m.conv = &m.bias_add->input(0).node();
-    return has_op(*m.conv, "conv2d") && is_nhwc(*m.conv) &&
+    return conv2d_.matches(*m.conv) && is_nhwc(*m.conv) &&
            m.conv->attributes().get<std::int64_t>("groups") == 1 &&
            numbers(*m.conv, "dilations") == kOnes && m.image().shape().num_elements() > 0 &&
            has_kernels(*m.conv) && is_only_reader(*m.bias_add, *m.conv) &&
@@ -124,49 +124,37 @@ class PoolFusion {
   bool match_gradient(Match& m) const {
     for (const auto& [node, index] : topology_.readers(*m.relu)) {
       if (node == m.pool) continue;
-      Node** place = has_op(*node, "max_pool2d_grad") ? &m.pool_grad
-                     : has_op(*node, "relu_grad")     ? &m.relu_grad
-                                                      : nullptr;
+      Node** place = max_pool_grad_.matches(*node) ? &m.pool_grad
+                     : relu_grad_.matches(*node)   ? &m.relu_grad
+                                                   : nullptr;
       if (index != 0 || !place || *place) return false;
       *place = node;
     }
     if (!m.pool_grad && !m.relu_grad) return true;
-    if (!m.pool_grad || !m.relu_grad ||
-        numbers(*m.pool_grad, "window") != numbers(*m.pool, "window") ||
-        numbers(*m.pool_grad, "strides") != numbers(*m.pool, "strides") ||
-        m.pool_grad->shape() != m.relu->shape())
-      return false;
-    return m.relu_grad->shape() == m.relu->shape() &&
+    return m.pool_grad && m.relu_grad && !context_.exact &&
+           same_attributes(m.pool_grad->attributes(), m.pool->attributes()) &&
+           m.pool_grad->shape() == m.relu->shape() && m.relu_grad->shape() == m.relu->shape() &&
            is_only_reader(*m.relu_grad, *m.pool_grad) && match_gradients(m);
   }
 
   bool match_gradients(Match& m) const {
     for (const auto& [node, index] : topology_.readers(*m.relu_grad)) {
       if (node->device() != m.conv->device()) return false;
-      if (index == 0 && has_op(*node, "sum") &&
+      const bool is_convolutions =
+          index == 2 && same_attributes(node->attributes(), m.conv->attributes());
+      if (index == 0 && sum_.matches(*node) &&
           numbers(*node, "axes") == std::vector<std::int64_t>{0, 1, 2} &&
           !node->attributes().get<bool>("keep_dims"))
         m.bias_grads.push_back(node);
-      else if (index == 2 && has_op(*node, "conv2d_input_grad") &&
-               has_same_windows(*node, *m.conv) && node->input(1) == m.filter())
+      else if (is_convolutions && input_grad_.matches(*node) && node->input(1) == m.filter())
         m.input_grads.push_back(node);
-      else if (index == 2 && has_op(*node, "conv2d_filter_grad") &&
-               has_same_windows(*node, *m.conv) && node->input(0) == m.image())
+      else if (is_convolutions && filter_grad_.matches(*node) && node->input(0) == m.image())
         m.filter_grads.push_back(node);
       else
         return false;
     }
     return m.input_grads.size() <= 1 && m.filter_grads.size() <= 1 && m.bias_grads.size() <= 1 &&
            m.bias_grads.size() <= m.filter_grads.size();
-  }
-
-  static bool has_same_windows(const Node& a, const Node& b) {
-    return is_nhwc(a) && a.attributes().get<std::int64_t>("groups") == 1 &&
-           a.attributes().get<std::string>("padding") ==
-               b.attributes().get<std::string>("padding") &&
-           std::ranges::all_of(
-               std::array{"strides", "border", "dilations"},
-               [&](const char* name) { return numbers(a, name) == numbers(b, name); });
   }
 
   static std::string describe(const Match& m) {
@@ -207,6 +195,13 @@ class PoolFusion {
   RewriteLog& log_;
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id
+  const KnownOp conv2d_ = known_convolution("conv2d"),
+                input_grad_ = known_convolution("conv2d_input_grad"),
+                filter_grad_ = known_convolution("conv2d_filter_grad");
+  const KnownOp max_pool_ = known_pool("max_pool2d"),
+                max_pool_grad_ = known_pool("max_pool2d_grad");
+  const KnownOp relu_{"relu"}, relu_grad_{"relu_grad"}, bias_add_{"bias_add", {"layout"}},
+      sum_{"sum", {"axes", "keep_dims"}};
   std::vector<Node*> made_;
   std::unordered_map<const Node*, Output> replaced_;
 };

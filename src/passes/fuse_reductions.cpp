@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "graph/program.h"
+#include "passes/known_op.h"
 #include "passes/pass_list.h"
 #include "passes/topology.h"
 
@@ -51,7 +52,7 @@ class ReductionFusion {
   bool is_candidate(const Node& node) const {
     const Traits& traits = node.op().traits;
     return traits.elementwise && node.num_outputs() == 1 && is_floating(node.dtype()) &&
-           node.control_inputs().empty() && (traits.fused || context_.can_fuse(node)) &&
+           (fused_.matches(node) || context_.fuses(node)) &&
            context_.has_kernel(node, fused_sums_->name);
   }
 
@@ -60,9 +61,8 @@ class ReductionFusion {
     for (const auto& reader : topology_.readers(node)) {
       if (reader.index < 0) return nullptr;
       Node& reduction = *reader.node;
-      if ((&reduction.op() != sum_ && &reduction.op() != mean_) ||
-          !reduction.control_inputs().empty() || reduction.device() != node.device() ||
-          topology_.is_awaited(reduction))
+      if ((!sum_.matches(reduction) && !mean_.matches(reduction)) ||
+          reduction.device() != node.device() || topology_.is_awaited(reduction))
         continue;
       const auto found =
           find_split(node.shape(), reduction.attributes().get<std::vector<std::int64_t>>("axes"));
@@ -88,7 +88,7 @@ class ReductionFusion {
         {{"program", std::make_shared<const ElementwiseProgram>(make_program(node))},
          {"leading", split.leading},
          {"split", split.axis},
-         {"mean", &reduction->op() == mean_},
+         {"mean", mean_.matches(*reduction)},
          {"keeps_elements", keeps_elements},
          {"shape", reduction->shape()}});
     replace_readers(graph_, topology_, *reduction, fused.output(keeps_elements ? 1 : 0));
@@ -99,15 +99,15 @@ class ReductionFusion {
   const PassContext& context_;
   RewriteLog& log_;
   Topology topology_;
-  const OpDef* sum_ = &op_registry().at("sum");
-  const OpDef* mean_ = &op_registry().at("mean");
+  const KnownOp sum_{"sum", {"axes", "keep_dims"}}, mean_{"mean", {"axes", "keep_dims"}};
+  const KnownOp fused_{"fused", {"program"}};
   const OpDef* fused_sums_ = &op_registry().at("fused_sums");
 };
 
 }  // namespace
 
 void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log) {
-  if (!has_any(graph, {"sum", "mean"})) return;
+  if (context.exact || !has_any(graph, {"sum", "mean"})) return;
   ReductionFusion(graph, context, log).run();
 }
 

@@ -1,4 +1,5 @@
 #include "ops/window.h"
+#include "passes/known_op.h"
 #include "passes/rewrites.h"
 
 /// A bias is added by "add", which broadcasts: so it fuses with what comes before and after it.
@@ -8,7 +9,7 @@ namespace {
 class LowerBiasAdd : public NodePass {
  public:
   NodeRewrite rewrite(Node& node, NodeSweep& sweep) override {
-    if (&node.op() != bias_add_) return {};
+    if (!bias_add_.matches(node)) return {};
     const Output x = node.input(0);
     Shape channels{node.input(1).shape()[0]};
     if (layout_attribute(node.attributes()) == Layout::nchw)
@@ -18,7 +19,7 @@ class LowerBiasAdd : public NodePass {
   }
 
  private:
-  const OpDef* bias_add_ = &op_registry().at("bias_add");
+  const KnownOp bias_add_{"bias_add", {"layout"}};
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "passes/node_sweep.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/text.h"
@@ -31,8 +32,12 @@ void NodeSweep::add(std::string_view name, std::unique_ptr<NodePass> pass) {
 void NodeSweep::run() {
   if (passes_.empty()) return;
   replacement_.resize(graph_.nodes().size());
+  is_late_.resize(graph_.nodes().size());
+  const std::vector<Node*> order = topological_order(graph_, context_.fetches);
+  has_updates_ = std::ranges::any_of(
+      order, [](const Node* node) { return node->op().traits.updates_variable; });
   // Of equal nodes the first one stays, so that nothing in front has to wait for what comes late.
-  for (Node* node : topological_order(graph_, context_.fetches)) visit(*node);
+  for (Node* node : order) visit(*node);
 }
 
 Output NodeSweep::current(const Output& value) const {
@@ -40,9 +45,11 @@ Output NodeSweep::current(const Output& value) const {
   return replacement ? replacement : value;
 }
 
-void NodeSweep::update_inputs(Node& node) {
-  for (int i = 0; i < node.num_inputs(); ++i)
-    if (const Output& now = replacement_[slot(node.input(i))]) graph_.set_input(node, i, now);
+void NodeSweep::update_inputs(Node& node, bool is_late) {
+  for (int i = 0; i < node.num_inputs(); ++i) {
+    const Output& now = replacement_[slot(node.input(i))];
+    if (now && !(is_late && now.node().op().traits.stateful)) graph_.set_input(node, i, now);
+  }
   for (std::size_t i = 0; i < node.control_inputs().size();) {
     Node& before = *node.control_inputs()[i];
     if (const Output& now = replacement_[slot(before)])
@@ -52,9 +59,19 @@ void NodeSweep::update_inputs(Node& node) {
   }
 }
 
+bool NodeSweep::find_late(const Node& node) const {
+  const auto makes_late = [&](const Node& before) {
+    return is_late_[slot(before)] || before.op().traits.updates_variable;
+  };
+  return has_updates_ &&
+         (std::ranges::any_of(node.inputs(), [&](auto& in) { return makes_late(in.node()); }) ||
+          std::ranges::any_of(node.control_inputs(), [&](auto* in) { return makes_late(*in); }));
+}
+
 void NodeSweep::visit(Node& node) {
-  update_inputs(node);
-  if (node.num_outputs() != 1 || !is_transparent(node)) return;
+  const bool late = is_late_[slot(node)] = find_late(node);
+  update_inputs(node, late);
+  if (late || node.num_outputs() != 1 || !is_transparent(node)) return;
   NodeRewrite found = find_rewrite(node);
   if (!found.value) return;
   // A rewrite's new nodes are in the order in which they read each other.
@@ -81,6 +98,7 @@ Output NodeSweep::make(const Node& original, const OpDef& op, OutputList inputs,
                        Attributes attributes) {
   Node& node = graph_.add_in_place_of(original, op, inputs, std::move(attributes));
   replacement_.resize(graph_.nodes().size());
+  is_late_.resize(graph_.nodes().size());
   fresh_.push_back(&node);
   return node.output();
 }

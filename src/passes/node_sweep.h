@@ -27,6 +27,10 @@ class NodePass {
 
 /// Visits every node that the fetches need once, inputs first, and every new node too. So all
 /// passes together reach a state in which none of them finds anything to do, in linear time.
+///
+/// A node that depends on an update sees variables as they are then, and what it reads through
+/// another node as they were before. So such nodes are not rewritten, and where one reads what
+/// could be replaced by a variable itself, that stays.
 class NodeSweep {
  public:
   NodeSweep(Graph& graph, const PassContext& context, RewriteLog& log);
@@ -55,8 +59,10 @@ class NodeSweep {
   };
 
   void visit(Node& node);
+  /// Whether the node depends on an update, when that is known of all that it needs.
+  bool find_late(const Node& node) const;
   /// Makes the node read what stands for its inputs now.
-  void update_inputs(Node& node);
+  void update_inputs(Node& node, bool is_late);
   NodeRewrite find_rewrite(Node& node);
   Output current(const Output& value) const;
 
@@ -66,6 +72,8 @@ class NodeSweep {
   std::vector<NamedPass> passes_;
   std::vector<Output> replacement_;  ///< by node id; empty for nodes that are still there
   std::vector<Node*> fresh_;         ///< made by the rewrite in progress
+  bool has_updates_ = false;
+  std::vector<bool> is_late_;  ///< by node id: depends on an update
 };
 
 /// True when patterns may look behind the node: it waits for nothing but its inputs.

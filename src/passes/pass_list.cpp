@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "graph/program.h"
 #include "passes/node_sweep.h"
 #include "passes/rewrites.h"
 #include "passes/topology.h"
@@ -25,6 +26,8 @@ std::vector<Pass>& pass_list() {
   };
   return passes;
 }
+
+bool PassContext::fuses(const Node& node) const { return is_instruction(node) && can_fuse(node); }
 
 void RewriteLog::enter(std::string_view pass) {
   const auto known =

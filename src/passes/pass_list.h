@@ -20,12 +20,17 @@ class NodePass;
 struct PassContext {
   /// What the run is for: rewrites keep these nodes and all that they need.
   std::vector<Node*> fetches;
-  /// True where an elementwise node can be part of a fused one.
+  /// Leaves out what changes more than rounding (SessionOptions::exact_rewrites).
+  bool exact = false;
+  /// True where the device can run an elementwise node as part of a fused one.
   std::function<bool(const Node&)> can_fuse;
   /// True where the device that the node is meant for has a kernel of `op` for the node's dtype.
   std::function<bool(const Node&, std::string_view op)> has_kernel;
   /// Computes nodes of constants.
   Evaluator evaluate;
+
+  /// Whether an elementwise node can be part of a fused one.
+  bool fuses(const Node& node) const;
 };
 
 /// What the passes did, rewrite by rewrite, and how many more they may do. Passes do the same

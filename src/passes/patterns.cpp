@@ -1,13 +1,14 @@
 #include "passes/patterns.h"
 
 #include <cctype>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "core/text.h"
 #include "ops/builders.h"
-#include "passes/node_sweep.h"
+#include "passes/known_op.h"
 
 namespace gradgraph {
 namespace {
@@ -28,11 +29,7 @@ class Parser {
 
  private:
   Expression parse() {
-    const std::size_t begin = position_;
-    while (position_ < text_.size() && std::strchr("(), ", text_[position_]) == nullptr)
-      ++position_;
-    const std::string word(text_.substr(begin, position_ - begin));
-    if (word.empty()) fail();
+    const std::string word(take_word());
     Expression expression;
     const auto first = static_cast<unsigned char>(word[0]);
     if (std::isdigit(first) != 0 || first == '-') {
@@ -44,9 +41,27 @@ class Parser {
       expression.variable = letter_index(word[0]);
     } else {
       expression.op = &op_registry().at(word);
+      parse_attributes(expression);
       parse_operands(expression);
     }
     return expression;
+  }
+
+  std::string_view take_word() {
+    const std::size_t begin = position_;
+    while (position_ < text_.size() && std::strchr("()[], ", text_[position_]) == nullptr)
+      ++position_;
+    if (position_ == begin) fail();
+    return text_.substr(begin, position_ - begin);
+  }
+
+  void parse_attributes(Expression& expression) {
+    if (peek() != '[') return;
+    do {
+      ++position_;
+      expression.attributes.push_back(take_word());
+    } while (peek() == ',');
+    take(']');
   }
 
   void parse_operands(Expression& expression) {
@@ -117,13 +132,16 @@ std::optional<double> Matcher::uniform_value(const Output& value) {
 
 std::optional<Match> Matcher::match(const Expression& pattern, const Node& node) {
   Match match;
-  if (!matches_operands(pattern, node, match)) return std::nullopt;
+  if (!matches_node(pattern, node, match)) return std::nullopt;
   return match;
 }
 
 bool Matcher::matches(const Expression& pattern, const Output& value, Match& match) {
   switch (pattern.kind) {
-    case Expression::Kind::number: return uniform_value(value) == pattern.number;
+    case Expression::Kind::number: {
+      const auto number = uniform_value(value);
+      return number == pattern.number && std::signbit(*number) == std::signbit(pattern.number);
+    }
     case Expression::Kind::constant:
       if (!constant_value(value)) return false;
       [[fallthrough]];
@@ -132,11 +150,22 @@ bool Matcher::matches(const Expression& pattern, const Output& value, Match& mat
       if (!known) known = value;
       return known == value;
     }
-    case Expression::Kind::op:
-      return &value.node().op() == pattern.op && is_transparent(value.node()) &&
-             matches_operands(pattern, value.node(), match);
+    case Expression::Kind::op: return matches_node(pattern, value.node(), match);
   }
   __builtin_unreachable();
+}
+
+bool Matcher::matches_node(const Expression& pattern, const Node& node, Match& match) {
+  if (&node.op() != pattern.op || !node.control_inputs().empty() ||
+      !has_exactly(node.attributes(), pattern.attributes) ||
+      !matches_operands(pattern, node, match))
+    return false;
+  for (const auto& [name, value] : node.attributes()) {
+    const Attribute* known = match.attributes.find(name);
+    if (known && !same_value(*known, value)) return false;
+    if (!known) match.attributes.set(name, value);
+  }
+  return true;
 }
 
 bool Matcher::matches_operands(const Expression& pattern, const Node& node, Match& match) {
@@ -149,8 +178,6 @@ bool Matcher::matches_operands(const Expression& pattern, const Node& node, Matc
       match = before;
       return false;
     }
-    if (node.attributes().begin() != node.attributes().end())
-      match.attributes = &node.attributes();
     return true;
   };
   if (node.num_inputs() != static_cast<int>(pattern.operands.size())) return false;

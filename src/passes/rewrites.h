@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 
 #include "passes/node_sweep.h"
+#include "passes/patterns.h"
 
 /// The passes that look at one node at a time, each in a file of its own.
 namespace gradgraph {
@@ -17,5 +20,24 @@ std::unique_ptr<NodePass> make_eliminate_moves();
 std::unique_ptr<NodePass> make_fold_constants();
 /// Equal nodes of equal inputs become one.
 std::unique_ptr<NodePass> make_eliminate_common();
+
+/// What a rule may change of a value.
+enum class Effect : std::uint8_t {
+  exact,     ///< no bit, but for the kind of a NaN
+  rounds,    ///< its last digits
+  improves,  ///< more, for the better: left out where SessionOptions::exact_rewrites asks for it
+};
+
+/// A rule of simplify, in the words of parse_expression.
+struct Rule {
+  const char* pattern;
+  const char* result;
+  /// For which dtypes and constants it holds; null: always.
+  bool (*holds)(const Node& node, const Match& match, Matcher& matcher) = nullptr;
+  Effect effect = Effect::exact;
+};
+
+/// All of them, for tests.
+std::span<const Rule> simplify_rules();
 
 }  // namespace gradgraph

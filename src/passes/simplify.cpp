@@ -1,36 +1,19 @@
-#include <array>
 #include <cmath>
 #include <unordered_map>
 #include <vector>
 
 #include "ops/builders.h"
-#include "passes/patterns.h"
+#include "passes/known_op.h"
 #include "passes/rewrites.h"
 
-/// Replaces expressions by cheaper ones of the same value. What may overflow, vanish or be NaN
-/// in one form does so in the other; x * 0 stays, since x may be infinite.
+/// Replaces expressions by cheaper ones of the same value: to the bit, but for the few rules
+/// whose effect says otherwise. x * 0 stays, since x may be infinite or negative, and so does
+/// x + 0, as -0 + 0 is 0.
 namespace gradgraph {
 namespace {
 
-/// When a rule holds: for which dtypes and constants.
-using Condition = bool (*)(const Node& node, const Match& match, Matcher& matcher);
-
 bool is_float(const Node& node, const Match&, Matcher&) { return is_floating(node.dtype()); }
 bool is_integer(const Node& node, const Match&, Matcher&) { return !is_floating(node.dtype()); }
-
-/// The constants are so far from the ends of the range that products of two of them, and what
-/// they are multiplied with, lose nothing but a rounding. Integers wrap around in any order.
-bool is_moderate(const Node& node, const Match& match, Matcher& matcher) {
-  if (!is_floating(node.dtype())) return true;
-  for (const char letter : {'C', 'D'}) {
-    const auto number = matcher.uniform_value(match.value(letter));
-    if (!number || !(std::fabs(*number) >= 0x1p-24 && std::fabs(*number) <= 0x1p24)) return false;
-  }
-  return true;
-}
-bool is_moderate_float(const Node& node, const Match& match, Matcher& matcher) {
-  return is_floating(node.dtype()) && is_moderate(node, match, matcher);
-}
 
 /// Dividing by it is multiplying by its reciprocal, to the bit.
 bool is_power_of_two(const Node& node, const Match& match, Matcher& matcher) {
@@ -40,21 +23,17 @@ bool is_power_of_two(const Node& node, const Match& match, Matcher& matcher) {
          std::fabs(std::frexp(*number, &exponent)) == 0.5 && std::abs(exponent) < 100;
 }
 
-struct Rule {
-  const char* pattern;
-  const char* result;
-  Condition holds = nullptr;  ///< null: always
-};
-
 constexpr Rule kRules[] = {
-    {"add(x, 0)", "x"},
+    {"add(x, 0)", "x", is_integer},
+    {"add(x, -0)", "x"},
     {"sub(x, 0)", "x"},
-    {"sub(0, x)", "neg(x)"},
+    {"sub(0, x)", "neg(x)", is_integer},
+    {"sub(-0, x)", "neg(x)"},
     {"sub(x, x)", "0", is_integer},
     {"add(x, neg(y))", "sub(x, y)"},
     {"sub(x, neg(y))", "add(x, y)"},
     {"sub(neg(x), C)", "sub(neg(C), x)"},
-    {"neg(sub(x, y))", "sub(y, x)"},
+    {"neg(sub(x, y))", "sub(y, x)", is_integer},
     {"neg(neg(x))", "x"},
     {"add(add(x, C), D)", "add(x, add(C, D))", is_integer},
 
@@ -65,22 +44,19 @@ constexpr Rule kRules[] = {
     {"mul(neg(x), neg(y))", "mul(x, y)"},
     {"mul(neg(x), C)", "mul(x, neg(C))"},
     {"neg(mul(x, C))", "mul(x, neg(C))"},
-    {"mul(mul(x, C), D)", "mul(x, mul(C, D))", is_moderate},
-    {"mul(div(x, C), D)", "mul(x, div(D, C))", is_moderate_float},
+    {"mul(mul(x, C), D)", "mul(x, mul(C, D))", is_integer},
 
     {"div(x, 1)", "x"},
     {"div(x, -1)", "neg(x)", is_float},
     {"div(x, C)", "mul(x, div(1, C))", is_power_of_two},
     {"div(neg(x), neg(y))", "div(x, y)", is_float},
     {"div(neg(x), C)", "div(x, neg(C))", is_float},
-    {"div(mul(x, C), D)", "mul(x, div(C, D))", is_moderate_float},
-    {"div(div(x, C), D)", "div(x, mul(C, D))", is_moderate_float},
     {"div(1, sqrt(x))", "rsqrt(x)"},
 
-    {"pow(x, 1)", "x"},
-    {"pow(x, 2)", "square(x)"},
-    {"pow(x, 3)", "mul(x, square(x))"},
-    {"pow(x, -1)", "div(1, x)", is_float},
+    {"pow(x, 1)", "x", nullptr, Effect::rounds},
+    {"pow(x, 2)", "square(x)", nullptr, Effect::rounds},
+    {"pow(x, 3)", "mul(x, square(x))", nullptr, Effect::rounds},
+    {"pow(x, -1)", "div(1, x)", is_float, Effect::rounds},
     {"square(neg(x))", "square(x)"},
     {"square(abs(x))", "square(x)"},
     {"abs(neg(x))", "abs(x)", is_float},
@@ -88,10 +64,12 @@ constexpr Rule kRules[] = {
     {"cos(neg(x))", "cos(x)"},
     {"sign(sign(x))", "sign(x)"},
     {"relu(relu(x))", "relu(x)"},
-    {"maximum(x, 0)", "relu(x)"},
+    // Of two zeros "maximum" gives the second, and relu its operand.
+    {"maximum(0, x)", "relu(x)"},
+    {"maximum(x, 0)", "relu(x)", is_integer},
     {"maximum(x, x)", "x"},
     {"minimum(x, x)", "x"},
-    {"log(softmax(x))", "log_softmax(x)"},
+    {"log(softmax[axis](x))", "log_softmax[axis](x)", nullptr, Effect::improves},
 
     {"logical_not(logical_not(x))", "x"},
     {"logical_not(equal(x, y))", "not_equal(x, y)"},
@@ -107,13 +85,13 @@ constexpr Rule kRules[] = {
     {"where(1, x, y)", "x"},
     {"where(0, x, y)", "y"},
     // Without training nothing is dropped.
-    {"dropout_mask(s, 0)", "1"},
+    {"dropout_mask[dtype,rate](s, 0)", "1"},
 };
 
 /// A rule ready for use.
 struct ParsedRule {
   Expression pattern, result;
-  Condition holds;
+  const Rule* rule;
   std::string text;
 };
 
@@ -126,7 +104,7 @@ const Rules& rules() {
     for (const Rule& rule : kRules) {
       Expression pattern = parse_expression(rule.pattern);
       const OpDef* op = pattern.op;
-      by_op[op].push_back({std::move(pattern), parse_expression(rule.result), rule.holds,
+      by_op[op].push_back({std::move(pattern), parse_expression(rule.result), &rule,
                            std::string(rule.pattern) + " -> " + rule.result});
     }
     return by_op;
@@ -147,17 +125,26 @@ bool loses_nothing(DType from, DType to) {
   return false;
 }
 
+/// A cast from `from` to `to` gives what one through `between` does. Integers wrap around in
+/// smaller ones, where floats end at the largest.
+bool skips(DType from, DType between, DType to) {
+  const bool goes_around = !is_floating(from) && is_floating(between) && !is_floating(to);
+  return loses_nothing(from, between) &&
+         (!goes_around || to == boolean || loses_nothing(from, to));
+}
+
 class Simplify : public NodePass {
  public:
   NodeRewrite rewrite(Node& node, NodeSweep& sweep) override {
-    if (&node.op() == cast_) return rewrite_cast(node, sweep);
+    if (&node.op() == &cast_.op()) return rewrite_cast(node, sweep);
     const auto candidates = rules_.find(&node.op());
     if (candidates == rules_.end()) return {};
-    for (const ParsedRule& rule : candidates->second) {
-      const auto match = matcher_.match(rule.pattern, node);
-      if (!match || (rule.holds && !rule.holds(node, *match, matcher_))) continue;
-      const Output value = build(rule.result, node, *match, sweep);
-      return {sweep.broadcast(node, value, node.shape()), rule.text};
+    for (const auto& [pattern, result, rule, text] : candidates->second) {
+      if (rule->effect == Effect::improves && sweep.context().exact) continue;
+      const auto match = matcher_.match(pattern, node);
+      if (!match || (rule->holds && !rule->holds(node, *match, matcher_))) continue;
+      const Output value = build(result, node, *match, sweep);
+      return {sweep.broadcast(node, value, node.shape()), text};
     }
     return {};
   }
@@ -175,27 +162,32 @@ class Simplify : public NodePass {
     std::vector<Output> inputs;
     for (const Expression& operand : result.operands)
       inputs.push_back(build(operand, node, match, sweep));
-    return sweep.make(node, *result.op, inputs,
-                      match.attributes ? *match.attributes : Attributes());
+    Attributes attributes;
+    for (const std::string_view name : result.attributes)
+      attributes.set(name, *match.attributes.find(name));
+    return sweep.make(node, *result.op, inputs, std::move(attributes));
   }
 
   NodeRewrite rewrite_cast(Node& node, NodeSweep& sweep) const {
     const Output x = node.input(0);
+    if (!cast_.matches(node)) return {};
     if (x.dtype() == node.dtype()) return {x, "a cast to the same dtype"};
-    if (&x.node().op() != cast_ || !is_transparent(x.node())) return {};
+    if (!cast_.matches(x.node())) return {};
     const Output from = x.node().input(0);
-    if (!loses_nothing(from.dtype(), x.dtype())) return {};
+    if (!skips(from.dtype(), x.dtype(), node.dtype())) return {};
     constexpr std::string_view kRule = "a cast of a cast that loses nothing";
     if (from.dtype() == node.dtype()) return {from, kRule};
-    return {sweep.make(node, *cast_, {from}, node.attributes()), kRule};
+    return {sweep.make(node, cast_.op(), {from}, node.attributes()), kRule};
   }
 
   const Rules& rules_ = rules();
-  const OpDef* cast_ = &op_registry().at("cast");
+  const KnownOp cast_{"cast", {"dtype"}};
   Matcher matcher_;
 };
 
 }  // namespace
+
+std::span<const Rule> simplify_rules() { return kRules; }
 
 std::unique_ptr<NodePass> make_simplify() { return std::make_unique<Simplify>(); }
 

@@ -53,6 +53,7 @@ SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>&
   };
   run_passes(*copy.graph,
              {.fetches = copy.fetches,
+              .exact = options.exact_rewrites,
               .can_fuse = fuses,
               .has_kernel = has_kernel_of,
               .evaluate = evaluate},

@@ -101,7 +101,7 @@ void run_sparse(const CrossEntropySite& site, const KernelArgs& args) {
     const T share = 1 / (1 + rest);
     T label = 0;
     if (is_class(row))
-      label = labels[row] == largest.place ? -(rest * share) : own[labels[row]] * share - 1;
+      label = labels[row] == largest.place ? 0 - rest * share : own[labels[row]] * share - 1;
     for (int64_t i = 0; i < site.classes; ++i) own[i] = own[i] * share * grad;
     if (is_class(row)) own[labels[row]] = label * grad;
   });
