@@ -208,6 +208,41 @@ TEST_SUITE("accuracy") {
     }
   }
 
+  TEST_CASE("cross entropy: second derivatives of rows whose label is the largest") {
+    const Sweep sweep = make_sweep(10);
+    Graph graph;
+    const Output x = placeholder(graph, float32, sweep.logits.shape());
+    const Output labels = constant(graph, sweep.labels);
+    std::vector<float> weights(static_cast<std::size_t>(sweep.logits.num_elements()));
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      weights[i] = static_cast<float>(i * 7 % 10) / 2 - 2;
+    const Output weight = constant(graph, Tensor::from(weights, sweep.logits.shape()));
+    const Output grad = gradients({sparse_softmax_cross_entropy(x, labels)}, {x})[0];
+    const Output second = gradients({sum(grad * weight)}, {x})[0];
+    for (const Mode& mode : modes()) {
+      CAPTURE(mode.name);
+      const Tensor found = Session(graph, mode.options).run({{x, sweep.logits}}, second);
+      for (std::int64_t row = 0; row < sweep.rows(); ++row) {
+        if (sweep.label(row) != sweep.top(row)) continue;
+        // p_i * sum_j p_j (w_i - w_j), which subtracts no sums of its own size.
+        const float* w = weights.data() + row * 10;
+        Real largest = 0, worst = 0;
+        for (std::int64_t i = 0; i < 10; ++i) {
+          Real expected = 0;
+          for (std::int64_t j = 0; j < 10; ++j)
+            expected +=
+                sweep.probability(row, j) * (static_cast<Real>(w[i]) - static_cast<Real>(w[j]));
+          expected *= sweep.probability(row, i);
+          const auto actual = static_cast<Real>(found.data<float>()[row * 10 + i]);
+          largest = std::max(largest, std::fabs(expected));
+          worst = std::max(worst, std::fabs(actual - expected));
+        }
+        if (largest < std::numeric_limits<float>::min()) continue;
+        CHECK(static_cast<double>(worst / largest) <= 1e-6);
+      }
+    }
+  }
+
   TEST_CASE("log_softmax: every class, along any axis") {
     for (const std::int64_t classes : kClasses) {
       const Sweep sweep = make_sweep(classes);
