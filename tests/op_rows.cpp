@@ -302,6 +302,24 @@ const std::vector<OpRow>& op_rows() {
   return rows;
 }
 
+std::vector<Tensor> row_values(const OpRow& row, DType dtype, const SessionOptions& options) {
+  std::vector<Tensor> inputs;
+  for (const Tensor& input : row.inputs)
+    inputs.push_back(input.dtype() == float32 ? input.cast(dtype) : input);
+  Built built(row, inputs, Dims::known);
+  Session session(built.graph, options);
+  std::vector<Tensor> values = session.run(built.feeds, built.outputs);
+  if (!row.gradient) return values;
+  const std::vector<Output> xs = pick(built.inputs, differentiable_inputs(row));
+  std::vector<Output> grads = gradients({weighted_sum(built.outputs, shapes_of(values))}, xs);
+  std::vector<Shape> shapes;
+  for (const Output& x : xs) shapes.push_back(x.shape());
+  for (const Output& second : gradients({weighted_sum(grads, shapes)}, xs))
+    grads.push_back(second);
+  for (Tensor& grad : session.run(built.feeds, grads)) values.push_back(std::move(grad));
+  return values;
+}
+
 TEST_CASE("op rows: elementwise") { check_family("elementwise"); }
 TEST_CASE("op rows: reduction") { check_family("reduction"); }
 TEST_CASE("op rows: matmul") { check_family("matmul"); }

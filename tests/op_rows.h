@@ -41,4 +41,8 @@ void add_array_rows(std::vector<OpRow>& rows);
 /// All rows, in the order above.
 const std::vector<OpRow>& op_rows();
 
+/// What a session with `options` makes of a row whose float32 inputs are of `dtype`: its outputs,
+/// and the gradients of first and second order of a weighted sum of them where it has any.
+std::vector<Tensor> row_values(const OpRow& row, DType dtype, const SessionOptions& options);
+
 }  // namespace gradgraph::tests

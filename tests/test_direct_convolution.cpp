@@ -100,12 +100,11 @@ TEST_CASE("convolution kernels: the fast ones give what the reference gives") {
             for (const Output& output : {y, conv2d_input_grad(image, w, grad, options),
                                          conv2d_filter_grad(x, filter, grad, options)}) {
               const Tensor expected = compute(output, 1, true);
-              for (const int threads : {1, 2, 7}) {
-                const Tensor result = compute(output, threads);
-                CHECK_MESSAGE(close(result, expected, 1e-5), output.name()
-                                                                 << image << filter << threads);
-                CHECK(same_bits(compute(output, threads), result));
-              }
+              const Tensor result = compute(output, 1);
+              CHECK_MESSAGE(close(result, expected, 1e-5), output.name() << image << filter);
+              for (const int threads : {1, 2, 7})
+                CHECK_MESSAGE(same_bits(compute(output, threads), result),
+                              output.name() << image << filter << threads);
             }
           }
 }

@@ -95,50 +95,37 @@ void multiply_by(Gemm gemm, Gemv gemv, Matrix<const T> a, Matrix<const T> b, Mat
        add ? T{1} : T{0}, c.data, size(c.stride));
 }
 
-/// Multiplications that a thread should at least have.
-constexpr std::int64_t kProductGrain = 1 << 17;
-
-/// c in rows x columns blocks.
-struct Grid {
-  std::int64_t rows = 1, columns = 1;
-};
-
-/// The grid of at most `parts` blocks whose largest block is smallest; of equal ones that which
-/// reads least of a and b.
-Grid grid_for(std::int64_t rows, std::int64_t columns, std::int64_t parts) {
-  Grid best;
-  const auto cost = [&](const Grid& grid) {
-    const std::int64_t height = (rows + grid.rows - 1) / grid.rows;
-    const std::int64_t width = (columns + grid.columns - 1) / grid.columns;
-    return std::pair(height * width, height + width);
-  };
-  for (std::int64_t count = 1; count <= parts; ++count) {
-    const Grid grid = {count, parts / count};
-    if (cost(grid) < cost(best)) best = grid;
-  }
-  return best;
-}
+/// Multiplications that a block should at least have.
+constexpr std::int64_t kBlockProducts = 1 << 17;
 
 template <class T>
 void multiply_blocks(int threads, Matrix<const T> a, Matrix<const T> b, Matrix<T> c, bool add) {
-  const std::int64_t work = c.rows * c.columns * a.columns;
-  const std::int64_t parts = std::clamp<std::int64_t>(work / kProductGrain, 1, threads);
-  const Grid grid = grid_for(c.rows, c.columns, parts);
-  const std::int64_t blocks = grid.rows * grid.columns;
-  parallel_for(blocks, 1, threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t row = i / grid.columns, column = i % grid.columns;
-      const std::int64_t top = c.rows * row / grid.rows;
-      const std::int64_t height = c.rows * (row + 1) / grid.rows - top;
-      const std::int64_t left = c.columns * column / grid.columns;
-      const std::int64_t width = c.columns * (column + 1) / grid.columns - left;
-      multiply(a.block(top, 0, height, a.columns), b.block(0, left, b.rows, width),
-               c.block(top, left, height, width), add);
-    }
+  const ProductGrid grid = grid_for(c.rows, c.columns, a.columns, kMaxParts);
+  parallel_for(grid.blocks(), 1, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block)
+      multiply_block(grid, block, a, b, c, add);
   });
 }
 
 }  // namespace
+
+/// The grid whose largest block is smallest; of equal ones that which reads least of a and b.
+ProductGrid grid_for(std::int64_t rows, std::int64_t columns, std::int64_t inner,
+                     std::int64_t most) {
+  const std::int64_t blocks = std::clamp<std::int64_t>(rows * columns * inner / kBlockProducts, 1,
+                                                       std::max<std::int64_t>(most, 1));
+  ProductGrid best;
+  const auto cost = [&](const ProductGrid& grid) {
+    const std::int64_t height = (rows + grid.rows - 1) / grid.rows;
+    const std::int64_t width = (columns + grid.columns - 1) / grid.columns;
+    return std::pair(height * width, height + width);
+  };
+  for (std::int64_t count = 1; count <= blocks; ++count) {
+    const ProductGrid grid = {count, blocks / count};
+    if (cost(grid) < cost(best)) best = grid;
+  }
+  return best;
+}
 
 void multiply(Matrix<const float> a, Matrix<const float> b, Matrix<float> c, bool add) {
   multiply_by<float>(cblas_sgemm, cblas_sgemv, a, b, c, add);

@@ -17,7 +17,7 @@ namespace {
 /// Elements of patches in a tile, as far as whole output lines allow.
 constexpr std::int64_t kTileElements = 1 << 16;
 /// Elements that partial filter gradients may take altogether.
-constexpr std::int64_t kMaxPartialElements = 1 << 23;
+constexpr std::int64_t kMaxPartialElements = 1 << 21;
 
 /// Some output lines of one image, or all lines of some images.
 struct Tile {
@@ -47,10 +47,10 @@ struct Convolution {
   void choose_tiles() {
     const std::int64_t line = std::max<std::int64_t>(windows.width.output, 1);
     const std::int64_t all_lines = windows.height.output * batch;
-    // Every thread should get a tile.
-    const std::int64_t lines =
-        std::clamp<std::int64_t>(kTileElements / std::max<std::int64_t>(depth * line, 1), 1,
-                                 std::max<std::int64_t>((all_lines + threads - 1) / threads, 1));
+    // Enough tiles for many threads, whatever their number: BLAS may round otherwise in others.
+    const std::int64_t lines = std::clamp<std::int64_t>(
+        kTileElements / std::max<std::int64_t>(depth * line, 1), 1,
+        std::max<std::int64_t>((all_lines + kMaxParts - 1) / kMaxParts, 1));
     const std::int64_t height = std::max<std::int64_t>(windows.height.output, 1);
     lines_per_tile = std::min(lines, height);
     if (nhwc) images_per_tile = std::max<std::int64_t>(lines / height, 1);
@@ -76,7 +76,14 @@ struct Convolution {
   }
 
   /// Work that is not in parts, because there is one image or a huge filter, is in blocks of c.
-  int product_threads(std::int64_t parts) const { return parts == 1 ? threads : 1; }
+  template <class T>
+  void product(std::int64_t parts, Matrix<const T> a, Matrix<const T> b, Matrix<T> c,
+               bool add = false) const {
+    if (parts > 1)
+      multiply(a, b, c, add);
+    else
+      multiply_on(threads, a, b, c, add);
+  }
 
   /// Where a tile's first output pixel is, for `channels` in all and a group's first `channel`.
   std::int64_t output_offset(const Tile& tile, std::int64_t channel, std::int64_t all) const {
@@ -236,24 +243,21 @@ Kernel make_conv2d(const KernelSite& site) {
   if (is_depthwise(site, site.input_shape(0), site.input_shape(1)))
     return make_depthwise_conv2d<T>(site);
   const Convolution conv = convolution_of(site, site.input_shape(0), site.input_shape(1));
-  const std::int64_t parts = std::clamp<std::int64_t>(conv.tiles(), 1, conv.threads);
-  const auto run = [conv, parts](const KernelArgs& args) {
-    parallel_parts(conv.tiles(), parts,
-                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-                     T* buffer = static_cast<T*>(args.workspace) + part * conv.tile_elements();
-                     for (std::int64_t i = begin; i < end; ++i)
-                       for (std::int64_t group = 0; group < conv.groups; ++group) {
-                         const Tile tile = conv.tile(i);
-                         const T* x = args.input<T>(0);
-                         if (!conv.direct) gather(conv, tile, group, x, buffer);
-                         multiply_on(conv.product_threads(parts),
-                                     conv.patches(x, static_cast<const T*>(buffer), tile, group),
-                                     conv.filter_of(args.input<T>(1), group),
-                                     conv.outputs(args.output<T>(), tile, group));
-                       }
-                   });
+  const std::int64_t workers = workers_for(conv.tiles(), conv.threads);
+  const auto run = [conv, workers](const KernelArgs& args) {
+    parallel_tasks(conv.tiles(), workers, [&](std::int64_t i, std::int64_t worker) {
+      T* buffer = static_cast<T*>(args.workspace) + worker * conv.tile_elements();
+      const Tile tile = conv.tile(i);
+      const T* x = args.input<T>(0);
+      for (std::int64_t group = 0; group < conv.groups; ++group) {
+        if (!conv.direct) gather(conv, tile, group, x, buffer);
+        conv.product<T>(conv.tiles(), conv.patches(x, static_cast<const T*>(buffer), tile, group),
+                        conv.filter_of(args.input<T>(1), group),
+                        conv.outputs(args.output<T>(), tile, group));
+      }
+    });
   };
-  return {run, bytes(parts * conv.tile_elements(), sizeof(T))};
+  return {run, bytes(workers * conv.tile_elements(), sizeof(T))};
 }
 
 /// Several windows may meet in a pixel, so the tiles of an image stay on one thread.
@@ -262,32 +266,27 @@ Kernel make_input_grad(const KernelSite& site) {
   if (is_depthwise(site, site.output_shape(), site.input_shape(1)))
     return make_depthwise_input_grad<T>(site);
   const Convolution conv = convolution_of(site, site.output_shape(), site.input_shape(1));
-  const std::int64_t parts = std::clamp<std::int64_t>(conv.image_groups(), 1, conv.threads);
-  const auto some_tiles = [conv, parts](const KernelArgs& args, T* buffer, std::int64_t begin,
-                                        std::int64_t end) {
+  const std::int64_t workers = workers_for(conv.image_groups(), conv.threads);
+  const auto run = [conv, workers](const KernelArgs& args) {
+    const std::int64_t steps = conv.tiles_per_image();
     const std::int64_t size = conv.image_pixels * conv.channels;
     T* x_grad = args.output<T>();
-    for (std::int64_t i = begin; i < end; ++i) {
-      const Tile tile = conv.tile(i);
-      if (!conv.direct && tile.line == 0)
-        std::fill_n(x_grad + tile.image * size, tile.images * size, T{0});
-      for (std::int64_t group = 0; group < conv.groups; ++group) {
-        const Matrix<T> patches = conv.patches(x_grad, buffer, tile, group);
-        multiply_on(conv.product_threads(parts), conv.outputs(args.input<T>(2), tile, group),
-                    conv.filter_of(args.input<T>(1), group).flip(), patches);
-        if (!conv.direct) scatter_add<T>(conv, tile, group, buffer, x_grad);
+    parallel_tasks(conv.image_groups(), workers, [&](std::int64_t images, std::int64_t worker) {
+      T* buffer = static_cast<T*>(args.workspace) + worker * conv.tile_elements();
+      for (std::int64_t i = images * steps; i < (images + 1) * steps; ++i) {
+        const Tile tile = conv.tile(i);
+        if (!conv.direct && tile.line == 0)
+          std::fill_n(x_grad + tile.image * size, tile.images * size, T{0});
+        for (std::int64_t group = 0; group < conv.groups; ++group) {
+          const Matrix<T> patches = conv.patches(x_grad, buffer, tile, group);
+          conv.product<T>(conv.image_groups(), conv.outputs(args.input<T>(2), tile, group),
+                          conv.filter_of(args.input<T>(1), group).flip(), patches);
+          if (!conv.direct) scatter_add<T>(conv, tile, group, buffer, x_grad);
+        }
       }
-    }
+    });
   };
-  const auto run = [conv, parts, some_tiles](const KernelArgs& args) {
-    const std::int64_t steps = conv.tiles_per_image();
-    parallel_parts(conv.image_groups(), parts,
-                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-                     T* buffer = static_cast<T*>(args.workspace) + part * conv.tile_elements();
-                     some_tiles(args, buffer, begin * steps, end * steps);
-                   });
-  };
-  return {run, bytes(parts * conv.tile_elements(), sizeof(T))};
+  return {run, bytes(workers * conv.tile_elements(), sizeof(T))};
 }
 
 /// Each part adds up the tiles of its own; then the parts' sums are added in their order.
@@ -297,9 +296,9 @@ Kernel make_filter_grad(const KernelSite& site) {
     return make_depthwise_filter_grad<T>(site);
   const Convolution conv = convolution_of(site, site.input_shape(0), site.output_shape());
   const std::int64_t size = conv.depth * conv.filters;
-  const std::int64_t parts = std::clamp<std::int64_t>(
-      std::min(conv.tiles(), kMaxPartialElements / std::max<std::int64_t>(size, 1)), 1,
-      conv.threads);
+  const std::int64_t parts =
+      parts_for(std::min(conv.tiles(), kMaxPartialElements / std::max<std::int64_t>(size, 1)));
+  const std::int64_t workers = workers_for(parts, conv.threads);
   const auto some_tiles = [conv, parts](const KernelArgs& args, T* buffer, T* sum,
                                         std::int64_t begin, std::int64_t end) {
     const T* x = args.input<T>(0);
@@ -307,27 +306,23 @@ Kernel make_filter_grad(const KernelSite& site) {
       for (std::int64_t group = 0; group < conv.groups; ++group) {
         const Tile tile = conv.tile(i);
         if (!conv.direct) gather(conv, tile, group, x, buffer);
-        multiply_on(conv.product_threads(parts),
-                    conv.patches(x, static_cast<const T*>(buffer), tile, group).flip(),
-                    conv.outputs(args.input<T>(2), tile, group), conv.filter_of(sum, group),
-                    i > begin);
+        conv.product<T>(parts, conv.patches(x, static_cast<const T*>(buffer), tile, group).flip(),
+                        conv.outputs(args.input<T>(2), tile, group), conv.filter_of(sum, group),
+                        i > begin);
       }
   };
-  const auto run = [conv, parts, size, some_tiles](const KernelArgs& args) {
+  const auto run = [conv, parts, workers, size, some_tiles](const KernelArgs& args) {
     T* total = args.output<T>();
-    T* partial = static_cast<T*>(args.workspace) + parts * conv.tile_elements();
+    T* partial = static_cast<T*>(args.workspace) + workers * conv.tile_elements();
     if (conv.tiles() == 0) std::fill_n(total, size, T{0});
-    parallel_parts(
-        conv.tiles(), parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-          T* buffer = static_cast<T*>(args.workspace) + part * conv.tile_elements();
-          some_tiles(args, buffer, part == 0 ? total : partial + (part - 1) * size, begin, end);
-        });
-    parallel_for(size, kParallelGrain, conv.threads, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t part = 0; part + 1 < parts; ++part)
-        for (std::int64_t i = begin; i < end; ++i) total[i] += partial[part * size + i];
+    parallel_tasks(parts, workers, [&](std::int64_t part, std::int64_t worker) {
+      some_tiles(args, static_cast<T*>(args.workspace) + worker * conv.tile_elements(),
+                 part == 0 ? total : partial + (part - 1) * size, conv.tiles() * part / parts,
+                 conv.tiles() * (part + 1) / parts);
     });
+    add_parts(partial, parts - 1, size, conv.threads, total);
   };
-  return {run, bytes(parts * conv.tile_elements() + (parts - 1) * size, sizeof(T))};
+  return {run, bytes(workers * conv.tile_elements() + (parts - 1) * size, sizeof(T))};
 }
 
 template <class T>

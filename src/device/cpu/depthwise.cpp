@@ -17,7 +17,7 @@ struct Depthwise {
   std::int64_t image_size = windows.height.input * windows.width.input * channels;
   std::int64_t output_size = windows.height.output * windows.width.output * filters;
   std::int64_t filter_size = windows.height.window * windows.width.window * filters;
-  std::int64_t parts = std::clamp<std::int64_t>(batch, 1, threads);
+  std::int64_t parts = parts_for(batch);
 
   /// Calls body(input, tap, output) for each pixel of output line `line` and each tap of its
   /// window: the indices of the first channel in the image, the filter and the output image.
@@ -124,11 +124,12 @@ Kernel make_depthwise_filter_grad(const KernelSite& site) {
   const auto run = [d](const KernelArgs& args) {
     T* total = args.output<T>();
     T* partial = static_cast<T*>(args.workspace);
-    parallel_parts(
-        d.batch, d.parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+    parallel_tasks(
+        d.parts, workers_for(d.parts, d.threads), [&](std::int64_t part, std::int64_t) {
           T* sum = part == 0 ? total : partial + (part - 1) * d.filter_size;
           std::fill_n(sum, d.filter_size, T{0});
-          for (std::int64_t n = begin; n < end; ++n) {
+          for (std::int64_t n = d.batch * part / d.parts; n < d.batch * (part + 1) / d.parts;
+               ++n) {
             const T* x = args.input<T>(0) + n * d.image_size;
             const T* grad = args.input<T>(2) + n * d.output_size;
             for (std::int64_t line = 0; line < d.windows.height.output; ++line)
@@ -137,9 +138,7 @@ Kernel make_depthwise_filter_grad(const KernelSite& site) {
               });
           }
         });
-    for (std::int64_t part = 0; part + 1 < d.parts; ++part)
-      for (std::int64_t i = 0; i < d.filter_size; ++i)
-        total[i] += partial[part * d.filter_size + i];
+    add_parts(partial, d.parts - 1, d.filter_size, d.threads, total);
   };
   return {run, static_cast<std::size_t>((d.parts - 1) * d.filter_size) * sizeof(T)};
 }

@@ -32,6 +32,17 @@ bool fits_padded(const Windows& windows, std::int64_t channels) {
 
 }  // namespace
 
+std::int64_t filter_grad_parts(std::int64_t batch, std::int64_t size) {
+  constexpr std::int64_t kInCache = 1 << 16, kHuge = 1 << 22;
+  const std::int64_t most = size > kHuge ? 1 : std::max<std::int64_t>(kInCache / size, 2);
+  return parts_for(std::min(batch, most));
+}
+
+std::int64_t filter_grad_blocks(std::int64_t parts, std::int64_t most, int threads) {
+  if (parts == kMaxParts || parts % std::max(threads, 1) == 0) return 1;
+  return std::clamp<std::int64_t>(most, 1, kMaxParts / parts);
+}
+
 bool DirectConvolution::takes(const KernelSite& site, const Shape& image, const Shape& filter) {
   const Attributes& attributes = site.node().attributes();
   const Pair dilations = pair_attribute(attributes, "dilations");
@@ -114,24 +125,30 @@ void DirectConvolution::convolve_line(const float* image, std::int64_t y, const 
                      .products = windows.height.window});
 }
 
+void DirectConvolution::add_to_filter_grad(const FilterRows& rows, const float* image,
+                                           const float* output_grad, std::int64_t lines,
+                                           float* filter_grad, bool is_first) const {
+  loops.product_sum({.a = image + rows.tap * line + rows.begin,
+                     .a_next = windows.height.stride * line,
+                     .a_row = 1,
+                     .a_inner = windows.width.stride * channels,
+                     .b = output_grad,
+                     .b_next = output_line(),
+                     .b_inner = filters,
+                     .c = filter_grad + (rows.tap * row + rows.begin) * filters,
+                     .c_row = filters,
+                     .rows = rows.end - rows.begin,
+                     .columns = filters,
+                     .inner = windows.width.output,
+                     .products = lines,
+                     .add = !is_first});
+}
+
 void DirectConvolution::add_to_filter_grad(const float* image, const float* output_grad,
                                            std::int64_t lines, float* filter_grad,
                                            bool is_first) const {
-  for (std::int64_t i = 0; i < windows.height.window; ++i)
-    loops.product_sum({.a = image + i * line,
-                       .a_next = windows.height.stride * line,
-                       .a_row = 1,
-                       .a_inner = windows.width.stride * channels,
-                       .b = output_grad,
-                       .b_next = output_line(),
-                       .b_inner = filters,
-                       .c = filter_grad + i * row * filters,
-                       .c_row = filters,
-                       .rows = row,
-                       .columns = filters,
-                       .inner = windows.width.output,
-                       .products = lines,
-                       .add = !is_first});
+  for (std::int64_t tap = 0; tap < windows.height.window; ++tap)
+    add_to_filter_grad({tap, 0, row}, image, output_grad, lines, filter_grad, is_first);
 }
 
 void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
@@ -233,45 +250,85 @@ Kernel make_input_grad(const KernelSite& site) {
 /// Elements of image and output gradient that one product reads should stay in cache.
 constexpr std::int64_t kBlockElements = 1 << 16;
 
-void add_image_to_filter_grad(const DirectConvolution& conv, const float* image,
-                              const float* output_grad, float* filter_grad, bool is_first) {
-  const WindowAxis& height = conv.windows.height;
-  const std::int64_t lines = std::clamp<std::int64_t>(
-      kBlockElements / (conv.output_line() + height.stride * conv.line), 1, height.output);
-  for (std::int64_t y = 0; y < height.output; y += lines)
-    conv.add_to_filter_grad(image + y * height.stride * conv.line,
-                            output_grad + y * conv.output_line(),
-                            std::min(lines, height.output - y), filter_grad, is_first && y == 0);
-}
+/// Multiplications from which it pays to go by blocks.
+constexpr std::int64_t kLeastProducts = 1 << 20;
 
-/// Each part adds up images of its own; then the parts' sums are added in their order.
-Kernel make_filter_grad(const KernelSite& site) {
-  const Shape &image = site.input_shape(0), &filter = site.output_shape();
-  if (!DirectConvolution::takes(site, image, filter)) return {};
-  const DirectConvolution conv(site, image, filter);
-  const std::int64_t size = conv.filter_elements();
-  const std::int64_t parts =
-      std::clamp<std::int64_t>(std::min(conv.batch, kMaxPartialElements / size), 1, conv.threads);
-  const auto run = [conv, size, parts](const KernelArgs& args) {
-    const std::int64_t output_size = conv.windows.height.output * conv.output_line();
+/// Parts of the batch are summed up by themselves, and then in their order.
+struct FilterGrad {
+  FilterGrad(const KernelSite& site, const Shape& image, const Shape& filter)
+      : conv(site, image, filter),
+        size(conv.filter_elements()),
+        parts(filter_grad_parts(conv.batch, size)),
+        lines(std::clamp<std::int64_t>(
+            kBlockElements / (conv.output_line() + conv.windows.height.stride * conv.line), 1,
+            conv.windows.height.output)) {
+    const std::int64_t pixels =
+        conv.batch * conv.windows.height.output * conv.windows.width.output;
+    if (size * pixels < kLeastProducts) return;
+    // Some elements of one row of windows, or all. Each block makes the border around an image
+    // again.
+    const std::int64_t taps = conv.windows.height.window, least = conv.is_padded ? 256 : 64;
+    const std::int64_t wanted = filter_grad_blocks(
+        parts, taps * std::max<std::int64_t>(conv.row / least, 1), conv.threads);
+    if (wanted == 1) return;
+    row_blocks = std::max<std::int64_t>(wanted / taps, 1);
+    blocks = taps * row_blocks;
+  }
+
+  std::int64_t workers() const { return workers_for(parts * blocks, conv.threads); }
+  std::int64_t workspace() const {
+    return (parts - 1) * size + workers() * conv.padded_elements();
+  }
+
+  void operator()(const KernelArgs& args) const {
     float* total = args.output<float>();
     float* partial = static_cast<float*>(args.workspace);
     float* buffers = partial + (parts - 1) * size;
-    parallel_parts(
-        conv.batch, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-          float* sum = part == 0 ? total : partial + (part - 1) * size;
-          for (std::int64_t n = begin; n < end; ++n)
-            add_image_to_filter_grad(conv,
-                                     conv.padded_image(args.input<float>(0), n,
-                                                       buffers + part * conv.padded_elements()),
-                                     args.input<float>(2) + n * output_size, sum, n == begin);
-        });
-    parallel_for(size, kParallelGrain, conv.threads, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t part = 0; part + 1 < parts; ++part)
-        for (std::int64_t i = begin; i < end; ++i) total[i] += partial[part * size + i];
+    parallel_tasks(parts * blocks, workers(), [&](std::int64_t task, std::int64_t worker) {
+      const std::int64_t part = task / blocks;
+      add_images(args, conv.batch * part / parts, conv.batch * (part + 1) / parts, task % blocks,
+                 part == 0 ? total : partial + (part - 1) * size,
+                 buffers + worker * conv.padded_elements());
     });
-  };
-  return {run, bytes((parts - 1) * size + parts * conv.padded_elements())};
+    add_parts(partial, parts - 1, size, conv.threads, total);
+  }
+
+  void add_images(const KernelArgs& args, std::int64_t begin, std::int64_t end,
+                  std::int64_t block, float* sum, float* buffer) const {
+    const WindowAxis& height = conv.windows.height;
+    for (std::int64_t n = begin; n < end; ++n) {
+      const float* image = conv.padded_image(args.input<float>(0), n, buffer);
+      const float* grad = args.input<float>(2) + n * height.output * conv.output_line();
+      for (std::int64_t y = 0; y < height.output; y += lines)
+        add_lines(image + y * height.stride * conv.line, grad + y * conv.output_line(),
+                  std::min(lines, height.output - y), block, sum, n == begin && y == 0);
+    }
+  }
+
+  void add_lines(const float* image, const float* grad, std::int64_t count, std::int64_t block,
+                 float* sum, bool is_first) const {
+    if (blocks == 1) {
+      conv.add_to_filter_grad(image, grad, count, sum, is_first);
+      return;
+    }
+    const std::int64_t i = block % row_blocks;
+    conv.add_to_filter_grad({.tap = block / row_blocks,
+                             .begin = conv.row * i / row_blocks,
+                             .end = conv.row * (i + 1) / row_blocks},
+                            image, grad, count, sum, is_first);
+  }
+
+  DirectConvolution conv;
+  std::int64_t size, parts;
+  std::int64_t lines;  ///< of the output's gradient that one product takes
+  std::int64_t row_blocks = 1, blocks = 1;
+};
+
+Kernel make_filter_grad(const KernelSite& site) {
+  const Shape &image = site.input_shape(0), &filter = site.output_shape();
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const FilterGrad kernel(site, image, filter);
+  return {kernel, bytes(kernel.workspace())};
 }
 
 }  // namespace

@@ -8,8 +8,12 @@
 
 namespace gradgraph {
 
-/// Elements that partial filter gradients, one for each thread, may take altogether.
-inline constexpr std::int64_t kMaxPartialElements = 1 << 23;
+/// Parts of a batch whose gradients of a filter of `size` elements are summed up by themselves.
+/// Partial sums should stay in the second-level cache, but two are worth their memory.
+std::int64_t filter_grad_parts(std::int64_t batch, std::int64_t size);
+/// Blocks of the filter, at most `most`, that each of `parts` is done in where the parts alone
+/// would leave threads without work. Every element's sum is the same whatever their number.
+std::int64_t filter_grad_blocks(std::int64_t parts, std::int64_t most, int threads);
 
 /// A convolution of float32 NHWC images in one group without dilation. Where windows reach
 /// beyond the image, the image is copied into one with a border of zeros first.
@@ -25,8 +29,17 @@ struct DirectConvolution {
   /// Line `y` of the output for one such image: [output width, filters].
   void convolve_line(const float* image, std::int64_t y, const float* filter,
                      float* output) const;
-  /// Adds what `lines` lines of the output's gradient give; `image` begins where the windows of
-  /// the first of them do. The first call writes instead of adding.
+  /// Some rows of a filter as [window height, row, filters]: elements [begin, end) of row `tap`
+  /// of its windows.
+  struct FilterRows {
+    std::int64_t tap, begin, end;
+  };
+  /// Adds to `rows` of the filter's gradient what `lines` lines of the output's gradient give;
+  /// `image` begins where the windows of the first of them do. The first call writes instead of
+  /// adding.
+  void add_to_filter_grad(const FilterRows& rows, const float* image, const float* output_grad,
+                          std::int64_t lines, float* filter_grad, bool is_first) const;
+  /// To all of it.
   void add_to_filter_grad(const float* image, const float* output_grad, std::int64_t lines,
                           float* filter_grad, bool is_first) const;
   /// The filter as [window height, filters, row], its rows `step` elements apart.

@@ -182,23 +182,29 @@ constexpr std::int64_t kImageElements = 1 << 13;
 /// A window's row of at least so many elements fills vectors.
 constexpr std::int64_t kLongRow = 12;
 
+/// Filters that a block should at least have.
+constexpr std::int64_t kLeastFilters = 8;
+
 /// The filter's gradient, flipped, is made of rows of the image: each element of the pooled
 /// gradient adds multiples of those that its window sees to the rows of its filter. Where these
-/// are too short for vectors, the gradient of the convolution's output is made line by line. Each
-/// part adds up images of its own; then the parts' sums are added in their order.
+/// are too short for vectors, the gradient of the convolution's output is made line by line.
+/// Parts of the batch are summed up by themselves, and then in their order.
 struct FilterGrad {
   FilterGrad(const KernelSite& site, const PooledDirectConvolution& c)
       : conv(c),
         sparse(c.direct.row >= kLongRow),
         size(sparse ? c.flipped_elements() : c.direct.filter_elements()),
-        parts(std::clamp<std::int64_t>(std::min(c.pooled.batch, kMaxPartialElements / size), 1,
-                                       site.threads())),
+        parts(filter_grad_parts(c.pooled.batch, size)),
+        blocks(filter_grad_blocks(parts, sparse ? c.pooled.filters / kLeastFilters : 1,
+                                  site.threads())),
+        workers(workers_for(parts * blocks, site.threads())),
         lines(std::clamp<std::int64_t>(
             kBlockElements / (sparse ? c.line() : c.pooled.pool.height * c.direct.output_line()),
             1, c.pooled.height)),
         images(sparse && lines == c.pooled.height ? images_in_cache(c.direct) : 1),
-        buffer_size(size + c.pooled.filters + images * c.direct.padded_elements() +
-                    (sparse ? (2 * max_terms() + 1) * c.pooled.filters
+        sum_size(size + c.pooled.filters),
+        buffer_size(images * c.direct.padded_elements() +
+                    (sparse ? (2 * max_terms() + 1) * most_filters()
                             : lines * c.pooled.pool.height * c.direct.output_line())) {}
 
   /// Images that terms are gathered from before their rows are added.
@@ -207,25 +213,48 @@ struct FilterGrad {
   }
   /// Of one filter.
   std::int64_t max_terms() const { return images * lines * conv.pooled.width + 1; }
+  /// Of a block.
+  std::int64_t most_filters() const { return (conv.pooled.filters + blocks - 1) / blocks; }
+
+  std::int64_t workspace() const { return parts * sum_size + workers * buffer_size; }
+
+  /// A part of the batch and filters [first, last) of it, whose sum for all filters is at `sum`.
+  struct Task {
+    float* sum;
+    std::int64_t first, last;
+  };
 
   void operator()(const KernelArgs& args) const {
-    float* buffers = static_cast<float*>(args.workspace);
-    parallel_parts(conv.pooled.batch, parts,
-                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-                     float* buffer = buffers + part * buffer_size;
-                     std::fill_n(buffer, size + conv.pooled.filters, 0.f);
-                     for (std::int64_t n = begin; n < end; n += images)
-                       add_images(args, n, std::min(images, end - n), buffer);
-                   });
-    add_parts(buffers, args.output<float>(0), args.output<float>(1));
+    auto* sums = static_cast<float*>(args.workspace);
+    float* buffers = sums + parts * sum_size;
+    parallel_tasks(parts * blocks, workers, [&](std::int64_t index, std::int64_t worker) {
+      const std::int64_t part = index / blocks, block = index % blocks;
+      const std::int64_t filters = conv.pooled.filters, batch = conv.pooled.batch;
+      const Task task = {sums + part * sum_size, filters * block / blocks,
+                         filters * (block + 1) / blocks};
+      clear(task);
+      const std::int64_t end = batch * (part + 1) / parts;
+      for (std::int64_t n = batch * part / parts; n < end; n += images)
+        add_images(args, n, std::min(images, end - n), task, buffers + worker * buffer_size);
+    });
+    add_up(sums, args.output<float>(0), args.output<float>(1));
   }
 
-  void add_images(const KernelArgs& args, std::int64_t n, std::int64_t count,
-                  float* filter_grad) const {
+  void clear(const Task& task) const {
+    if (blocks == 1) {
+      std::fill_n(task.sum, sum_size, 0.f);
+      return;
+    }
+    const std::int64_t row = conv.flipped_row(), count = task.last - task.first;
+    for (std::int64_t i = 0; i < conv.direct.windows.height.window; ++i)
+      std::fill_n(task.sum + (i * conv.pooled.filters + task.first) * row, count * row, 0.f);
+    std::fill_n(task.sum + size + task.first, count, 0.f);
+  }
+
+  void add_images(const KernelArgs& args, std::int64_t n, std::int64_t count, const Task& task,
+                  float* padded) const {
     const DirectConvolution& direct = conv.direct;
     const PooledConvolution& pooled = conv.pooled;
-    float* bias_grad = filter_grad + size;
-    float* padded = bias_grad + pooled.filters;
     float* buffer = padded + images * direct.padded_elements();
     const float* image = direct.padded_image(args.input<float>(0), n, padded);
     for (std::int64_t i = 1; i < count; ++i)
@@ -236,17 +265,14 @@ struct FilterGrad {
       const auto* choice = args.input<std::uint8_t>(3) + first;
       const std::int64_t all_lines = std::min(lines, pooled.height - y) * count;
       if (sparse)
-        add_terms(grad, choice, all_lines, image + y * conv.image_step(), filter_grad, bias_grad,
-                  buffer);
+        add_terms(grad, choice, all_lines, image + y * conv.image_step(), task, buffer);
       else
-        add_lines(grad, choice, all_lines, image + y * conv.image_step(), filter_grad, bias_grad,
-                  buffer);
+        add_lines(grad, choice, all_lines, image + y * conv.image_step(), task, buffer);
     }
   }
 
   void add_lines(const float* grad, const std::uint8_t* choice, std::int64_t count,
-                 const float* image, float* filter_grad, float* bias_grad,
-                 float* lines_grad) const {
+                 const float* image, const Task& task, float* lines_grad) const {
     const DirectConvolution& direct = conv.direct;
     const PooledConvolution& pooled = conv.pooled;
     const std::int64_t step = pooled.pool.height * direct.output_line();
@@ -254,76 +280,81 @@ struct FilterGrad {
       std::fill_n(lines_grad, count * step, 0.f);
     for (std::int64_t y = 0; y < count; ++y)
       direct.loops.unpool(conv.pool_line(), grad + y * conv.line(), choice + y * conv.line(),
-                          lines_grad + y * step, bias_grad);
-    direct.add_to_filter_grad(image, lines_grad, count * pooled.pool.height, filter_grad, false);
+                          lines_grad + y * step, task.sum + size);
+    direct.add_to_filter_grad(image, lines_grad, count * pooled.pool.height, task.sum, false);
   }
 
   /// `count` lines of windows: some of one image, or all of several.
   void add_terms(const float* grad, const std::uint8_t* choice, std::int64_t count,
-                 const float* image, float* filter_grad, float* bias_grad, float* buffer) const {
+                 const float* image, const Task& task, float* buffer) const {
     const DirectConvolution& direct = conv.direct;
     const PooledConvolution& pooled = conv.pooled;
+    const std::int64_t filters = task.last - task.first;
+    float* bias_grad = task.sum + size + task.first;
     float* factors = buffer;
-    auto* offsets = reinterpret_cast<std::int32_t*>(factors + pooled.filters * max_terms());
-    std::int32_t* terms = offsets + pooled.filters * max_terms();
-    std::fill_n(terms, pooled.filters, 0);
+    auto* offsets = reinterpret_cast<std::int32_t*>(factors + filters * max_terms());
+    std::int32_t* terms = offsets + filters * max_terms();
+    std::fill_n(terms, filters, 0);
     std::array<std::int32_t, 256> tap_offset{};
     for (std::int64_t tap = 0; tap < conv.taps(); ++tap)
       tap_offset[static_cast<std::size_t>(tap)] =
           static_cast<std::int32_t>(conv.image_offset(0, 0, tap));
+    grad += task.first;
+    choice += task.first;
     for (std::int64_t y = 0; y < count; ++y)
-      for (std::int64_t x = 0; x < pooled.width; ++x) {
+      for (std::int64_t x = 0; x < pooled.width;
+           ++x, grad += pooled.filters, choice += pooled.filters) {
         const auto first = static_cast<std::int32_t>(y / pooled.height * direct.image_elements() +
                                                      conv.image_offset(y % pooled.height, x, 0));
-        for (std::int64_t f = 0; f < pooled.filters; ++f, ++grad, ++choice) {
+        for (std::int64_t f = 0; f < filters; ++f) {
           const std::int64_t at = f * max_terms() + terms[f];
-          factors[at] = *grad;
-          offsets[at] = first + tap_offset[*choice];
+          factors[at] = grad[f];
+          offsets[at] = first + tap_offset[choice[f]];
           // One that does not count is overwritten by the next.
-          terms[f] += *choice == kNoChoice ? 0 : 1;
-          bias_grad[f] += *choice == kNoChoice ? 0 : *grad;
+          terms[f] += choice[f] == kNoChoice ? 0 : 1;
+          bias_grad[f] += choice[f] == kNoChoice ? 0 : grad[f];
         }
       }
-    for (std::int64_t f = 0; f < pooled.filters; ++f)
+    for (std::int64_t f = 0; f < filters; ++f)
       for (std::int64_t i = 0; i < direct.windows.height.window; ++i)
-        direct.loops.add_rows(image + i * direct.line,
-                              {factors + f * max_terms(), offsets + f * max_terms(), terms[f]},
-                              filter_grad + (i * pooled.filters + f) * conv.flipped_row(),
-                              direct.row);
+        direct.loops.add_rows(
+            image + i * direct.line,
+            {factors + f * max_terms(), offsets + f * max_terms(), terms[f]},
+            task.sum + (i * pooled.filters + task.first + f) * conv.flipped_row(), direct.row);
   }
 
-  void add_parts(const float* partial, float* filter_grad, float* bias_grad) const {
+  void add_up(float* sums, float* filter_grad, float* bias_grad) const {
     const DirectConvolution& direct = conv.direct;
-    const PooledConvolution& pooled = conv.pooled;
-    const std::int64_t filters = pooled.filters, row = direct.row;
-    for (std::int64_t f = 0; f < filters; ++f) bias_grad[f] = total(partial + size + f);
+    const std::int64_t filters = conv.pooled.filters, row = direct.row;
+    add_parts(sums + sum_size, parts - 1, sum_size, direct.threads, sums);
+    std::copy_n(sums + size, filters, bias_grad);
     parallel_for(direct.windows.height.window * row, kParallelGrain / filters, direct.threads,
                  [&](std::int64_t begin, std::int64_t end) {
+                   if (!sparse) {
+                     std::copy(sums + begin * filters, sums + end * filters,
+                               filter_grad + begin * filters);
+                     return;
+                   }
                    for (std::int64_t k = begin; k < end; ++k)
-                     for (std::int64_t f = 0; f < filters; ++f) {
-                       const std::int64_t from =
-                           sparse ? (k / row * filters + f) * conv.flipped_row() + k % row
-                                  : k * filters + f;
-                       filter_grad[k * filters + f] = total(partial + from);
-                     }
+                     for (std::int64_t f = 0; f < filters; ++f)
+                       filter_grad[k * filters + f] =
+                           sums[(k / row * filters + f) * conv.flipped_row() + k % row];
                  });
-  }
-  float total(const float* partial) const {
-    float sum = *partial;
-    for (std::int64_t part = 1; part < parts; ++part) sum += partial[part * buffer_size];
-    return sum;
   }
 
   PooledDirectConvolution conv;
   bool sparse;
-  std::int64_t size, parts, lines, images, buffer_size;
+  std::int64_t size;  ///< of a filter's gradient
+  std::int64_t parts, blocks, workers;
+  std::int64_t lines, images;
+  std::int64_t sum_size, buffer_size;  ///< of a part, and of a worker
 };
 
 Kernel make_filter_grad(const KernelSite& site) {
   const Shape &image = site.input_shape(0), &filter = site.output_shape();
   if (!PooledDirectConvolution::takes(site, image, filter)) return {};
   const FilterGrad kernel(site, PooledDirectConvolution(site, image, filter));
-  return {kernel, bytes(kernel.parts * kernel.buffer_size)};
+  return {kernel, bytes(kernel.workspace())};
 }
 
 }  // namespace

@@ -15,30 +15,26 @@ Kernel make_blas_matmul(const KernelSite& site) {
   Products p = products_of(site);
   if (!fits_blas(p.rows, p.columns) || !fits_blas(p.inner, 1))
     throw KernelError("a dimension is beyond the 32 bits of BLAS");
-  const auto one = [](const Products& of, int threads, const T* a, const T* b, T* c) {
-    const Matrix<const T> left{a, of.rows, of.inner, of.transpose_a ? of.rows : of.inner,
-                               of.transpose_a};
-    const Matrix<const T> right{b, of.inner, of.columns, of.transpose_b ? of.inner : of.columns,
-                                of.transpose_b};
-    multiply_on(threads, left, right, Matrix<T>{c, of.rows, of.columns, of.columns});
-  };
-  return {[p = std::move(p), one, threads = site.threads()](const KernelArgs& args) {
-    const T *a = args.input<T>(0), *b = args.input<T>(1);
-    T* c = args.output<T>();
-    const auto count = static_cast<std::int64_t>(p.batches.size());
-    const std::int64_t work = p.rows * p.columns * p.inner, size = p.rows * p.columns;
-    // With fewer batches than threads each product is split up instead.
-    const bool split = count < threads;
-    const auto some = [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const auto [offset_a, offset_b] = p.batches[static_cast<std::size_t>(i)];
-        one(p, split ? threads : 1, a + offset_a, b + offset_b, c + i * size);
-      }
-    };
-    if (split)
-      some(0, count);
-    else
-      parallel_for(count, kProductGrain / std::max<std::int64_t>(work, 1), threads, some);
+  const auto count = static_cast<std::int64_t>(p.batches.size());
+  // Few products are cut into blocks, so that as many threads have work.
+  const ProductGrid grid = grid_for(p.rows, p.columns, p.inner,
+                                    (kMaxParts + count - 1) / std::max<std::int64_t>(count, 1));
+  return {[p = std::move(p), count, grid, threads = site.threads()](const KernelArgs& args) {
+    const std::int64_t blocks = grid.blocks(), work = p.rows * p.columns * p.inner / blocks;
+    parallel_for(
+        count * blocks, kProductGrain / std::max<std::int64_t>(work, 1), threads,
+        [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t batch = i / blocks;
+            const auto [offset_a, offset_b] = p.batches[static_cast<std::size_t>(batch)];
+            const Matrix<const T> a{args.input<T>(0) + offset_a, p.rows, p.inner,
+                                    p.transpose_a ? p.rows : p.inner, p.transpose_a};
+            const Matrix<const T> b{args.input<T>(1) + offset_b, p.inner, p.columns,
+                                    p.transpose_b ? p.inner : p.columns, p.transpose_b};
+            T* c = args.output<T>() + batch * p.rows * p.columns;
+            multiply_block(grid, i % blocks, a, b, Matrix<T>{c, p.rows, p.columns, p.columns});
+          }
+        });
   }};
 }
 
