@@ -5,8 +5,6 @@ Needs mpmath. Each function is divided by what its polynomial is multiplied with
 are rounded one after the other, and the later ones make good what that cost.
 """
 
-import functools
-
 import mpmath
 from mpmath import atanh, cos, erf, erfc, exp, log, mp, mpf, pi, sin, sqrt, tanh
 
@@ -63,11 +61,11 @@ def fit(name, function, count, begin, end, bits, weight=lambda x: mpf(1)):
     print("   ", ", ".join(float(c).hex() for c in fixed))
 
 
-def odd(function, sign, first):
+def odd(function, first):
     """(function(x) / x - first) / x^2 by x^2."""
     def divided(z):
         x = sqrt(z)
-        return sign * (function(x) / x - first) / z
+        return (function(x) / x - first) / z
     return divided
 
 
@@ -76,19 +74,26 @@ def main():
         fit("exp", lambda r: (exp(r) - 1 - r) / r**2, count, -HALF_LN2, HALF_LN2, bits,
             lambda r: r**2)
     for bits, count in (FLOAT, 4), (DOUBLE, 7):
-        fit("log", odd(lambda s: 2 * atanh(s), 1, 2), count, 0, LOG_END, bits, lambda z: z)
+        fit("log", odd(lambda s: 2 * atanh(s), 2), count, 0, LOG_END, bits, lambda z: z)
     fit("log in pow", lambda z: (3 * atanh(sqrt(z)) / sqrt(z) - 3 - z) / z**2, 8, 0, LOG_END,
         DOUBLE, lambda z: z**2)
-    fit("tanh", odd(tanh, 1, 1), 5, 0, mpf("0.625") ** 2, FLOAT, lambda z: z)
+    # For float: log and exp in double.
+    fit("log in pow of float", odd(lambda s: 2 * atanh(s), 2), 4, 0, LOG_END, DOUBLE,
+        lambda z: z)
+    fit("exp in pow of float", lambda r: (exp(r) - 1 - r) / r**2, 6, -HALF_LN2, HALF_LN2,
+        DOUBLE, lambda r: r**2)
+    fit("tanh", odd(tanh, 1), 5, 0, mpf("0.625") ** 2, FLOAT, lambda z: z)
     for bits, count in (FLOAT, 3), (DOUBLE, 6):
-        fit("sin", odd(sin, 1, 1), count, 0, ANGLE_END, bits, lambda z: z)
+        fit("sin", odd(sin, 1), count, 0, ANGLE_END, bits, lambda z: z)
         fit("cos", lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, count, 0, ANGLE_END, bits,
             lambda z: z**2)
     for bits, count, end in (FLOAT, 6, "0.92"), (DOUBLE, 12, "1"):
         fit("erf", lambda z: erf(sqrt(z)) / sqrt(z) - 1, count, 0, mpf(end) ** 2, bits)
     for bits, count, begin, end, shift in (FLOAT, 7, "0.9", 4, 0), (DOUBLE, 18, 0, 5, 1):
-        complement = functools.lru_cache(None)(lambda x, shift=shift: erfc(x + shift))
-        fit("-log erfc", lambda x, c=complement: -log(c(x)), count, begin, end, bits, complement)
+        def relative(x, shift=shift):
+            return erfc(x + shift) / erf(x + shift)
+        fit("-log erfc", lambda x, shift=shift: -log(erfc(x + shift)), count, begin, end, bits,
+            relative)
 
 
 main()

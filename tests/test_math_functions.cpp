@@ -31,6 +31,11 @@ T logistic(T x) {
   return 1 / (1 + std::exp(-x));
 }
 
+template <class T>
+T reciprocal_root(T x) {
+  return 1 / std::sqrt(x);
+}
+
 #define GRADGRAPH_FUNCTION(op, function, ...)                                            \
   {                                                                                      \
     op, [](double x) { return function(x); }, [](long double x) { return function(x); }, \
@@ -41,7 +46,12 @@ const Function kFunctions[] = {
     GRADGRAPH_FUNCTION("log", std::log, 0, 100, 0xD68C0CBDC5AE9572ULL, 0x18BAD79BB86A0733ULL),
     GRADGRAPH_FUNCTION("sigmoid", logistic, -30, 30, 0xD1B2C059CA0429CCULL,
                        0x8402695CA97561C0ULL),
-    GRADGRAPH_FUNCTION("tanh", std::tanh, -5, 5, 0x57FE72C2B628C7D1ULL, 0x166149E256F9C395ULL),
+    GRADGRAPH_FUNCTION("tanh", std::tanh, -5, 5, 0xE18868A01D1F7B7ULL, 0x166149E256F9C395ULL),
+    GRADGRAPH_FUNCTION("sin", std::sin, -100, 100, 0xF75CDA1859997DF1ULL, 0x4E0CC29B2F0EEC8FULL),
+    GRADGRAPH_FUNCTION("cos", std::cos, -2e6, 2e6, 0x65FADF0EDEDBADA8ULL, 0x2A620124B08D80B2ULL),
+    GRADGRAPH_FUNCTION("sqrt", std::sqrt, 0, 100, 0x9F2BD605DD445114ULL, 0x826991BCAC300712ULL),
+    GRADGRAPH_FUNCTION("rsqrt", reciprocal_root, 0, 100, 0x3D6225887A62F2C1ULL,
+                       0x3B030D51345E553ULL),
 };
 #undef GRADGRAPH_FUNCTION
 
@@ -65,30 +75,42 @@ Values<T> by_loop(const std::string& op, const Values<T>& x) {
   return y;
 }
 template <class T>
-Values<T> by_links(const std::string& op, const Values<T>& x) {
-  REQUIRE(x.size() % 128 == 0);
+Values<T> by_program(const std::string& op, std::vector<const void*> operands,
+                     std::int64_t count) {
+  REQUIRE(count % 128 == 0);
+  const auto number = static_cast<std::int32_t>(operands.size());
   ElementwiseProgram program;
-  program.shape = {size_of(x)};
-  program.input_dtypes = {dtype_of<T>};
+  program.shape = {count};
+  program.input_dtypes.assign(operands.size(), dtype_of<T>);
   program.instructions = {{.op = &op_registry().at(op),
-                           .num_operands = 1,
-                           .operands = {0, 0, 0},
+                           .num_operands = number,
+                           .operands = {0, number - 1, 0},
                            .dtype = dtype_of<T>}};
-  program.results = {1};
-  const Shape shapes[] = {program.shape};
+  program.results = {number};
+  const std::vector<Shape> shapes(operands.size(), program.shape);
   const ProgramRunner runner(program, shapes, 0);
-  Values<T> y(x.size());
+  Values<T> y(static_cast<std::size_t>(count));
   Tensor scratch(uint8, {static_cast<std::int64_t>(runner.scratch_bytes()) + 1});
-  const void* inputs[] = {x.data()};
   void* outputs[] = {y.data()};
-  runner.run(inputs, outputs, scratch.raw(), 0, size_of(x));
+  runner.run(operands, outputs, scratch.raw(), 0, count);
   return y;
+}
+template <class T>
+Values<T> by_links(const std::string& op, const Values<T>& x) {
+  return by_program<T>(op, {x.data()}, size_of(x));
 }
 
 /// Which NaN it is does not count.
 template <class T>
 bool same(T a, T b) {
   return (a != a && b != b) || std::memcmp(&a, &b, sizeof a) == 0;
+}
+
+template <class T>
+std::size_t count_differing(const Values<T>& a, const Values<T>& b) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) count += same(a[i], b[i]) ? 0 : 1;
+  return count;
 }
 
 /// How far `result` is from `exact` in units of the last place of T, or infinity where they are
@@ -204,12 +226,108 @@ Values<T> check(const Function& function, const Values<T>& x) {
   for (const Isa level : levels()) {
     const IsaScope scope(level);
     for (const Values<T>& y : {by_loop(function.op, x), by_links(function.op, x)}) {
-      std::size_t differ = 0;
-      for (std::size_t i = 0; i < x.size(); ++i) differ += same(first[i], y[i]) ? 0 : 1;
-      CHECK_MESSAGE(differ == 0, function.op, " at level ", static_cast<int>(level));
+      CHECK_MESSAGE(count_differing(first, y) == 0, function.op, " at level ",
+                    static_cast<int>(level));
     }
   }
   return first;
+}
+
+template <class T>
+struct Pairs {
+  Values<T> base, exponent;
+};
+
+/// All special values to the power of each other.
+template <class T>
+Pairs<T> special_pairs() {
+  using Limits = std::numeric_limits<T>;
+  Values<T> values;
+  for (const T x : {T{0},
+                    T{0.5},
+                    T{1},
+                    T{2},
+                    T{3},
+                    T{1.5},
+                    T{4097},
+                    Limits::denorm_min(),
+                    Limits::min(),
+                    Limits::max(),
+                    Limits::infinity(),
+                    Limits::quiet_NaN(),
+                    1 + Limits::epsilon(),
+                    1 - Limits::epsilon(),
+                    1 / Limits::epsilon() - 1,
+                    1 / Limits::epsilon(),
+                    1 / Limits::epsilon() + 2,
+                    T{0.25} / Limits::epsilon() - T{0.5},
+                    T{150},
+                    T{149.5},
+                    T{1075},
+                    T{1023},
+                    T{127},
+                    T{128},
+                    T{1024}})
+    for (const T signed_one : {x, -x}) values.push_back(signed_one);
+  Pairs<T> pairs;
+  for (const T x : values)
+    for (const T y : values) pairs.base.push_back(x), pairs.exponent.push_back(y);
+  return {whole_blocks(pairs.base), whole_blocks(pairs.exponent)};
+}
+
+/// Results of every size; small powers of any base, and large ones of bases near 1.
+template <class T>
+Pairs<T> many_pairs() {
+  std::mt19937_64 random(6);
+  const auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+  constexpr double kMost = sizeof(T) == sizeof(float) ? 155 : 1090;
+  Pairs<T> pairs;
+  for (int i = 0; i < 250'000; ++i) {
+    const int wide = i % 2 == 0 ? 1 : static_cast<int>(kMost) - 30;
+    const int exponent = static_cast<int>(random() % static_cast<unsigned>(2 * wide)) - wide;
+    const double fraction = uniform(), logarithm = exponent + fraction;  // nearly
+    const T base = static_cast<T>(std::ldexp(1 + fraction, exponent));
+    const double power = kMost * (2 * uniform() - 1) / (logarithm == 0 ? 1 : logarithm);
+    pairs.base.push_back(base);
+    pairs.exponent.push_back(static_cast<T>(i % 5 == 0 ? std::round(power) : power));
+    if (i % 5 == 0) pairs.base.back() = -base;
+  }
+  return {whole_blocks(pairs.base), whole_blocks(pairs.exponent)};
+}
+
+template <class T>
+Values<T> powers_by_loop(const Pairs<T>& pairs) {
+  Values<T> y(pairs.base.size());
+  const void* operands[] = {pairs.base.data(), pairs.exponent.data()};
+  find_row("pow", dtype_of<T>, dtype_of<T>)(operands, 3, y.data(), size_of(y));
+  return y;
+}
+template <class T>
+Values<T> powers_by_links(const Pairs<T>& pairs) {
+  return by_program<T>("pow", {pairs.base.data(), pairs.exponent.data()}, size_of(pairs.base));
+}
+
+template <class T>
+void check_powers(std::uint64_t expected, const Pairs<T>& special, const Pairs<T>& many) {
+  using Exact = std::conditional_t<sizeof(T) == sizeof(float), double, long double>;
+  for (const Pairs<T>* pairs : {&special, &many}) {
+    const Values<T> first = powers_by_loop(*pairs);
+    double worst = 0;
+    std::size_t worst_at = 0;
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      const double error = error_of(first[i], std::pow(static_cast<Exact>(pairs->base[i]),
+                                                       static_cast<Exact>(pairs->exponent[i])));
+      if (error > worst) worst = error, worst_at = i;
+    }
+    CHECK_MESSAGE(worst <= 2, pairs->base[worst_at], " to the power of ",
+                  pairs->exponent[worst_at], " is off by ", worst);
+    for (const Isa level : levels()) {
+      const IsaScope scope(level);
+      for (const Values<T>& y : {powers_by_loop(*pairs), powers_by_links(*pairs)})
+        CHECK(count_differing(first, y) == 0);
+    }
+    if (pairs == &many) CHECK(hash(first) == expected);
+  }
 }
 
 }  // namespace
@@ -229,6 +347,25 @@ TEST_SUITE("math functions") {
       check(function, special_values<double>());
       CHECK(hash(check(function, many_doubles(function.low, function.high))) ==
             function.hash_double);
+    }
+  }
+
+  TEST_CASE("powers of float32 and float64 are within 2 units, and the same everywhere") {
+    check_powers(0xF52DA61287C176F7ULL, special_pairs<float>(), many_pairs<float>());
+    check_powers(0xBBB871846C600A53ULL, special_pairs<double>(), many_pairs<double>());
+  }
+
+  TEST_CASE("what comes of an angle does not depend on its neighbours") {
+    for (const std::string op : {"sin", "cos"}) {
+      Values<float> x(640);
+      for (std::size_t i = 0; i < x.size(); ++i)
+        x[i] = i % 67 == 3 ? 3e7f * static_cast<float>(i) : 0.01f * static_cast<float>(i);
+      const Values<float> together = by_loop(op, x), linked = by_links(op, x);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const Values<float> alone = by_loop(op, Values<float>{x[i]});
+        CHECK(same(together[i], alone[0]));
+        CHECK(same(linked[i], alone[0]));
+      }
     }
   }
 

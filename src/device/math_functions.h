@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "device/angle_reduction.h"
 #include "device/host_device.h"
 
 /// The functions of <cmath> that elementwise ops need, without branches, tables and calls: so
@@ -16,7 +17,7 @@
 /// NaN, signed zeros, denormals and the limits of overflow as C's Annex F has them. Where
 /// processors take denormals for zero (SessionOptions::flush_denormals), so do these.
 ///
-/// Sources: the forms are those of Cody and Waite 1980, of fdlibm (log)
+/// Sources: the forms are those of Cody and Waite 1980, of fdlibm (log, log1p, pow, sin, cos)
 /// and of Cephes (tanh). The coefficients are minimax fits made by bench/coefficients.py.
 
 /// Files that are compiled for a level of the instruction set name it here, so that their copies
@@ -174,8 +175,8 @@ GRADGRAPH_MATH T tanh(T x) {
   T result;
   if constexpr (kIsFloat<T>) {
     const T z = y * y;
-    const T small = y + y * (z * polynomial(z, -0x1.555532p-2f, 0x1.1106fep-3f, -0x1.b83792p-5f,
-                                            0x1.520a3ap-6f, -0x1.756d14p-8f));
+    const T small = y + y * (z * polynomial(z, -0x1.555534p-2f, 0x1.11076p-3f, -0x1.b84340p-5f,
+                                            0x1.52509ep-6f, -0x1.76922ap-8f));
     result = large ? 1 - 2 / (e + 1) : small;
   } else {
     // Both need a division, one of them at a time: y + y * (p / q) or 1 - 2 / (e + 1).
@@ -190,7 +191,7 @@ GRADGRAPH_MATH T tanh(T x) {
   return with_sign(result, x);
 }
 
-// --- log --------------------------------------------------------------------------------------
+// --- log and what is made of it ---------------------------------------------------------------
 
 /// x = m 2^k with m in [sqrt(1/2), sqrt(2)), for normal x > 0.
 template <class T>
@@ -217,9 +218,9 @@ GRADGRAPH_MATH LogReduced<T> log_reduce_any(T x) {
   return {m, small ? k - 60 : k};
 }
 
-/// log(1 + f) + k ln 2, for 1 + f in [sqrt(1/2), sqrt(2)).
+/// log(1 + f) + k ln 2 + rest, for 1 + f in [sqrt(1/2), sqrt(2)).
 template <class T>
-GRADGRAPH_MATH T log_sum(T f, T k) {
+GRADGRAPH_MATH T log_sum(T f, T k, T rest) {
   const T s = f / (2 + f), z = s * s, half = T{0.5} * f * f;
   T series;
   if constexpr (kIsFloat<T>)
@@ -229,15 +230,223 @@ GRADGRAPH_MATH T log_sum(T f, T k) {
                         0x1.c71c51efe7d5bp-3, 0x1.746643bb84b3dp-3, 0x1.39a1458ad51e6p-3,
                         0x1.2f09ca7e96cfcp-3);
   return k * Format<T>::kLn2High -
-         (half - (s * (half + z * series) + k * Format<T>::kLn2Low) - f);
+         (half - (s * (half + z * series) + (k * Format<T>::kLn2Low + rest)) - f);
 }
 
 template <class T>
 GRADGRAPH_MATH T log(T x) {
   const auto [m, k] = log_reduce_any(x);
-  const T result = log_sum(m - 1, k);
+  const T result = log_sum(m - 1, k, T{0});
   const T special = x < 0 ? std::numeric_limits<T>::quiet_NaN() : x == 0 ? -kInfinity<T> : x;
   return x > 0 && x < kInfinity<T> ? result : special;
+}
+
+template <class T>
+GRADGRAPH_MATH T log1p(T x) {
+  const T u = 1 + x;
+  const auto [m, k] = log_reduce(u);
+  // What rounding took from u; without an exponent x itself is exact.
+  const T lost = (x < 1 ? x - (u - 1) : 1 - (u - x)) / u;
+  const T result = log_sum(k == 0 ? x : m - 1, k, k == 0 ? T{0} : lost);
+  const T special = x < -1 ? std::numeric_limits<T>::quiet_NaN() : x == -1 ? -kInfinity<T> : x;
+  return x > -1 && x < kInfinity<T> && x != 0 ? result : special;
+}
+
+// --- sin and cos ------------------------------------------------------------------------------
+
+/// sin and cos of r + rest for |r| <= pi / 4; `rest` is far smaller than r.
+template <class T>
+GRADGRAPH_MATH T sin_of(T r, T rest) {
+  const T z = r * r;
+  if constexpr (kIsFloat<T>) {
+    return r + r * (z * polynomial(z, -0x1.555544p-3f, 0x1.1106c6p-7f, -0x1.991c54p-13f));
+  } else {
+    const T cube = z * r;
+    const T high =
+        polynomial(z, 0x1.111111110f598p-7, -0x1.a01a019bb42cap-13, 0x1.71de35257b6ebp-19,
+                   -0x1.ae5e24dae7bbbp-26, 0x1.5d7fc53bf10e3p-33);
+    return r - (z * (T{0.5} * rest - cube * high) - rest + cube * 0x1.5555555555547p-3);
+  }
+}
+template <class T>
+GRADGRAPH_MATH T cos_of(T r, T rest) {
+  const T z = r * r, half = T{0.5} * z, w = 1 - half;
+  if constexpr (kIsFloat<T>)
+    return w + ((1 - w - half) +
+                z * (z * polynomial(z, 0x1.55554ap-5f, -0x1.6c0c1cp-10f, 0x1.99e1d6p-16f)));
+  else
+    return w +
+           ((1 - w - half) + (z * (z * polynomial(z, 0x1.555555555554ap-5, -0x1.6c16c16c14dddp-10,
+                                                  0x1.a01a019c560b8p-16, -0x1.27e4f7c70869ap-22,
+                                                  0x1.1ee9be037496dp-29, -0x1.8f96a47560fdp-37)) -
+                              r * rest));
+}
+
+/// x = quarters pi / 2 + high + low; of `quarters` the two lowest bits count.
+template <class T>
+struct Angle {
+  Bits<T> quarters;
+  T high, low;
+};
+
+/// Angles above this need more digits of pi than the fast reduction has.
+template <class T>
+inline constexpr T kLargeAngle = T{0x1p20};
+template <class T>
+GRADGRAPH_MATH bool is_large_angle(T x) {
+  return std::fabs(x) > kLargeAngle<T>;
+}
+
+/// Of x in [0, kLargeAngle].
+template <class T>
+GRADGRAPH_MATH Angle<T> reduce_angle(T angle) {
+  const double x = angle;
+  const double shifted = x * 0x1.45f306dc9c883p-1 + kRound<double>;
+  const double n = shifted - kRound<double>;
+  const double first = x - n * 0x1.921fb544p+0;  // exact, as is the next product
+  if constexpr (kIsFloat<T>) {
+    const T small = static_cast<T>(n) + kRound<T>;
+    return {bits_of(small), static_cast<T>(first - n * 0x1.0b4611a626331p-34), 0};
+  } else {
+    const double second = n * 0x1.0b4611a6p-34, sum = first - second;
+    const double lost = first - sum - second;
+    const double third = n * 0x1.3198a2e037073p-69 - lost;
+    const double high = sum - third;
+    return {bits_of(shifted), high, sum - high - third};
+  }
+}
+
+/// sin(x + turn pi / 2) of an angle whose sign bits are in `flip`.
+template <class T>
+GRADGRAPH_MATH T sin_of(Angle<T> angle, Bits<T> turn, Bits<T> flip) {
+  const Bits<T> quarters = angle.quarters + turn;
+  const Bits<T> swap = Bits<T>{0} - (quarters & 1);  // no comparison: not all vectors have it
+  const Bits<T> sine = bits_of(sin_of(angle.high, angle.low));
+  const Bits<T> cosine = bits_of(cos_of(angle.high, angle.low));
+  const Bits<T> sign = (quarters & 2) << (8 * sizeof(T) - 2);
+  return from_bits<T>(((sine & ~swap) | (cosine & swap)) ^ sign ^ flip);
+}
+
+template <class T>
+GRADGRAPH_MATH T sin(T x) {
+  return sin_of(reduce_angle(std::fabs(x)), 0, bits_of(x) & kSignBit<T>);
+}
+template <class T>
+GRADGRAPH_MATH T cos(T x) {
+  return sin_of(reduce_angle(std::fabs(x)), 1, 0);
+}
+
+/// An angle of any size, finite or not.
+template <class T>
+HOST_DEVICE inline Angle<T> reduce_large_angle(T x) {
+  if (!(std::fabs(x) < kInfinity<T>)) return {0, std::numeric_limits<T>::quiet_NaN(), 0};
+  const LargeAngle angle = large_angle(std::fabs(x));
+  return {static_cast<Bits<T>>(angle.quarters), static_cast<T>(angle.high),
+          static_cast<T>(angle.low)};
+}
+template <class T>
+HOST_DEVICE inline T sin_large(T x) {
+  return sin_of(reduce_large_angle(x), 0, bits_of(x) & kSignBit<T>);
+}
+template <class T>
+HOST_DEVICE inline T cos_large(T x) {
+  return sin_of(reduce_large_angle(x), 1, 0);
+}
+
+// --- pow --------------------------------------------------------------------------------------
+
+/// Half the digits: products of two such numbers are exact.
+GRADGRAPH_MATH double high_half(double x) {
+  return from_bits<double>(bits_of(x) & 0xFFFFFFFFF8000000);
+}
+
+struct HighLow {
+  double high, low;
+};
+
+/// log2(x) for finite x > 0, to about 2^-65 of its size.
+GRADGRAPH_MATH HighLow log2_exactly(double x) {
+  const auto [m, k] = log_reduce_any(x);
+  // s = (m - 1) / (m + 1) in two parts.
+  const double f = m - 1, d = m + 1, reciprocal = 1 / d, s = f * reciprocal;
+  const double s_high = high_half(s), d_high = high_half(d), d_low = m - (d_high - 1);
+  const double s_low = reciprocal * (f - s_high * d_high - s_high * d_low);
+  // log(m) = 2/3 s (3 + s^2 + s^4 series).
+  const double square = s_high * s_high, z = s * s;
+  const double rest =
+      z * z *
+          polynomial(z, 0x1.333333333333p-1, 0x1.b6db6db6dc90bp-2, 0x1.55555554162b7p-2,
+                     0x1.1745d22a2dba6p-2, 0x1.d89d11e52b189p-3, 0x1.99b15d9ff3923p-3,
+                     0x1.66a0e513cd761p-3, 0x1.70790f25bb6ddp-3) +
+      s_low * (s_high + s);
+  const double t_high = high_half(3 + square + rest), t_low = rest - (t_high - 3 - square);
+  const double u = s_high * t_high, v = s_low * t_high + t_low * s;
+  const double p_high = high_half(u + v), p_low = v - (p_high - u);
+  // 2 / (3 ln 2)
+  const double z_high = 0x1.ec709d8p-1 * p_high;
+  const double z_low = 0x1.0e80ff5d27f05p-27 * p_high + p_low * 0x1.ec709dc3a03fdp-1;
+  const double high = high_half(z_high + z_low + k);
+  return {high, z_low - (high - k - z_high)};
+}
+
+/// 2^(high + low), 0 or infinity.
+GRADGRAPH_MATH double exp2_exactly(double high, double low) {
+  double z = high + low;
+  const bool beyond = z < -1100 || z > 1100;
+  z = z < -1100 ? -1100 : z;
+  z = z > 1100 ? 1100 : z;
+  high = beyond ? z : high;
+  low = beyond ? 0 : low;
+  const double shifted = z + kRound<double>, n = shifted - kRound<double>;
+  const double first = high - n, t = high_half(low + first);
+  const double u = t * 0x1.62e42f8p-1;
+  const double v = (low - (t - first)) * Format<double>::kLn2 + t * 0x1.be8e7bcd5e4f2p-27;
+  const double r = u + v, rest = v - (r - u);
+  return scaled(1 + (r + (exp_remainder(r) + (rest + r * rest))), shifted);
+}
+
+/// size^exponent for finite size > 0.
+GRADGRAPH_MATH double power_of_size(double size, double exponent) {
+  const HighLow log = log2_exactly(size);
+  // Beyond these all powers but those of 1 are 0 or infinite.
+  double y = exponent < -0x1p70 ? -0x1p70 : exponent;
+  y = y > 0x1p70 ? 0x1p70 : y;
+  const double y_high = high_half(y);
+  return exp2_exactly(y_high * log.high, (y - y_high) * log.high + y * log.low);
+}
+/// In double, with the digits that a float needs.
+GRADGRAPH_MATH float power_of_size(float size, float exponent) {
+  const auto [m, k] = log_reduce(static_cast<double>(size));
+  const double f = m - 1, s = f / (2 + f), z = s * s;
+  const double series = polynomial(z, 0x1.555554fd8721cp-1, 0x1.999a7ab27ec3ap-2,
+                                   0x1.2438cda9339a1p-2, 0x1.e2f7e28a28683p-3);
+  double y = exponent * (k + s * (2 + z * series) * (1 / Format<double>::kLn2));
+  y = y < -300 ? -300 : y;
+  y = y > 300 ? 300 : y;
+  const double shifted = y + kRound<double>;
+  const double r = (y - (shifted - kRound<double>)) * Format<double>::kLn2;
+  const double rest =
+      polynomial(r, 0x1.00000043e1d74p-1, 0x1.5555558f8decbp-3, 0x1.55547eb4e21a8p-5,
+                 0x1.1110888600335p-7, 0x1.6d97cbec0a92ep-10, 0x1.a1a8cd71be106p-13);
+  return static_cast<float>((1 + (r + r * r * rest)) * power_of_two(shifted));
+}
+
+template <class T>
+GRADGRAPH_MATH T pow(T base, T exponent) {
+  constexpr T kUnits = static_cast<T>(kIsFloat<T> ? 0x1p23 : 0x1p52);
+  const T size = std::fabs(base), y = std::fabs(exponent), half = T{0.5} * y;
+  T result = power_of_size(size, exponent);
+  const bool no_product = size == 0 || size == kInfinity<T> || y == kInfinity<T>;
+  result = no_product ? ((size - 1) * exponent > 0 ? kInfinity<T> : T{0}) : result;
+  // Integers from kUnits on; half of an odd one is none.
+  const bool whole = (y < kUnits ? y + kUnits - kUnits : y) == y;
+  const bool even = (half < kUnits ? half + kUnits - kUnits : half) == half;
+  result = whole && !even ? with_sign(result, base) : result;
+  constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
+  result = base < 0 && size < kInfinity<T> && !whole ? kNaN : result;
+  result = base != base || exponent != exponent ? kNaN : result;
+  const bool one = exponent == 0 || base == 1 || (size == 1 && y == kInfinity<T>);
+  return one ? T{1} : result;
 }
 
 #undef GRADGRAPH_MATH

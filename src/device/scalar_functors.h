@@ -15,6 +15,10 @@
 ///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
+///
+/// A functor that some operands, few in practice, take far more steps than others answers for
+/// those in `of_rare`, which may have branches, and says in `is_rare` which they are; for them
+/// operator() returns something else.
 
 namespace gradgraph::functors {
 inline namespace GRADGRAPH_ISA {
@@ -86,6 +90,7 @@ struct Div {
 };
 struct Pow {
   static constexpr std::string_view op = "pow";
+  static constexpr bool kLong = true;  // as code
   using Types = Numbers;
   static constexpr const char* refusal = "an integer to a negative power";
   template <class T>
@@ -102,7 +107,7 @@ struct Pow {
       }
       return result;
     } else {
-      return std::pow(base, exponent);
+      return math::pow(base, exponent);
     }
   }
 };
@@ -228,16 +233,32 @@ struct Sin {
   static constexpr std::string_view op = "sin";
   using Types = Floats;
   template <class T>
+  HOST_DEVICE static bool is_rare(T x) {
+    return math::is_large_angle(x);
+  }
+  template <class T>
+  HOST_DEVICE static T of_rare(T x) {
+    return math::sin_large(x);
+  }
+  template <class T>
   HOST_DEVICE T operator()(T x) const {
-    return std::sin(x);
+    return math::sin(x);
   }
 };
 struct Cos {
   static constexpr std::string_view op = "cos";
   using Types = Floats;
   template <class T>
+  HOST_DEVICE static bool is_rare(T x) {
+    return math::is_large_angle(x);
+  }
+  template <class T>
+  HOST_DEVICE static T of_rare(T x) {
+    return math::cos_large(x);
+  }
+  template <class T>
   HOST_DEVICE T operator()(T x) const {
-    return std::cos(x);
+    return math::cos(x);
   }
 };
 

@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <cmath>
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/rows.h"
 #include "device/cpu/softmax_rows.h"
+#include "device/math_functions.h"
 #include "device/parallel.h"
 
 /// A cross entropy's gradient by its logits, and the loss along with it, from one softmax. The
@@ -97,7 +97,8 @@ void run_sparse(const CrossEntropySite& site, const KernelArgs& args) {
     const T grad = grads[site.one_grad ? 0 : row];
     if (site.with_loss)
       args.output<T>(1)[row] =
-          std::log1p(rest) + (largest.value - args.input<T>(0)[row * site.classes + labels[row]]);
+          math::log1p(rest) +
+          (largest.value - args.input<T>(0)[row * site.classes + labels[row]]);
     const T share = 1 / (1 + rest);
     T label = 0;
     if (is_class(row))
@@ -120,7 +121,7 @@ void run_dense(const CrossEntropySite& site, bool skips_zeros, const KernelArgs&
     const T* labels = args.input<T>(1) + row * classes;
     const T grad = grads[site.one_grad ? 0 : row];
     if (site.with_loss) {
-      const T log_rest = std::log1p(rest);
+      const T log_rest = math::log1p(rest);
       double loss = 0;
       for (int64_t i = 0; i < classes; ++i)
         if (!skips_zeros || labels[i] != 0)

@@ -4,6 +4,7 @@
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/links.h"
+#include "device/cpu/rare_operands.h"
 #include "device/cpu/upper_halves.h"
 #include "device/scalar_functors.h"
 
@@ -45,6 +46,8 @@ struct Links<T, std::index_sequence<I...>> {
     __builtin_memcpy(a, &x, sizeof x);
     GRADGRAPH_VECTORIZE
     for (int i = 0; i < kLanes; ++i) y[i] = F{}(a[i]);
+    if constexpr (HasRare<F, T>)
+      if (any_rare<F>(a, kLanes)) compute_rare<F>(a, y, kLanes);
     __builtin_memcpy(&x, y, sizeof x);
     return x;
   }
@@ -57,6 +60,18 @@ struct Links<T, std::index_sequence<I...>> {
     for (int i = 0; i < kLanes; ++i) y[i] = F{}(a[i], b[i]);
     __builtin_memcpy(&x, y, sizeof x);
     return x;
+  }
+  /// Of a functor that is too long to be there eight times.
+  template <class F>
+  [[gnu::noinline]] static Vector apply_apart(Vector x, Vector other) {
+    return apply<F>(x, other);
+  }
+  template <class F>
+  [[gnu::always_inline]] static Vector combine(Vector x, Vector other) {
+    if constexpr (requires { F::kLong; })
+      return apply_apart<F>(x, other);
+    else
+      return apply<F>(x, other);
   }
 
   static char* place(const Link* link, std::ptrdiff_t block, std::size_t vector) {
@@ -100,11 +115,11 @@ struct Links<T, std::index_sequence<I...>> {
   static void binary(const Link* link, std::ptrdiff_t block, Each<I>... x) {
     if constexpr (OtherFixed) {
       const Vector other = fixed(link);
-      return go_on(link, block, (OtherLeft ? apply<F>(other, x) : apply<F>(x, other))...);
+      return go_on(link, block, (OtherLeft ? combine<F>(other, x) : combine<F>(x, other))...);
     } else {
       return go_on(link, block,
-                   (OtherLeft ? apply<F>(moving(link, block, I), x)
-                              : apply<F>(x, moving(link, block, I)))...);
+                   (OtherLeft ? combine<F>(moving(link, block, I), x)
+                              : combine<F>(x, moving(link, block, I)))...);
     }
   }
 

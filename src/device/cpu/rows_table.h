@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
+
 #include "core/convert.h"
 #include "device/cpu/broadcast.h"
+#include "device/cpu/rare_operands.h"
 #include "device/cpu/rows.h"
 #include "device/scalar_functors.h"
 
@@ -11,11 +14,27 @@
 namespace gradgraph::GRADGRAPH_ISA {
 
 template <class F, class T>
+bool unary_row_with_rare(const T* x, bool moves, T* y, std::int64_t length) {
+  constexpr std::int64_t kBlock = 128;
+  T operands[kBlock], results[kBlock];
+  for (std::int64_t begin = 0; begin < length; begin += kBlock) {
+    const std::int64_t count = std::min(kBlock, length - begin);
+    for (std::int64_t i = 0; i < count; ++i) operands[i] = x[moves ? begin + i : 0];
+    for (std::int64_t i = 0; i < count; ++i) results[i] = F{}(operands[i]);
+    if (any_rare<F>(operands, count)) compute_rare<F>(operands, results, count);
+    std::copy_n(results, count, y + begin);
+  }
+  return true;
+}
+
+template <class F, class T>
 bool unary_row(const void* const* operands, unsigned moves, void* result, std::int64_t length) {
   using Result = std::invoke_result_t<F, T>;
   const T* x = static_cast<const T*>(operands[0]);
   Result* y = static_cast<Result*>(result);
-  if (moves & 1u) {
+  if constexpr (HasRare<F, T>) {
+    return unary_row_with_rare<F>(x, (moves & 1u) != 0, y, length);
+  } else if (moves & 1u) {
     GRADGRAPH_VECTORIZE
     for (std::int64_t i = 0; i < length; ++i) y[i] = F{}(x[i]);
   } else {

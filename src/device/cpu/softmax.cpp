@@ -1,9 +1,10 @@
 #include <algorithm>
-#include <cmath>
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
+#include "device/cpu/rows.h"
 #include "device/cpu/softmax_rows.h"
+#include "device/math_functions.h"
 #include "device/parallel.h"
 #include "device/scalar_functors.h"
 #include "ops/window.h"
@@ -51,21 +52,41 @@ Kernel make_bias_add(const KernelSite& site) {
   }};
 }
 
-/// The sum of `exponential(i)`, which is exp(x_i - largest), over all elements but the largest.
-template <class T, class Exponential>
-T rest_of(std::int64_t count, const Largest<T>& largest, const Exponential& exponential) {
-  constexpr std::int64_t kBlock = 64;
-  T block[kBlock];
-  double rest = 0;
-  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-    const std::int64_t size = std::min(kBlock, count - begin);
-    for (std::int64_t i = 0; i < size; ++i) block[i] = exponential(begin + i);
-    // Nothing is left of the largest one, unless it is NaN.
-    if (const std::int64_t i = largest.place - begin; i >= 0 && i < size) block[i] -= block[i];
-    rest += static_cast<double>(sum_of(block, size));
+/// Elements of a softmax that lie `step` apart.
+template <class T>
+struct Logits {
+  const T* x;
+  std::int64_t count, step;
+  Row exp;
+  Largest<T> largest = largest_of(x, count, step);
+
+  /// exp(x_i - largest) of some of them.
+  void exponentials(std::int64_t begin, std::int64_t size, T* block) const {
+    for (std::int64_t i = 0; i < size; ++i) block[i] = x[(begin + i) * step] - largest.value;
+    const void* operand = block;
+    exp(&operand, 1, block, size);
   }
-  return static_cast<T>(rest);
-}
+  void refine(std::int64_t begin, std::int64_t size, T* block) const {
+    for (std::int64_t i = 0; i < size; ++i)
+      block[i] = refined(block[i], x[(begin + i) * step], largest.value);
+  }
+
+  /// The sum of all exponentials but the largest's; `fill(begin, size, block)` gives them.
+  template <class Fill>
+  T rest(const Fill& fill) const {
+    constexpr std::int64_t kBlock = 64;
+    T block[kBlock];
+    double sum = 0;
+    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+      const std::int64_t size = std::min(kBlock, count - begin);
+      fill(begin, size, block);
+      // Nothing is left of the largest one, unless it is NaN.
+      if (const std::int64_t i = largest.place - begin; i >= 0 && i < size) block[i] -= block[i];
+      sum += static_cast<double>(sum_of(block, size));
+    }
+    return static_cast<T>(sum);
+  }
+};
 
 /// A row's part in each of its elements' loss.
 template <class T>
@@ -73,55 +94,64 @@ struct LogRest {
   Largest<T> largest;
   T value;  ///< log1p of the rest
 
-  LogRest(const T* x, std::int64_t count, std::int64_t step)
-      : largest(largest_of(x, count, step)) {
-    const auto exponential = [&](std::int64_t i) {
-      return std::exp(x[i * step] - largest.value);
-    };
-    T rest = rest_of(count, largest, exponential);
+  explicit LogRest(const Logits<T>& logits) : largest(logits.largest) {
+    T rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
+      logits.exponentials(begin, size, block);
+    });
     if (rest < kSmallRest<T>)
-      rest = rest_of(count, largest, [&](std::int64_t i) {
-        return refined(exponential(i), x[i * step], largest.value);
+      rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
+        logits.exponentials(begin, size, block);
+        logits.refine(begin, size, block);
       });
-    value = std::log1p(rest);
+    value = math::log1p(rest);
   }
   T loss(T x) const { return (largest.value - x) + value; }
   T log_probability(T x) const { return (x - largest.value) - value; }
 };
 
 template <class T>
-void softmax_row(const T* x, T* y, std::int64_t count, std::int64_t step) {
-  const Largest<T> largest = largest_of(x, count, step);
-  T rest = rest_of(count, largest, [&](std::int64_t i) {
-    return y[i * step] = std::exp(x[i * step] - largest.value);
+void softmax_row(const Logits<T>& logits, T* y) {
+  const auto step = logits.step;
+  T rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
+    logits.exponentials(begin, size, block);
+    for (std::int64_t i = 0; i < size; ++i) y[(begin + i) * step] = block[i];
   });
   if (rest < kSmallRest<T>)
-    rest = rest_of(count, largest, [&](std::int64_t i) {
-      return y[i * step] = refined(y[i * step], x[i * step], largest.value);
+    rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
+      for (std::int64_t i = 0; i < size; ++i) block[i] = y[(begin + i) * step];
+      logits.refine(begin, size, block);
+      for (std::int64_t i = 0; i < size; ++i) y[(begin + i) * step] = block[i];
     });
-  for (std::int64_t i = 0; i < count; ++i) y[i * step] /= 1 + rest;
+  for (std::int64_t i = 0; i < logits.count; ++i) y[i * step] /= 1 + rest;
 }
 
 template <class T>
-void log_softmax_row(const T* x, T* y, std::int64_t count, std::int64_t step) {
-  const LogRest<T> row(x, count, step);
-  for (std::int64_t i = 0; i < count; ++i) y[i * step] = row.log_probability(x[i * step]);
+void log_softmax_row(const Logits<T>& logits, T* y) {
+  const LogRest<T> row(logits);
+  for (std::int64_t i = 0; i < logits.count; ++i)
+    y[i * logits.step] = row.log_probability(logits.x[i * logits.step]);
 }
 
-template <class T, void (*Row)(const T*, T*, std::int64_t, std::int64_t)>
+template <class T>
+Row exp_row() {
+  return find_row("exp", dtype_of<T>, dtype_of<T>);
+}
+
+template <class T, void (*ComputeRow)(const Logits<T>&, T*)>
 Kernel make_softmax(const KernelSite& site) {
   const Shape& shape = site.input_shape(0);
   const auto axis = site.attribute<std::int64_t>("axis");
   const AxisView view(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
-  return {[view, threads = site.threads()](const KernelArgs& args) {
-    parallel_for(
-        view.outer, view.rows_per_thread(), threads, [&](std::int64_t begin, std::int64_t end) {
-          for (std::int64_t row = begin; row < end; ++row)
-            for (std::int64_t i = 0; i < view.inner; ++i) {
-              const std::int64_t start = row * view.size * view.inner + i;
-              Row(args.input<T>(0) + start, args.output<T>() + start, view.size, view.inner);
-            }
-        });
+  return {[view, exp = exp_row<T>(), threads = site.threads()](const KernelArgs& args) {
+    parallel_for(view.outer, view.rows_per_thread(), threads,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t row = begin; row < end; ++row)
+                     for (std::int64_t i = 0; i < view.inner; ++i) {
+                       const std::int64_t start = row * view.size * view.inner + i;
+                       ComputeRow({args.input<T>(0) + start, view.size, view.inner, exp},
+                                  args.output<T>() + start);
+                     }
+                 });
   }};
 }
 
@@ -130,13 +160,13 @@ template <class T>
 Kernel make_cross_entropy(const KernelSite& site) {
   const Shape& shape = site.input_shape(0);
   const AxisView view(shape, shape.rank() - 1);
-  return {[view, threads = site.threads()](const KernelArgs& args) {
+  return {[view, exp = exp_row<T>(), threads = site.threads()](const KernelArgs& args) {
     parallel_for(view.outer, view.rows_per_thread(), threads,
                  [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t row = begin; row < end; ++row) {
                      const T* logits = args.input<T>(0) + row * view.size;
                      const T* labels = args.input<T>(1) + row * view.size;
-                     const LogRest<T> rest(logits, view.size, 1);
+                     const LogRest<T> rest(Logits<T>{logits, view.size, 1, exp});
                      double loss = 0;
                      for (std::int64_t i = 0; i < view.size; ++i)
                        if (labels[i] != 0)
@@ -148,30 +178,31 @@ Kernel make_cross_entropy(const KernelSite& site) {
 }
 
 template <class T, class Label>
-void sparse_cross_entropy(const AxisView& view, int threads, const KernelArgs& args) {
+void sparse_cross_entropy(const AxisView& view, Row exp, int threads, const KernelArgs& args) {
   const Label* labels = args.input<Label>(1);
   for (std::int64_t row = 0; row < view.outer; ++row)
     if (labels[row] < 0 || labels[row] >= view.size)
       throw KernelError(
           fmt::format("label {} of row {} is outside [0,{})", labels[row], row, view.size));
-  parallel_for(
-      view.outer, view.rows_per_thread(), threads, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row) {
-          const T* logits = args.input<T>(0) + row * view.size;
-          args.output<T>()[row] = LogRest<T>(logits, view.size, 1).loss(logits[labels[row]]);
-        }
-      });
+  parallel_for(view.outer, view.rows_per_thread(), threads,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; ++row) {
+                   const T* logits = args.input<T>(0) + row * view.size;
+                   args.output<T>()[row] =
+                       LogRest<T>(Logits<T>{logits, view.size, 1, exp}).loss(logits[labels[row]]);
+                 }
+               });
 }
 
 template <class T>
 Kernel make_sparse_cross_entropy(const KernelSite& site) {
   const AxisView view(site.input_shape(0), site.input_shape(0).rank() - 1);
   const bool wide = site.input_dtype(1) == int64;
-  return {[view, wide, threads = site.threads()](const KernelArgs& args) {
+  return {[view, wide, exp = exp_row<T>(), threads = site.threads()](const KernelArgs& args) {
     if (wide)
-      sparse_cross_entropy<T, std::int64_t>(view, threads, args);
+      sparse_cross_entropy<T, std::int64_t>(view, exp, threads, args);
     else
-      sparse_cross_entropy<T, std::int32_t>(view, threads, args);
+      sparse_cross_entropy<T, std::int32_t>(view, exp, threads, args);
   }};
 }
 
