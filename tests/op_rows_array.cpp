@@ -415,6 +415,14 @@ void add_indexing_rows(Table table) {
            },
            {Tensor{{0.f, 0.f, 0.f}, {0.f, 0.f, 0.f}}})
       .also(kNumbers);
+  for (const Tensor& indices :
+       {ints({1, 0, 2}), Tensor{{0, 1}, {2, 2}}, Tensor::from<std::uint8_t>({2, 0}, {2}),
+        Tensor(std::int64_t{1}), Tensor(int64, {0})})
+    table
+        .add("check_indices/" + indices.shape().to_string(), {indices},
+             [](In in) { return check_indices(in[0], 3); }, {indices})
+        .also({})
+        .without_gradient();
   table
       .add("one_hot/classes", {ints({1, 0, 1})}, [](In in) { return one_hot(in[0], 3); },
            {Tensor{{0.f, 1.f, 0.f}, {1.f, 0.f, 0.f}, {0.f, 1.f, 0.f}}})

@@ -54,10 +54,11 @@ TEST_SUITE("passes") {
     const std::string before = draw(graph, fetches, kBefore), after = draw(graph, fetches, kAll);
     CHECK(before.find("= sparse_softmax_cross_entropy(x, labels)\n") != std::string::npos);
     CHECK(before.find("= softmax(x) axis=-1\n") != std::string::npos);
-    CHECK(before.find("= one_hot(labels) depth=3") != std::string::npos);
-    CHECK(lines(before) == 8);  // with two fused nodes, a sum and two fetches
-    CHECK(after.find("= sparse_softmax_cross_entropy_grad(x, labels, 1) with_loss=true\n") !=
-          std::string::npos);
+    CHECK(before.find("= check_indices(labels) size=3\n") != std::string::npos);
+    CHECK(before.find("= one_hot(gradients/") != std::string::npos);
+    CHECK(lines(before) == 9);  // with two fused nodes, a sum and two fetches
+    CHECK(after.find("= sparse_softmax_cross_entropy_grad(x, labels, 1) with_loss=true "
+                     "checks_labels=true\n") != std::string::npos);
     CHECK(lines(after) == 4);
     // The same as one writes it.
     const std::string written = draw(graph, {softmax(x) - one_hot(labels, 3, float64)}, kAll);
@@ -101,9 +102,11 @@ TEST_SUITE("passes") {
     const Output grad = gradients({sum(losses)}, {x})[0];
     const Tensor logits{{0.5, 1.0}, {-1.0, 2.0}};
     const Feeds feeds = {{x, logits}, {labels, Tensor{std::int64_t{1}, std::int64_t{2}}}};
-    check_same(graph, feeds, {grad});  // there, one_hot gives no class
-    CHECK_THROWS_WITH_AS(Session(graph).run(feeds, {losses, grad}),
-                         doctest::Contains("label 2 of row 1 is outside [0,2)"), RunError);
+    for (const std::vector<Output>& fetches : {std::vector{grad}, {losses, grad}})
+      CHECK_THROWS_WITH_AS(Session(graph).run(feeds, fetches),
+                           doctest::Contains("label 2 of row 1 is outside [0,2)"), RunError);
+    // One's own one_hot gives no class.
+    check_same(graph, feeds, {softmax(x) - one_hot(labels, 2, float64)});
 
     const Output hot = one_hot(labels, 2, float64);
     const Output written = -sum(hot * log_softmax(x), -1), given = softmax_cross_entropy(x, hot);

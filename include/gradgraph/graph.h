@@ -223,7 +223,7 @@ class Graph {
   void set_gradient(Node& node, Gradient gradient);
   const Gradient* gradient_of(const Node& node) const;
 
-  /// The value that sessions give `variable` before its first use, or an empty Output.
+  /// What sessions give `variable` before its first use, or empty. BuildError if it does not fit.
   void set_initial_value(Node& variable, Output value);
   Output initial_value(const Node& variable) const;
 

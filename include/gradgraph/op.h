@@ -35,7 +35,7 @@ struct Traits {
   bool in_place = false;
   /// Output 0 is input 0's bytes under another shape: never computed, only renamed.
   bool alias = false;
-  /// A kernel may refuse values that it meets (an index out of range).
+  /// A kernel may refuse values that it meets (an index out of range); no pass may drop it.
   bool may_fail = false;
   /// Never runs: a value that is there already (a variable), or an order (group).
   bool no_kernel = false;

@@ -12,6 +12,11 @@
 
 /// The ops: one front function each. They add a node to the graph of their inputs and throw
 /// BuildError, with op, node, shapes and the caller's line, when the inputs do not fit.
+///
+/// Some ops refuse values that only a run knows, such as an index out of range. A run throws for
+/// such a value in every op whose value its fetches need, whatever passes make of the graph, and
+/// leaves every variable as it was. Who reads but a shape (shape_of, zeros_like, ones_like) does
+/// not need the value.
 namespace gradgraph GRADGRAPH_API {
 
 template <class T>
@@ -111,6 +116,7 @@ Output sub(Operand a, Operand b, Where where = Where::current());
 Output mul(Operand a, Operand b, Where where = Where::current());
 /// Integers divide as in C++, towards zero; an integer division by zero throws RunError in a run.
 Output div(Operand a, Operand b, Where where = Where::current());
+/// An integer to a negative power throws RunError in a run.
 Output pow(Operand base, Operand exponent, Where where = Where::current());
 Output maximum(Operand a, Operand b, Where where = Where::current());
 Output minimum(Operand a, Operand b, Where where = Where::current());
@@ -233,7 +239,7 @@ Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::curren
 /// One loss a row: `logits` [..., classes], `labels` [..., classes] of any sum, usually 1.
 Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// One loss a row: `logits` [..., classes], `labels` [...] of int32 or int64 class numbers. A
-/// label outside [0, classes) throws RunError in a run.
+/// label outside [0, classes) throws RunError in a run, in that of the gradient alone as well.
 Output sparse_softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
 /// false. `rate` in [0, 1).
@@ -271,12 +277,17 @@ std::vector<Output> split(Output x, std::vector<std::int64_t> sizes, std::int64_
 /// `size` elements from `begin` on each axis; a size of -1 means up to the end.
 Output slice(Output x, IntVector begin, IntVector size, Where where = Where::current());
 /// Slices of `x` along `axis` at `indices` (int32 or int64); the result's shape has the indices'
-/// in place of the axis. An index outside [0, size) throws RunError in a run.
+/// in place of the axis. An index outside [0, size) throws RunError in a run, in that of the
+/// gradient alone as well.
 Output gather(Output x, Output indices, std::int64_t axis = 0, Where where = Where::current());
-/// The reverse of gather: zeros of `shape`, with `updates` added up along `axis` at `indices`.
+/// The reverse of gather: zeros of `shape`, with `updates` added up along `axis` at `indices`. An
+/// index outside [0, shape[axis]) throws RunError in a run.
 Output scatter_add(IntVector shape, Output indices, Output updates, std::int64_t axis = 0,
                    Where where = Where::current());
-/// A last axis of `depth` that holds 1 at the index and 0 elsewhere; of an index out of range, 0.
+/// `indices` (int32, int64 or uint8) as they are; one outside [0, size) throws RunError in a run.
+Output check_indices(Output indices, std::int64_t size, Where where = Where::current());
+/// A last axis of `depth` that holds 1 at the index and 0 elsewhere; of an index out of range, 0
+/// (`check_indices` refuses these).
 Output one_hot(Output indices, std::int64_t depth, DType dtype = float32,
                Where where = Where::current());
 /// `before[i]` and `after[i]` elements of `value` around axis i.

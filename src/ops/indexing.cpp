@@ -59,6 +59,13 @@ void infer_scatter_add(InferContext& context) {
   context.output(context.dtype(2), shape);
 }
 
+void infer_check_indices(InferContext& context) {
+  infer_same(context);
+  context.require_dtype(0, {int32, int64, uint8});
+  const std::int64_t size = context.attribute<std::int64_t>("size");
+  if (size < 0) context.fail(fmt::format("the size is {}", size));
+}
+
 void infer_one_hot(InferContext& context) {
   context.require_inputs(1);
   context.require_dtype(0, {int32, int64, uint8});
@@ -94,6 +101,10 @@ Output scatter_add(IntVector shape, Output indices, Output updates, std::int64_t
               {{"axis", from_front(axis, static_cast<int>(rank))}});
 }
 
+Output check_indices(Output indices, std::int64_t size, Where where) {
+  return make("check_indices", {indices}, where, {{"size", size}});
+}
+
 Output one_hot(Output indices, std::int64_t depth, DType dtype, Where where) {
   return make("one_hot", {indices}, where, {{"depth", depth}, {"dtype", dtype}});
 }
@@ -104,6 +115,9 @@ void register_indexing_ops(OpRegistry& registry) {
                 {.may_fail = true, .static_inputs = 0b001, .kernel_input = 2},
                 infer_scatter_add,
                 grad_scatter_add});
+  registry.add({"check_indices",
+                {.in_place = true, .may_fail = true, .non_differentiable = true},
+                infer_check_indices});
   registry.add({"one_hot", {.non_differentiable = true}, infer_one_hot});
 }
 

@@ -91,7 +91,7 @@ Grads grad_sparse_cross_entropy(const GradientContext& c) {
     throw GradientError(
         node_message(c.node().op().name, c.node().name(), "the number of classes must be known"),
         c.node().where());
-  const Output hot = one_hot(labels, classes, logits.dtype());
+  const Output hot = one_hot(check_indices(labels, classes), classes, logits.dtype());
   // The label's probability less 1, but accurate: it may be nearly 1.
   const Output others = softmax(logits) * (1 - hot);
   return {expand_dims(c.grad(), -1) * (others - hot * sum(others, -1, true)), Output()};
@@ -118,11 +118,14 @@ void infer_dense_cross_entropy_grad(InferContext& context) {
   context.require(context.shape(0) == context.shape(1), "logits and labels differ in shape");
 }
 
-/// Labels are class numbers. Without the loss, one that is out of range counts as none.
+/// Labels are class numbers. Without "checks_labels", one that is out of range counts as none.
 void infer_sparse_cross_entropy_grad(InferContext& context) {
   infer_cross_entropy_grad(context);
   context.require_dtype(1, {int32, int64});
   context.require(rows_of(context.shape(0)) == context.shape(1), "there must be a label a row");
+  context.require(
+      context.attribute<bool>("checks_labels") || !context.attribute<bool>("with_loss"),
+      "a loss needs labels in range");
 }
 
 }  // namespace

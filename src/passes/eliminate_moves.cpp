@@ -186,7 +186,11 @@ class EliminateMoves : public NodePass {
   }
 
   /// One of several outputs is not seen here, so these forward a single value.
-  NodeRewrite forward(Node& node, NodeSweep&) { return {node.input(0), "its only value"}; }
+  NodeRewrite forward(Node& node, NodeSweep& sweep) {
+    const auto can_drop = [&](const Output& value) { return sweep.can_drop(value); };
+    if (!std::ranges::all_of(node.inputs().subspan(1), can_drop)) return {};
+    return {node.input(0), "its only value"};
+  }
 
   static std::unordered_map<const OpDef*, MoveRule> by_op(std::initializer_list<MoveRule> list) {
     std::unordered_map<const OpDef*, MoveRule> rules;

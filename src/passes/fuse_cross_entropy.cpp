@@ -18,6 +18,8 @@
 ///             └─ softmax ─ sub ─ mul ─── gradient  =>  labels ─┤ cross_entropy_grad ─┬─ gradient
 ///     labels ──── one_hot ──┘     │                      grad ─┘                     └─ loss
 ///                                grad
+///
+/// Where the labels are checked on their way to one_hot, the fused node checks them.
 namespace gradgraph {
 namespace {
 
@@ -30,6 +32,7 @@ struct Found {
   /// It is that of sum(labels * log_softmax(logits)), the loss' negative, where a label of 0
   /// makes an infinite logit NaN.
   bool is_written_out = false;
+  bool checks_labels = false;
   Output loss;                       ///< where the loss is computed, else empty
   const Node* difference = nullptr;  ///< of softmax and labels, where that is a node of its own
 };
@@ -92,6 +95,11 @@ class CrossEntropyFusion {
       if (labels.shape() != probability.shape()) return std::nullopt;
       labels = labels.node().input(0);
       if (labels.dtype() == uint8) return std::nullopt;
+      const Node& check = labels.node();
+      const std::int64_t classes = probability.shape()[probability.rank() - 1];
+      found.checks_labels =
+          check_.matches(check) && check.attributes().get<std::int64_t>("size") == classes;
+      if (found.checks_labels) labels = check.input(0);
     } else if (const auto match = matcher_.match(dense_pattern_, node);
                match && ends_in_classes(match->value('p')) &&
                is_row_sum(match->value('s'), labels)) {
@@ -239,6 +247,8 @@ class CrossEntropyFusion {
     Attributes attributes{{"with_loss", static_cast<bool>(loss)}};
     if (found.op == std::string_view("softmax_cross_entropy_grad"))
       attributes.set("skips_zeros", !found.is_written_out);
+    else
+      attributes.set("checks_labels", found.checks_labels || loss);
     Node& fused = add(node, found.op, {found.logits, found.labels, scale(node, found)},
                       std::move(attributes))
                       .node();
@@ -274,6 +284,7 @@ class CrossEntropyFusion {
   const KnownOp one_hot_{"one_hot", {"depth", "dtype"}};
   const KnownOp dense_loss_{"softmax_cross_entropy"},
       sparse_loss_{"sparse_softmax_cross_entropy"};
+  const KnownOp check_{"check_indices", {"size"}};
   const Expression sparse_pattern_ = parse_expression("sub(mul(p, sub(1, h)), mul(h, s))");
   const Expression dense_pattern_ = parse_expression("sub(mul(p, s), t)");
   const Expression written_pattern_ = parse_expression("sub(w, mul(exp(p), s))");

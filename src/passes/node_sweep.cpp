@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "core/text.h"
-#include "graph/slot.h"
+#include "graph/may_fail.h"
 #include "ops/builders.h"
 #include "passes/topology.h"
 
@@ -36,6 +36,7 @@ void NodeSweep::run() {
   const std::vector<Node*> order = topological_order(graph_, context_.fetches);
   has_updates_ = std::ranges::any_of(
       order, [](const Node* node) { return node->op().traits.updates_variable; });
+  may_fail_.resize(graph_.nodes().size());
   // Of equal nodes the first one stays, so that nothing in front has to wait for what comes late.
   for (Node* node : order) visit(*node);
 }
@@ -68,9 +69,17 @@ bool NodeSweep::find_late(const Node& node) const {
           std::ranges::any_of(node.control_inputs(), [&](auto* in) { return makes_late(*in); }));
 }
 
+bool NodeSweep::needs_what_may_fail(const Node& node) const {
+  const auto input_may_fail = [&](const Output& input) { return may_fail_[slot(input)]; };
+  const auto before_may_fail = [&](const Node* before) { return may_fail_[slot(*before)]; };
+  return may_fail(node) || std::ranges::any_of(node.inputs(), input_may_fail) ||
+         std::ranges::any_of(node.control_inputs(), before_may_fail);
+}
+
 void NodeSweep::visit(Node& node) {
   const bool late = is_late_[slot(node)] = find_late(node);
   update_inputs(node, late);
+  may_fail_[slot(node)] = needs_what_may_fail(node);
   if (late || node.num_outputs() != 1 || !is_transparent(node)) return;
   NodeRewrite found = find_rewrite(node);
   if (!found.value) return;
@@ -99,6 +108,7 @@ Output NodeSweep::make(const Node& original, const OpDef& op, OutputList inputs,
   Node& node = graph_.add_in_place_of(original, op, inputs, std::move(attributes));
   replacement_.resize(graph_.nodes().size());
   is_late_.resize(graph_.nodes().size());
+  may_fail_.resize(graph_.nodes().size());
   fresh_.push_back(&node);
   return node.output();
 }

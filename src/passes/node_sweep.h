@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "graph/slot.h"
 #include "passes/pass_list.h"
 
 namespace gradgraph {
@@ -41,6 +42,8 @@ class NodeSweep {
   // For passes:
 
   const PassContext& context() const { return context_; }
+  /// Whether a rewrite may do without `value`: nothing that it needs may fail in a run.
+  bool can_drop(const Output& value) const { return !may_fail_[slot(value)]; }
   /// A node that stands for `original`, on the same device, with the same line and origin.
   Output make(const Node& original, const OpDef& op, OutputList inputs,
               Attributes attributes = {});
@@ -63,6 +66,7 @@ class NodeSweep {
   bool find_late(const Node& node) const;
   /// Makes the node read what stands for its inputs now.
   void update_inputs(Node& node, bool is_late);
+  bool needs_what_may_fail(const Node& node) const;
   NodeRewrite find_rewrite(Node& node);
   Output current(const Output& value) const;
 
@@ -71,6 +75,7 @@ class NodeSweep {
   RewriteLog& log_;
   std::vector<NamedPass> passes_;
   std::vector<Output> replacement_;  ///< by node id; empty for nodes that are still there
+  std::vector<bool> may_fail_;       ///< by node id: the node, or one that it needs
   std::vector<Node*> fresh_;         ///< made by the rewrite in progress
   bool has_updates_ = false;
   std::vector<bool> is_late_;  ///< by node id: depends on an update

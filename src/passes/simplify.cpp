@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <unordered_map>
 #include <vector>
@@ -93,7 +95,23 @@ struct ParsedRule {
   Expression pattern, result;
   const Rule* rule;
   std::string text;
+  std::vector<std::size_t> dropped = {};  ///< what the pattern reads and the result does not
 };
+
+void mark_letters(const Expression& expression, std::array<bool, Expression::kLetters>& seen) {
+  if (expression.kind == Expression::Kind::variable) seen[expression.variable] = true;
+  for (const Expression& operand : expression.operands) mark_letters(operand, seen);
+}
+
+std::vector<std::size_t> find_dropped(const Expression& pattern, const Expression& result) {
+  std::array<bool, Expression::kLetters> before{}, after{};
+  mark_letters(pattern, before);
+  mark_letters(result, after);
+  std::vector<std::size_t> dropped;
+  for (std::size_t letter = 0; letter < Expression::kLetters; ++letter)
+    if (before[letter] && !after[letter]) dropped.push_back(letter);
+  return dropped;
+}
 
 using Rules = std::unordered_map<const OpDef*, std::vector<ParsedRule>>;
 
@@ -106,6 +124,8 @@ const Rules& rules() {
       const OpDef* op = pattern.op;
       by_op[op].push_back({std::move(pattern), parse_expression(rule.result), &rule,
                            std::string(rule.pattern) + " -> " + rule.result});
+      ParsedRule& parsed_rule = by_op[op].back();
+      parsed_rule.dropped = find_dropped(parsed_rule.pattern, parsed_rule.result);
     }
     return by_op;
   }();
@@ -139,12 +159,17 @@ class Simplify : public NodePass {
     if (&node.op() == &cast_.op()) return rewrite_cast(node, sweep);
     const auto candidates = rules_.find(&node.op());
     if (candidates == rules_.end()) return {};
-    for (const auto& [pattern, result, rule, text] : candidates->second) {
-      if (rule->effect == Effect::improves && sweep.context().exact) continue;
-      const auto match = matcher_.match(pattern, node);
-      if (!match || (rule->holds && !rule->holds(node, *match, matcher_))) continue;
-      const Output value = build(result, node, *match, sweep);
-      return {sweep.broadcast(node, value, node.shape()), text};
+    for (const ParsedRule& parsed : candidates->second) {
+      const Rule& rule = *parsed.rule;
+      if (rule.effect == Effect::improves && sweep.context().exact) continue;
+      const auto match = matcher_.match(parsed.pattern, node);
+      if (!match || (rule.holds && !rule.holds(node, *match, matcher_))) continue;
+      const auto can_drop = [&](std::size_t letter) {
+        return sweep.can_drop(match->values[letter]);
+      };
+      if (!std::ranges::all_of(parsed.dropped, can_drop)) continue;
+      const Output value = build(parsed.result, node, *match, sweep);
+      return {sweep.broadcast(node, value, node.shape()), parsed.text};
     }
     return {};
   }

@@ -10,29 +10,50 @@
 namespace gradgraph {
 namespace {
 
+/// It has a value before a run, which may be missing.
+bool is_variable(const Node& node) {
+  const Traits& traits = node.op().traits;
+  return traits.stateful && traits.no_kernel && node.num_outputs() == 1;
+}
+
 /// What the fetches need when the fed outputs come from outside: nodes, and which feeds.
 struct Needed {
-  std::vector<bool> nodes;  ///< by node id
-  std::vector<bool> feeds;  ///< by index into `fed`
+  std::vector<bool> nodes;   ///< by node id
+  std::vector<bool> values;  ///< by node id: for its value, not for its shape alone
+  std::vector<bool> feeds;   ///< by index into `fed`
 };
 
 Needed find_needed(const Graph& graph, const std::vector<Output>& fed,
                    const std::vector<Output>& fetches) {
   Needed needed{std::vector<bool>(graph.nodes().size(), false),
+                std::vector<bool>(graph.nodes().size(), false),
                 std::vector<bool>(fed.size(), false)};
-  const auto need = [&](const Output& output) {
+  const auto need = [&](const Output& output, bool for_value) {
     const auto feed = std::find(fed.begin(), fed.end(), output);
-    if (feed != fed.end())
+    if (feed != fed.end()) {
       needed.feeds[static_cast<std::size_t>(feed - fed.begin())] = true;
-    else
-      needed.nodes[slot(output)] = true;
+      return;
+    }
+    needed.nodes[slot(output)] = true;
+    if (for_value) needed.values[slot(output)] = true;
   };
-  for (const Output& fetch : fetches) need(fetch);
+  for (const Output& fetch : fetches) need(fetch, true);
   // Users' graphs are in topological order: one sweep backwards sees readers first.
   for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
     if (!needed.nodes[slot(*node)]) continue;
-    for (const Output& input : node->inputs()) need(input);
-    for (const Node* before : node->control_inputs()) needed.nodes[slot(*before)] = true;
+    const Traits& traits = node->op().traits;
+    // A shape is known before the run, unless something must run before it.
+    const bool is_known = traits.shape_only && node->control_inputs().empty();
+    const bool reads_values = needed.values[slot(*node)] && !is_known;
+    for (int i = 0; i < node->num_inputs(); ++i) {
+      const bool overwrites = traits.overwrites_variable && i < node->num_outputs();
+      need(node->input(i), (reads_values && !overwrites) || is_static_input(traits, i));
+    }
+    for (const Node* before : node->control_inputs()) {
+      needed.nodes[slot(*before)] = true;
+      if (needed.values[slot(*node)] && !is_variable(*before))
+        needed.values[slot(*before)] = true;
+    }
   }
   return needed;
 }
@@ -58,8 +79,12 @@ class Specializer {
       result_.feeds.push_back(nullptr);
       if (needed.feeds[i]) add_feed(feeds[i]);
     }
-    for (const Node& node : user_.nodes())
-      if (needed.nodes[slot(node)]) copy(node);
+    for (const Node& node : user_.nodes()) {
+      if (!needed.nodes[slot(node)]) continue;
+      copy(node, needed.values[slot(node)]);
+      if (needed.values[slot(node)] && is_variable(node))
+        result_.read_variables.push_back(node.origin() ? node.origin() : &node);
+    }
     for (const Output& fetch : fetches) add_fetch(fetch);
     return std::move(result_);
   }
@@ -86,7 +111,7 @@ class Specializer {
   Node& add(const Node& original, std::string_view op, OutputList inputs, Attributes attributes,
             std::string_view name) {
     const ContextGuard guard(*result_.graph);
-    result_.graph->context().origin = &original;
+    result_.graph->context().origin = original.origin() ? original.origin() : &original;
     return result_.graph->add(op_registry().at(op), inputs, std::move(attributes),
                               original.where(), name);
   }
@@ -95,7 +120,7 @@ class Specializer {
     return add(original, "constant", {}, {{"value", value}}, original.name()).output();
   }
 
-  void copy(const Node& node) {
+  void copy(const Node& node, bool for_value) {
     if (&node.op() == &placeholder_)
       throw RunError(
           node_message("placeholder", node.name(),
@@ -120,11 +145,11 @@ class Specializer {
                                                 copied.shape(i))),
                        node.where());
     for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) copy_of(node, i) = copied.output(i);
-    fold(node, copied);
+    fold(node, copied, for_value);
   }
 
   /// Puts constants in place of what is known already, for whoever reads it.
-  void fold(const Node& node, const Node& copied) {
+  void fold(const Node& node, const Node& copied, bool for_value) {
     const Traits& traits = copied.op().traits;
     if (traits.no_kernel || traits.stateful || traits.random || copied.num_outputs() == 0 ||
         !copied.control_inputs().empty())
@@ -133,7 +158,7 @@ class Specializer {
       copy_of(node, 0) = constant(Tensor::from(known->dims(), Shape{known->rank()}), node);
       return;
     }
-    if (!is_foldable(copied)) return;
+    if (!for_value || !is_foldable(copied)) return;
     const auto values = evaluate_(copied);
     if (!values) return;
     for (int i = 0; i < copied.num_outputs(); ++i)

@@ -35,6 +35,8 @@ struct SpecializedGraph {
   std::vector<Node*> feeds;
   /// The "fetch" node of each fetch; for an op without outputs, its own copy.
   std::vector<Node*> fetches;
+  /// The user's variables whose values are read, in the order in which they were made.
+  std::vector<const Node*> read_variables;
 };
 
 /// For each of `fed`: does the shape of anything that `fetches` need depend on its value?

@@ -304,11 +304,13 @@ class Planner {
 
   void protect_updates() {
     const auto count = static_cast<std::int32_t>(plan_.steps.size());
-    std::int32_t last_failing = -1;
+    std::int32_t last_failing = -1;  // when it is seen
     plan_.first_update = count;
     for (std::int32_t s = 0; s < count; ++s) {
       const Node& node = *plan_.steps[at(s)].node;
-      if (may_fail(node)) last_failing = s;
+      // Errors of asynchronous work are seen before the first update, and after all.
+      const bool is_seen = plan_.first_update == count || is_host(plan_.steps[at(s)].device);
+      if (may_fail(node)) last_failing = is_seen ? std::max(last_failing, s) : count;
       if (num_updates(node) > 0 && plan_.first_update == count) plan_.first_update = s;
     }
     std::unordered_set<const Node*> kept;

@@ -69,6 +69,7 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   SpecializedGraph specialized = rewritten_copy(graph, feeds, fetches, options, log);
   graph_ = std::move(specialized.graph);
   feed_nodes_ = std::move(specialized.feeds);
+  read_variables_ = std::move(specialized.read_variables);
 
   const auto& names = memory.device_names();
   placement_options_ = {
@@ -110,14 +111,16 @@ CompiledPlan::~CompiledPlan() {
 void CompiledPlan::predict_memory() {
   for (const PlannedBackup& backup : plan_.backups)
     new_variable_bytes_ += bytes_of(user_node(*backup.variable));
+  std::set<const Node*> variables(read_variables_.begin(), read_variables_.end());
   std::set<const void*> constants;
   for (const PlannedValue& value : plan_.values) {
-    if (value.storage == Storage::variable && !memory_.find_variable(user_node(*value.node)))
-      new_variable_bytes_ += value.bytes;
+    if (value.storage == Storage::variable) variables.insert(&user_node(*value.node));
     if (value.storage == Storage::constant &&
         constants.insert(value.node->attributes().get<Tensor>("value").raw()).second)
       constant_bytes_ += value.bytes;
   }
+  for (const Node* variable : variables)
+    if (!memory_.find_variable(*variable)) new_variable_bytes_ += bytes_of(*variable);
 }
 
 MemoryUse CompiledPlan::memory_use() const {
@@ -157,25 +160,12 @@ void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches,
 }
 
 void CompiledPlan::find_variables() {
-  std::set<const Node*> required, updated;  // variables of the copy
-  for (const PlannedStep& step : plan_.steps) {
-    const int updates = num_updates(*step.node);
-    for (int i = 0; i < updates; ++i) updated.insert(variable_behind(step.node->input(i)));
-    const int first_read = step.node->op().traits.overwrites_variable ? updates : 0;
-    for (int i = first_read; i < step.num_inputs; ++i) {
-      const std::int32_t value = plan_.step_values[at(step.first_value + i)];
-      if (value == kNoValue || plan_.values[at(value)].storage != Storage::variable) continue;
-      // What an update gives is there once the update has run.
-      if (step.node->input(i).node().op().traits.updates_variable) continue;
-      required.insert(plan_.values[at(value)].node);
-    }
-  }
-  for (const Node* copy : required) {
-    Node& node = user_node(*copy);
-    required_variables_.push_back({&node, &memory_.variable(node)});
-  }
-  std::sort(required_variables_.begin(), required_variables_.end(),
-            [](const Variable& a, const Variable& b) { return a.node->id() < b.node->id(); });
+  for (const Node* variable : read_variables_)
+    required_variables_.push_back({&user_node(*variable), &memory_.variable(*variable)});
+  std::set<const Node*> updated;  // variables of the copy
+  for (const PlannedStep& step : plan_.steps)
+    for (int i = 0; i < num_updates(*step.node); ++i)
+      updated.insert(variable_behind(step.node->input(i)));
   for (const Node* copy : updated)
     updated_variables_.push_back(&memory_.variable(user_node(*copy)));
 }

@@ -51,7 +51,8 @@ class CompiledPlan {
     Node* node;
     VariableSlot* slot;
   };
-  /// Variables that must have a value before a run, in the order in which they were made.
+  /// Variables that must have a value before a run, in the order in which they were made: all
+  /// that the user's graph reads, also where passes do without.
   const std::vector<Variable>& required_variables() const { return required_variables_; }
   /// Where the run's results go: one type per fetch, unused for fetches without a value.
   const std::vector<OutputType>& result_types() const { return result_types_; }
@@ -127,6 +128,7 @@ class CompiledPlan {
   std::vector<Node*> feed_nodes_;        ///< by feed; null where nothing needs it
   std::vector<std::int32_t> result_of_;  ///< by node id: the fetch that it answers, or -1
   std::vector<OutputType> result_types_;
+  std::vector<const Node*> read_variables_;  ///< of the user's graph
   std::vector<Variable> required_variables_;
   std::vector<VariableSlot*> updated_variables_;
   bool flushes_denormals_ = false;

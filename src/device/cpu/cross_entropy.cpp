@@ -82,13 +82,13 @@ void for_rows(const CrossEntropySite& site, const KernelArgs& args, const Finish
 }
 
 template <class T, class Label>
-void run_sparse(const CrossEntropySite& site, const KernelArgs& args) {
+void run_sparse(const CrossEntropySite& site, bool checks_labels, const KernelArgs& args) {
   const Label* labels = args.input<Label>(1);
   const T* grads = args.input<T>(2);
   const auto is_class = [&](int64_t row) {
     return labels[row] >= 0 && labels[row] < static_cast<Label>(site.classes);
   };
-  if (site.with_loss)
+  if (checks_labels)
     for (int64_t row = 0; row < site.rows; ++row)
       if (!is_class(row))
         throw KernelError(
@@ -141,10 +141,11 @@ void run_dense(const CrossEntropySite& site, bool skips_zeros, const KernelArgs&
 template <class T>
 Kernel make_sparse(const KernelSite& node) {
   const auto site = CrossEntropySite::of<T>(node);
-  if (site.rows * site.classes == 0 && !site.with_loss) return {[](const KernelArgs&) {}};
+  const bool checks = node.attribute<bool>("checks_labels");
+  if (site.rows * site.classes == 0 && !checks) return {[](const KernelArgs&) {}};
   if (node.input_dtype(1) == int64)
-    return {[site](const KernelArgs& args) { run_sparse<T, int64_t>(site, args); }};
-  return {[site](const KernelArgs& args) { run_sparse<T, std::int32_t>(site, args); }};
+    return {[=](const KernelArgs& args) { run_sparse<T, int64_t>(site, checks, args); }};
+  return {[=](const KernelArgs& args) { run_sparse<T, std::int32_t>(site, checks, args); }};
 }
 
 template <class T>

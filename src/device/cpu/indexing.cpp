@@ -22,11 +22,10 @@ Indexed indexed(const KernelSite& site, const Shape& shape, const Shape& indices
 }
 
 template <class I>
-void check_indices(const I* indices, const Indexed& at) {
-  for (std::int64_t i = 0; i < at.count; ++i)
-    if (indices[i] < 0 || indices[i] >= at.size)
-      throw KernelError(
-          fmt::format("index {} (number {}) is outside [0,{})", indices[i], i, at.size));
+void check_indices(const I* indices, std::int64_t count, std::int64_t size) {
+  for (std::int64_t i = 0; i < count; ++i)
+    if (const auto index = static_cast<std::int64_t>(indices[i]); index < 0 || index >= size)
+      throw KernelError(fmt::format("index {} (number {}) is outside [0,{})", index, i, size));
 }
 
 template <class T, class I>
@@ -34,7 +33,7 @@ void gather(const Indexed& at, const KernelArgs& args) {
   const T* x = args.input<T>(0);
   const I* indices = args.input<I>(1);
   T* out = args.output<T>();
-  check_indices(indices, at);
+  check_indices(indices, at.count, at.size);
   const auto rows = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const std::int64_t from = row / at.count * at.size + indices[row % at.count];
@@ -55,7 +54,7 @@ void scatter_add(const Indexed& at, const KernelArgs& args) {
   const I* indices = args.input<I>(1);
   const T* updates = args.input<T>(2);
   T* out = args.output<T>();
-  check_indices(indices, at);
+  check_indices(indices, at.count, at.size);
   const auto rows = [&](std::int64_t begin, std::int64_t end) {
     std::fill(out + begin * at.inner, out + end * at.inner, T{});
     for (std::int64_t o = begin / at.size; o * at.size < end; ++o)
@@ -89,6 +88,18 @@ Kernel make_scatter_add(const KernelSite& site) {
   });
 }
 
+Kernel make_check_indices(const KernelSite& site) {
+  const std::int64_t count = site.input_shape(0).num_elements();
+  const std::int64_t size = site.attribute<std::int64_t>("size");
+  return dispatch<std::int32_t, std::int64_t, std::uint8_t>(site.input_dtype(0), [=]<class I>() {
+    return Kernel{[=](const KernelArgs& args) {
+      check_indices(args.input<I>(0), count, size);
+      if (args.inputs[0] != args.outputs[0])
+        std::copy_n(args.input<I>(0), count, args.output<I>());
+    }};
+  });
+}
+
 Kernel make_one_hot(const KernelSite& site) {
   const std::int64_t rows = site.input_shape(0).num_elements();
   const std::int64_t depth = site.attribute<std::int64_t>("depth");
@@ -113,6 +124,7 @@ Kernel make_one_hot(const KernelSite& site) {
 void register_indexing_kernels(KernelRegistry& registry) {
   registry.add("gather", kCpu, kAllDTypes, make_gather);
   registry.add("scatter_add", kCpu, kNumberDTypes, make_scatter_add);
+  registry.add("check_indices", kCpu, {int32, int64, uint8}, make_check_indices);
   registry.add("one_hot", kCpu, {int32, int64, uint8}, make_one_hot);
 }
 
