@@ -94,6 +94,94 @@ TEST_SUITE("passes") {
     CHECK(checked.step() == 2);
   }
 
+  TEST_CASE("check_passes compares variables by themselves") {
+    Graph graph;
+    const Output a = variable(graph, Tensor{1.f, 2.f, 3.f}, "a");
+    const Output b = variable(graph, Tensor{4.f, 5.f}, "b");
+    const Output unset = variable(graph, float32, {4}, "unset");
+    const Output chosen = where(constant(graph, Tensor(true)), sum(b), sum(a));
+    Session session(graph, {.check_passes = true});
+    CHECK(session.run(chosen).item<float>() == 9.f);
+    const Output update = assign_add(b, fill({2}, sum(a)) * 0.f + 1.f);
+    for (const Output& fetch :
+         {group(graph, {update}), update, assign(unset, Tensor::zeros(float32, {4}))})
+      CHECK_NOTHROW(session.run({}, {chosen, fetch}));
+    CHECK(session.value(b).at<float>({1}) == 7.f);
+    // What no pass has rewritten needs no comparison.
+    CHECK(session.run(identity(b)).at<float>({0}) == 6.f);
+  }
+
+  TEST_CASE("check_passes takes what rounding explains for no difference") {
+    Graph graph;
+    const Output x = placeholder(graph, float32, {512}, "x");
+    const Output w = variable(graph, Tensor::full(float32, {512}, 0.1), "w");
+    // Nothing but roundings is left of this, choices hang on it, and Adam makes steps of it.
+    const Output rest = x * w / 3.f / 7.f - x * w / 21.f;
+    const Output chosen = argmax(rest, 0), signs = sign(rest);
+    const Output train = Adam{}.minimize(mean(rest * stop_gradient(rest)) + mean(rest) * 1e-3f);
+    Tensor values(float32, {512});
+    for (std::int64_t i = 0; i < 512; ++i)
+      values.data<float>()[i] = 1e6f + static_cast<float>(i * 37 % 512);
+    Session session(graph, {.threads = 1, .check_passes = true});
+    for (const std::vector<Output>& fetches :
+         {std::vector{rest}, {chosen}, {signs}, {train}, {mean(rest), chosen, train}})
+      CHECK_NOTHROW(session.run({{x, values}}, fetches));
+  }
+
+  TEST_CASE("check_passes is not held to the limit of memory") {
+    Graph graph;
+    const Output x = placeholder(graph, float32, {1 << 20}, "x");
+    Output y = x;
+    for (int i = 0; i < 3; ++i) y = gradgraph::tanh(y * x) + gradgraph::sin(y);
+    const Feeds feeds = {{x, Tensor::full(float32, {1 << 20}, 0.5)}};
+    Session fused(graph), plain(graph, {.disabled_passes = {"fuse_elementwise"}});
+    const std::size_t limit = fused.predict_memory(feeds, {y}).total();
+    REQUIRE(limit < plain.predict_memory(feeds, {y}).total());
+    Session session(graph, {.memory_limit = limit, .check_passes = true});
+    CHECK_NOTHROW(session.run(feeds, y));
+  }
+
+  TEST_CASE("check_passes: a wrong rewrite of an initial value is named as well") {
+    const WithWrongPass wrong;
+    Graph graph;
+    Output value = constant(graph, Tensor::full(float64, {20000}, 0.3));
+    for (int i = 0; i < 4; ++i) value = gradgraph::sin(value + 0.5);
+    const Output w = variable(value, "w");
+    Session session(graph, {.check_passes = true});
+    CHECK_THROWS_WITH_AS(session.run(w * 2.0), doctest::Contains("wrong_sine"), RunError);
+  }
+
+  TEST_CASE("check_passes refuses no step of the models that programs train") {
+    Graph graph;
+    const Output images = placeholder(graph, float32, {any, 12, 12, 1}, "images");
+    const Output labels = placeholder(graph, int64, {any}, "labels");
+    const Output training = placeholder(graph, boolean, {}, "training");
+    Output x = nn::conv2d(images, {.filters = 4, .kernel = 3, .activation = relu}, "conv1");
+    x = nn::max_pool2d(x, 2);
+    const auto normal = nn::batch_norm(nn::conv2d(x, {.filters = 6, .kernel = 3}, "conv2"),
+                                       {.training = training});
+    x = nn::dropout(nn::dense(flatten(relu(normal.output)), {.units = 32, .activation = relu}),
+                    0.3, training);
+    const Output logits = nn::dense(x, {.units = 10}, "logits");
+    const Output tokens = nn::embedding(labels, 10, 8);
+    const Output norm =
+        nn::layer_norm(nn::dense(tokens, {.units = 10, .activation = gradgraph::tanh}));
+    const Output loss = mean(sparse_softmax_cross_entropy(logits + norm, labels));
+    const Output accuracy = mean(cast(equal(argmax(logits, -1), labels), float32));
+    const Output train =
+        group(graph, {Adam{.clip = {.by_global_norm = 1}}.minimize(loss), normal.update});
+    Tensor pixels(float32, {16, 12, 12, 1}), classes(int64, {16});
+    for (std::int64_t i = 0; i < pixels.num_elements(); ++i)
+      pixels.data<float>()[i] = static_cast<float>(i * 7919 % 256) / 255;
+    for (std::int64_t i = 0; i < 16; ++i) classes.data<std::int64_t>()[i] = i * 3 % 10;
+    Session session(graph, {.threads = 2, .plan_cache_size = 1, .check_passes = true});
+    for (const bool trains : {true, false, true}) {
+      const Feeds feeds = {{images, pixels}, {labels, classes}, {training, Tensor(trains)}};
+      const std::vector<Output> step = {loss, accuracy, train}, check = {loss, accuracy};
+      CHECK_NOTHROW(session.run(feeds, trains ? step : check));
+    }
+  }
+
   TEST_CASE("check_passes: an error in both runs is the user's") {
     Graph graph;
     const Output i = placeholder(graph, int64, {1}, "i");

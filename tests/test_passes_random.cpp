@@ -64,8 +64,8 @@ void check_agree(Graph& graph, const Feeds& feeds, const std::vector<Output>& fe
 /// A graph of a few ops drawn at random. The same seed gives the same graph.
 class RandomGraph {
  public:
-  explicit RandomGraph(unsigned seed, bool has_specials = false)
-      : random_(seed * 7919 + 1), has_specials_(has_specials) {
+  explicit RandomGraph(unsigned seed, bool has_specials = false, bool has_variables = false)
+      : random_(seed * 7919 + 1), has_specials_(has_specials), has_variables_(has_variables) {
     dtype_ = chance(4) ? float32 : float64;
     const std::size_t inputs = 2 + pick(3);
     for (std::size_t i = 0; i < inputs; ++i) add_input();
@@ -77,6 +77,7 @@ class RandomGraph {
     fetch(values_.back());
     fetch(any_value());
     if (chance(2)) add_gradients();
+    if (has_variables) add_updates();
   }
 
   double tolerance() const { return dtype_ == float64 ? 1e-9 : 1e-3; }
@@ -110,6 +111,12 @@ class RandomGraph {
     if (has_specials_ && !chance(3)) add_specials(value);
     if (chance(5)) {
       keep(constant(graph, value.cast(dtype_)));
+      return;
+    }
+    if (has_variables_ && chance(2)) {
+      keep(variable(graph, value.cast(dtype_)));
+      variables_.push_back(values_.back());
+      inputs_.push_back(values_.back());
       return;
     }
     keep(placeholder(graph, dtype_, shape));
@@ -287,10 +294,30 @@ class RandomGraph {
     for (const Output& gradient : gradients({sum(values_.back())}, inputs_)) fetch(gradient);
   }
 
+  /// Of all variables by an optimiser, or of some by values that fit.
+  void add_updates() {
+    if (variables_.empty()) return;
+    const std::vector<Output> grads = gradients({mean(values_.back())}, variables_);
+    std::vector<GradientPair> pairs;
+    for (std::size_t i = 0; i < grads.size(); ++i)
+      if (grads[i]) pairs.emplace_back(variables_[i], grads[i]);
+    if (!pairs.empty() && chance(2)) {
+      fetch(chance(2) ? Adam{}.apply(pairs) : GradientDescent{.momentum = 0.9}.apply(pairs));
+      return;
+    }
+    std::vector<Output> updates;
+    for (const Output& variable : variables_) {
+      Output value = any_value();
+      if (value.shape() != variable.shape() || value.dtype() != dtype_) value = variable * 0.5;
+      updates.push_back(chance(2) ? assign(variable, value) : assign_sub(variable, 0.1 * value));
+    }
+    fetch(chance(2) ? updates.front() : group(graph, updates));
+  }
+
   std::mt19937 random_;
-  bool has_specials_;
+  bool has_specials_, has_variables_;
   DType dtype_;
-  std::vector<Output> values_, inputs_;
+  std::vector<Output> values_, inputs_, variables_;
 };
 
 void check_random_graphs(unsigned begin, unsigned end, bool has_specials) {
@@ -342,6 +369,31 @@ TEST_SUITE("passes") {
 
   TEST_CASE("ten thousand random graphs agree where numbers are special") {
     check_random_graphs(10000, 20000, true);
+  }
+
+  TEST_CASE("check_passes refuses no op row") {
+    for (const tests::OpRow& row : tests::op_rows()) {
+      INFO("row " << row.name);
+      Graph graph;
+      Feeds feeds;
+      std::vector<Output> inputs;
+      for (const Tensor& value : row.inputs) {
+        inputs.push_back(placeholder(graph, value.dtype(), value.shape()));
+        feeds.emplace_back(inputs.back(), value);
+      }
+      if (inputs.empty()) continue;  // makes a graph of its own
+      Session session(graph, {.threads = 1, .check_passes = true});
+      CHECK_NOTHROW(session.run(feeds, with_gradients(row, inputs, row.build(inputs))));
+    }
+  }
+
+  TEST_CASE("check_passes refuses none of 2,000 random graphs with variables") {
+    for (unsigned seed = 0; seed < 2000; ++seed) {
+      INFO("seed " << seed);
+      RandomGraph random(seed, /*has_specials=*/false, /*has_variables=*/true);
+      Session session(random.graph, {.threads = 1, .check_passes = true});
+      CHECK_NOTHROW(session.run(random.feeds, random.fetches));
+    }
   }
 
   TEST_CASE("every pass finds something in random graphs") {

@@ -196,6 +196,14 @@ const Graph::Gradient* Graph::gradient_of(const Node& node) const {
 }
 
 void Graph::set_initial_value(Node& variable, Output value) {
+  if (value && (&value.graph() != this || value.dtype() != variable.dtype() ||
+                !value.shape().compatible_with(variable.shape())))
+    throw BuildError(node_message(variable.op().name, variable.name(),
+                                  fmt::format("the initial value '{}' is {}{}{}, not {}{}",
+                                              value.name(), value.dtype(), value.shape(),
+                                              &value.graph() == this ? "" : " of another graph",
+                                              variable.dtype(), variable.shape())),
+                     variable.where());
   initial_values_[&variable] = value;
 }
 

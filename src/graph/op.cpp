@@ -6,10 +6,38 @@
 
 namespace gradgraph {
 
+namespace {
+
+/// Counts the nodes that one question leads to. Vectors may be made of each other without end;
+/// what is farther away than this counts as unknown.
+class LookingBack {
+ public:
+  LookingBack() { seen_ = depth_++ == 0 ? 1 : seen_ + 1; }
+  ~LookingBack() { --depth_; }
+  LookingBack(const LookingBack&) = delete;
+  LookingBack& operator=(const LookingBack&) = delete;
+
+  static bool is_enough() { return seen_ > 100; }
+
+ private:
+  static thread_local int depth_, seen_;
+};
+thread_local int LookingBack::depth_ = 0;
+thread_local int LookingBack::seen_ = 0;
+
+}  // namespace
+
 std::optional<Shape> known_vector(const Output& value) {
-  const OpDef& op = value.node().op();
-  if (!op.vector_value || value.index() != 0 || value.dtype() != int64) return std::nullopt;
-  return op.vector_value(value.node());
+  const Node* node = &value.node();
+  if (!node->op().vector_value || value.index() != 0 || value.dtype() != int64)
+    return std::nullopt;
+  // A view of a vector is that vector.
+  while (node->op().traits.alias && node->op().vector_value && node->shape().rank() == 1 &&
+         node->input(0).rank() == 1 && node->input(0).index() == 0)
+    node = &node->input(0).node();
+  const LookingBack looking_back;
+  if (!node->op().vector_value || LookingBack::is_enough()) return std::nullopt;
+  return node->op().vector_value(*node);
 }
 
 Shape InferContext::vector_value(int i) const {

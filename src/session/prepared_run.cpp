@@ -31,28 +31,29 @@ Tensor result_for(const Output& fetch, const OutputType& type) {
   }
 }
 
-PreparedRun::PreparedRun(SessionState& session_, std::vector<Output> feeds_,
+PreparedRun::PreparedRun(SessionState& session_, const Graph& graph_, std::vector<Output> feeds_,
                          std::vector<Output> fetches_, SourceLocation where_)
     : session(session_),
+      graph(graph_),
       feeds(std::move(feeds_)),
       fetches(std::move(fetches_)),
       where(where_),
       results_(fetches.size()) {
   for (const Output& fetch : fetches) {
     if (!fetch) throw RunError("a fetch is empty", where);
-    if (&fetch.graph() != &session.graph)
+    if (&fetch.graph() != &graph)
       throw RunError(fmt::format("fetch '{}' is of another graph", fetch.name()), where);
   }
   for (std::size_t i = 0; i < feeds.size(); ++i) {
     if (!feeds[i]) throw RunError("a feed is empty", where);
-    if (&feeds[i].graph() != &session.graph)
+    if (&feeds[i].graph() != &graph)
       throw RunError(fmt::format("feed '{}' is of another graph", feeds[i].name()), where);
     if (feeds[i].index() >= feeds[i].node().num_outputs())
       throw RunError(fmt::format("'{}' has no value to feed", feeds[i].name()), where);
     if (std::count(feeds.begin(), feeds.end(), feeds[i]) > 1)
       throw RunError(fmt::format("'{}' is fed twice", feeds[i].name()), where);
   }
-  is_static_ = find_static_feeds(session.graph, feeds, fetches);
+  is_static_ = find_static_feeds(graph, feeds, fetches);
 }
 
 void PreparedRun::check_feed(std::size_t i, const Tensor& value) const {
@@ -109,9 +110,8 @@ CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
     entry.static_values.push_back(feed.value);
   }
   try {
-    entry.plan =
-        std::make_unique<CompiledPlan>(session.graph, fed, fetches, session.options,
-                                       session.memory, RewriteLog(false, session.rewrite_budget));
+    entry.plan = std::make_unique<CompiledPlan>(
+        graph, fed, fetches, session.options, session.memory, RewriteLog(false, rewrite_budget));
     check_memory(*entry.plan);
     entry.plan->attach();
   } catch (const BuildError& error) {

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <set>
 
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "session/evaluate.h"
+#include "session/initial_values.h"
 #include "session/memory_report.h"
 #include "session/session_state.h"
 
@@ -52,7 +51,7 @@ PreparedRun& SessionState::cached(const Feeds& feeds, const std::vector<Output>&
   if (found != cache_.end()) {
     std::rotate(found, found + 1, cache_.end());
   } else {
-    auto prepared = std::make_unique<PreparedRun>(*this, outputs, fetches, where);
+    auto prepared = std::make_unique<PreparedRun>(*this, graph, outputs, fetches, where);
     if (cache_.size() >= static_cast<std::size_t>(std::max(options.plan_cache_size, 1)))
       cache_.erase(cache_.begin());
     cache_.push_back(std::move(prepared));
@@ -73,56 +72,34 @@ Node& SessionState::require_variable(const Output& variable, SourceLocation wher
 }
 
 void SessionState::initialize(const std::vector<Node*>& variables, SourceLocation where) {
-  // An initial value may read other variables: these come in an earlier wave.
-  std::map<Node*, int> wave_of;
-  const auto find_wave = [&](auto&& self, Node& variable) -> int {
-    if (memory.variable(variable).initialized) return -1;
-    if (const auto known = wave_of.find(&variable); known != wave_of.end()) return known->second;
-    const Output initial = graph.initial_value(variable);
-    if (!initial)
-      throw RunError(
-          fmt::format("variable '{}' ({}) has no value: it has no initial one and none "
-                      "was set",
-                      variable.name(), to_string(variable.where())),
-          where);
-    int wave = 0;
-    std::set<const Node*> seen;
-    std::vector<Node*> stack{&initial.node()};
-    while (!stack.empty()) {
-      Node& node = *stack.back();
-      stack.pop_back();
-      if (!seen.insert(&node).second) continue;
-      if (node.op().name == "variable") wave = std::max(wave, self(self, node) + 1);
-      for (const Output& input : node.inputs()) stack.push_back(&input.node());
-    }
-    return wave_of[&variable] = wave;
+  const auto has_value = [&](const Node& node) {
+    const VariableSlot* slot = memory.find_variable(node);
+    return slot && slot->initialized;
   };
-  int last = -1;
-  for (Node* variable : variables) last = std::max(last, find_wave(find_wave, *variable));
-  for (int wave = 0; wave <= last; ++wave) {
-    std::vector<Node*> ready;
-    for (const auto& [variable, its_wave] : wave_of)
-      if (its_wave == wave) ready.push_back(variable);
-    std::sort(ready.begin(), ready.end(), [](auto* a, auto* b) { return a->id() < b->id(); });
-    run_initial_values(ready, where);
-  }
-}
-
-void SessionState::run_initial_values(const std::vector<Node*>& variables, SourceLocation where) {
-  std::vector<Output> values;
-  for (const Node* variable : variables) values.push_back(graph.initial_value(*variable));
-  PreparedRun run(*this, {}, values, where);
+  const InitialValues initial = find_initial_values(variables, has_value, where);
+  if (initial.variables.empty()) return;
+  PreparedRun run(*this, *initial.graph, {}, initial.values, where);
   run.initializes = true;
-  for (std::size_t i = 0; i < variables.size(); ++i) {
+  for (std::size_t i = 0; i < initial.variables.size(); ++i) {
     // What lies in host memory is computed where it stays.
-    const DeviceBuffer& buffer = memory.variable(*variables[i]).buffer;
+    const Node& variable = *initial.variables[i];
+    const DeviceBuffer& buffer = memory.variable(variable).buffer;
     if (buffer.device()->host_memory())
-      run.put_result(i, Tensor::wrap(variables[i]->dtype(), variables[i]->shape(), buffer.get(),
+      run.put_result(i, Tensor::wrap(variable.dtype(), variable.shape(), buffer.get(),
                                      std::shared_ptr<void>(buffer.get(), [](void*) {})));
   }
   const std::vector<Tensor>& results = run.run(nullptr, 0);
-  for (std::size_t i = 0; i < variables.size(); ++i) {
-    VariableSlot& slot = memory.variable(*variables[i]);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const Node& variable = *initial.variables[i];
+    if (results[i].shape() != variable.shape())
+      throw RunError(
+          node_message("variable", variable.name(),
+                       fmt::format("its initial value is {}{}, not {}{}", results[i].dtype(),
+                                   results[i].shape(), variable.dtype(), variable.shape())),
+          variable.where());
+  }
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    VariableSlot& slot = memory.variable(*initial.variables[i]);
     if (results[i].raw() != slot.buffer.get()) slot.buffer.write(results[i].raw());
     slot.initialized = true;
   }
@@ -165,7 +142,7 @@ Tensor Session::run(Output fetch, SourceLocation where) { return run({}, fetch, 
 Callable Session::prepare(const std::vector<Output>& feeds, const std::vector<Output>& fetches,
                           SourceLocation where) {
   return with_memory(where, [&] {
-    return Callable(std::make_unique<PreparedRun>(*state_, feeds, fetches, where));
+    return Callable(std::make_unique<PreparedRun>(*state_, state_->graph, feeds, fetches, where));
   });
 }
 

@@ -28,8 +28,9 @@ Tensor result_for(const Output& fetch, const OutputType& type);
 
 /// A (feeds, fetches) pair with the plans made for it, one for each set of feed shapes.
 struct PreparedRun {
-  PreparedRun(SessionState& session, std::vector<Output> feeds, std::vector<Output> fetches,
-              SourceLocation where);
+  /// `graph` is the session's, or one that stands for a part of it.
+  PreparedRun(SessionState& session, const Graph& graph, std::vector<Output> feeds,
+              std::vector<Output> fetches, SourceLocation where);
 
   /// Runs with the plan for these feeds, made now if there is none; counts as a step of the
   /// session unless it initialises variables.
@@ -42,10 +43,13 @@ struct PreparedRun {
   std::vector<FedValue> fed_values(const Tensor* values, std::size_t count) const;
 
   SessionState& session;
+  const Graph& graph;
   const std::vector<Output> feeds;
   const std::vector<Output> fetches;
   SourceLocation where;
   bool initializes = false;
+  /// How many rewrites the passes may do in a plan.
+  std::int64_t rewrite_budget = RewriteLog::kUnlimited;
 
  private:
   struct Entry {
@@ -75,8 +79,8 @@ class SessionState {
   /// The prepared run for these feeds and fetches, kept for the next time.
   PreparedRun& cached(const Feeds& feeds, const std::vector<Output>& fetches,
                       SourceLocation where);
-  /// Gives those of `variables` that have no value their initial one; throws RunError for one
-  /// without.
+  /// Gives those of `variables` that have no value their initial one, and others that these need;
+  /// throws RunError as find_initial_values does.
   void initialize(const std::vector<Node*>& variables, SourceLocation where);
   Node& require_variable(const Output& variable, SourceLocation where) const;
 
@@ -85,12 +89,8 @@ class SessionState {
   SessionMemory memory;
   std::int64_t step = 0;
   RunStats stats;
-  /// How many rewrites the passes may do in a plan.
-  std::int64_t rewrite_budget = RewriteLog::kUnlimited;
 
  private:
-  void run_initial_values(const std::vector<Node*>& variables, SourceLocation where);
-
   std::vector<std::unique_ptr<PreparedRun>> cache_;  ///< most recently used last
 };
 
