@@ -107,6 +107,7 @@ TEST_SUITE("passes") {
       return make();
     };
     const Output w = variable(graph, Tensor::full(float32, {4, 4}, 1), "w");
+    const Output v = variable(graph, Tensor::full(float32, {4, 4}, 1), "v");
     const Output image = reshape(x, {1, 4, 4, 1}),
                  filter = constant(graph, Tensor::full(float32, {1, 1, 1, 1}, 2));
     const Output bias = constant(graph, Tensor{1.f});
@@ -117,8 +118,7 @@ TEST_SUITE("passes") {
         {relu(inner + 1.f)},
         {sum(after([&] { return square(x); }), 0)},
         {relu(after([&] { return matmul(x, x); }) + 1.f)},
-        {after([&] { return assign(w, twice); }),
-         assign_add(variable(graph, Tensor::full(float32, {4, 4}, 1), "v"), x)},
+        {group(graph, {after([&] { return assign(w, twice); }), assign_add(v, x)})},
         {max_pool2d(relu(bias_add(convolved, bias)), {.window = 2, .strides = 2})},
     };
     const Feeds feeds = {{i, Tensor{std::int64_t{7}}}, {x, Tensor::full(float32, {4, 4}, 1)}};
