@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import elements
 import report
 import systems
 from systems import OURS, PEERS, WORKLOADS, Failure
@@ -25,6 +26,7 @@ OVERHEAD, GRAPH, GRAPH_BYTES = "nanoseconds_per_node", "seconds_per_graph", "byt
 QUICK_SAMPLES = 12000
 TARGET_ACCURACY = {"mlp": 0.98, "cnn": 0.99}
 MOST_EPOCHS = 40
+TORCH_LEVELS = {"baseline": "default", "avx2": "avx2", "avx512": "avx512"}
 
 
 def parse_flags(arguments):
@@ -43,6 +45,11 @@ def parse_flags(arguments):
     parser.add_argument("--accuracy", action="store_true",
                         help="also measure the time to 98 %% (MLP) and 99 %% (CNN) of the "
                              "validation data, gradgraph's and Keras'")
+    parser.add_argument("--elements", action="store_true",
+                        help="instead of all else, what functions cost for each element on one "
+                             "thread, beside PyTorch")
+    parser.add_argument("--isa", choices=("baseline", "avx2", "avx512"),
+                        help="cap the level of the instruction set, gradgraph's and PyTorch's")
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("MNIST_DIR"),
                         metavar="DIR", help="the folder with MNIST's four files")
     parser.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
@@ -231,6 +238,16 @@ def print_report(bench):
 def main(arguments):
     options = parse_flags(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
+    if options.isa:
+        os.environ["GRADGRAPH_ISA"] = options.isa
+        os.environ["ATEN_CPU_CAPABILITY"] = TORCH_LEVELS[options.isa]
+    if options.elements:
+        try:
+            say(f"{machine()}\n\n{elements.table(elements.measure(options))}")
+            return 0
+        except Failure as failure:
+            print(f"error: {failure}", file=sys.stderr)
+            return 1
     bench = Bench(options)
     start = time.monotonic()
     try:

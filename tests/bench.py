@@ -18,6 +18,7 @@ BUILD = pathlib.Path(os.environ.get("GRADGRAPH_BUILD", ROOT / "build"))
 sys.path.insert(0, str(ROOT / "bench"))
 sys.dont_write_bytecode = True
 
+import elements  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 import systems  # noqa: E402
@@ -50,6 +51,19 @@ class Figures(unittest.TestCase):
                   for system in ("gradgraph", "fast", "slow")}
         self.assertEqual(ratios, {"gradgraph": 2, "fast": 1, "slow": 0.5})
         self.assertIsNone(results.ratio("CNN <&>", "gradgraph", "epoch_seconds"))
+
+    def test_costs_of_elements(self):
+        results = report.Results()
+        for system, runs in (("gradgraph", [3, 1.5]), ("PyTorch", [2, 2.5])):
+            for cost in runs:
+                results.add("softmax [4096,32]", system, elements.COST, cost)
+        results.add("exp [256,256]", "gradgraph", elements.COST, 1)
+        results.add("exp [256,256]", "PyTorch", elements.COST, 4)
+        lines = elements.table(results).split("\n")
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+        self.assertEqual(cells[0][2:], ["gradgraph", "PyTorch", "gradgraph / PyTorch"])
+        self.assertEqual(cells[2], ["softmax", "[4096,32]", "1.50", "2.00", "0.75"])
+        self.assertEqual(cells[3], ["exp", "[256,256]", "1.00", "4.00", "0.25"])
 
     def test_table(self):
         lines = report.table(made_up_results(), "epoch_seconds").split("\n")
