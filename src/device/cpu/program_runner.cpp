@@ -226,6 +226,26 @@ char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
   __builtin_unreachable();
 }
 
+namespace {
+
+template <class T>
+void repeat(const char* element, char* to, int64_t count) {
+  T value;
+  std::memcpy(&value, element, sizeof value);
+  std::fill_n(reinterpret_cast<T*>(to), count, value);
+}
+/// One element of `size` bytes, `count` times.
+void repeat(const char* element, int64_t size, char* to, int64_t count) {
+  switch (size) {
+    case 1: return repeat<std::uint8_t>(element, to, count);
+    case 4: return repeat<std::uint32_t>(element, to, count);
+    case 8: return repeat<std::uint64_t>(element, to, count);
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace
+
 const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
   const Register& reg = registers_[at(input.reg)];
   const int64_t size = reg.size;
@@ -242,9 +262,7 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
                         } else if (moves) {
                           std::memcpy(target, source, static_cast<std::size_t>(row * size));
                         } else {
-                          for (int64_t i = 0; i < row; ++i)
-                            std::memcpy(target + i * size, source,
-                                        static_cast<std::size_t>(size));
+                          repeat(source, size, target, row);
                         }
                       });
   return place;

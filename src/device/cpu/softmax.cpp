@@ -2,7 +2,6 @@
 
 #include "core/text.h"
 #include "device/cpu/kernels.h"
-#include "device/cpu/rows.h"
 #include "device/cpu/softmax_rows.h"
 #include "device/math_functions.h"
 #include "device/parallel.h"
@@ -52,107 +51,64 @@ Kernel make_bias_add(const KernelSite& site) {
   }};
 }
 
-/// Elements of a softmax that lie `step` apart.
-template <class T>
-struct Logits {
-  const T* x;
-  std::int64_t count, step;
-  Row exp;
-  Largest<T> largest = largest_of(x, count, step);
-
-  /// exp(x_i - largest) of some of them.
-  void exponentials(std::int64_t begin, std::int64_t size, T* block) const {
-    for (std::int64_t i = 0; i < size; ++i) block[i] = x[(begin + i) * step] - largest.value;
-    const void* operand = block;
-    exp(&operand, 1, block, size);
-  }
-  void refine(std::int64_t begin, std::int64_t size, T* block) const {
-    for (std::int64_t i = 0; i < size; ++i)
-      block[i] = refined(block[i], x[(begin + i) * step], largest.value);
-  }
-
-  /// The sum of all exponentials but the largest's; `fill(begin, size, block)` gives them.
-  template <class Fill>
-  T rest(const Fill& fill) const {
-    constexpr std::int64_t kBlock = 64;
-    T block[kBlock];
-    double sum = 0;
-    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-      const std::int64_t size = std::min(kBlock, count - begin);
-      fill(begin, size, block);
-      // Nothing is left of the largest one, unless it is NaN.
-      if (const std::int64_t i = largest.place - begin; i >= 0 && i < size) block[i] -= block[i];
-      sum += static_cast<double>(sum_of(block, size));
-    }
-    return static_cast<T>(sum);
-  }
-};
-
-/// A row's part in each of its elements' loss.
-template <class T>
-struct LogRest {
-  Largest<T> largest;
-  T value;  ///< log1p of the rest
-
-  explicit LogRest(const Logits<T>& logits) : largest(logits.largest) {
-    T rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
-      logits.exponentials(begin, size, block);
-    });
-    if (rest < kSmallRest<T>)
-      rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
-        logits.exponentials(begin, size, block);
-        logits.refine(begin, size, block);
-      });
-    value = math::log1p(rest);
-  }
-  T loss(T x) const { return (largest.value - x) + value; }
-  T log_probability(T x) const { return (x - largest.value) - value; }
-};
-
-template <class T>
-void softmax_row(const Logits<T>& logits, T* y) {
-  const auto step = logits.step;
-  T rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
-    logits.exponentials(begin, size, block);
-    for (std::int64_t i = 0; i < size; ++i) y[(begin + i) * step] = block[i];
-  });
-  if (rest < kSmallRest<T>)
-    rest = logits.rest([&](std::int64_t begin, std::int64_t size, T* block) {
-      for (std::int64_t i = 0; i < size; ++i) block[i] = y[(begin + i) * step];
-      logits.refine(begin, size, block);
-      for (std::int64_t i = 0; i < size; ++i) y[(begin + i) * step] = block[i];
-    });
-  for (std::int64_t i = 0; i < logits.count; ++i) y[i * step] /= 1 + rest;
-}
-
-template <class T>
-void log_softmax_row(const Logits<T>& logits, T* y) {
-  const LogRest<T> row(logits);
-  for (std::int64_t i = 0; i < logits.count; ++i)
-    y[i * logits.step] = row.log_probability(logits.x[i * logits.step]);
-}
-
-template <class T>
-Row exp_row() {
-  return find_row("exp", dtype_of<T>, dtype_of<T>);
-}
-
-template <class T, void (*ComputeRow)(const Logits<T>&, T*)>
+/// Softmax or its logarithm, as loops over rows of neighbours.
+template <class T, typename SoftmaxRows<T>::Loop SoftmaxRows<T>::*Loops>
 Kernel make_softmax(const KernelSite& site) {
   const Shape& shape = site.input_shape(0);
   const auto axis = site.attribute<std::int64_t>("axis");
   const AxisView view(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
-  return {[view, exp = exp_row<T>(), threads = site.threads()](const KernelArgs& args) {
-    parallel_for(view.outer, view.rows_per_thread(), threads,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t row = begin; row < end; ++row)
-                     for (std::int64_t i = 0; i < view.inner; ++i) {
-                       const std::int64_t start = row * view.size * view.inner + i;
-                       ComputeRow({args.input<T>(0) + start, view.size, view.inner, exp},
-                                  args.output<T>() + start);
-                     }
-                 });
-  }};
+  const auto loops = best_softmax_rows<T>().*Loops;
+  if (view.inner == 1)
+    return {[view, loops, threads = site.threads()](const KernelArgs& args) {
+      parallel_for(view.outer, view.rows_per_thread(), threads,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     loops(args.input<T>(0) + begin * view.size,
+                           args.output<T>() + begin * view.size, end - begin, view.size);
+                   });
+    }};
+  // Elsewhere rows are copied, some of them side by side, and back.
+  constexpr std::int64_t kSide = 16;
+  const std::int64_t tiles = (view.inner + kSide - 1) / kSide, tasks = view.outer * tiles;
+  const std::int64_t grain =
+      std::max<std::int64_t>(kParallelGrain / std::max<std::int64_t>(view.size * kSide, 1), 1);
+  const std::int64_t parts = std::clamp<std::int64_t>(tasks / grain, 1, site.threads());
+  const std::int64_t part_elements = 2 * kSide * view.size;
+  return {[=](const KernelArgs& args) {
+            parallel_parts(
+                tasks, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+                  T* rows = static_cast<T*>(args.workspace) + part * part_elements;
+                  T* results = rows + kSide * view.size;
+                  for (std::int64_t task = begin; task < end; ++task) {
+                    const std::int64_t column = task % tiles * kSide;
+                    const std::int64_t width = std::min(kSide, view.inner - column);
+                    const std::int64_t start = task / tiles * view.size * view.inner + column;
+                    const T* x = args.input<T>(0) + start;
+                    T* y = args.output<T>() + start;
+                    for (std::int64_t i = 0; i < view.size; ++i)
+                      for (std::int64_t k = 0; k < width; ++k)
+                        rows[k * view.size + i] = x[i * view.inner + k];
+                    loops(rows, results, width, view.size);
+                    for (std::int64_t i = 0; i < view.size; ++i)
+                      for (std::int64_t k = 0; k < width; ++k)
+                        y[i * view.inner + k] = results[k * view.size + i];
+                  }
+                });
+          },
+          static_cast<std::size_t>(parts * part_elements) * sizeof(T)};
+}
+
+/// Calls `loss(row, largest logit, log1p(rest))` for rows [begin, end) of `logits`.
+template <class T, class Loss>
+void for_losses(const SoftmaxRows<T>& loops, const T* logits, std::int64_t classes,
+                std::int64_t begin, std::int64_t end, const Loss& loss) {
+  constexpr std::int64_t kRows = 32;
+  RowTotals<T> totals[kRows];
+  for (std::int64_t first = begin; first < end; first += kRows) {
+    const std::int64_t count = std::min(kRows, end - first);
+    loops.exponentials(logits + first * classes, nullptr, totals, count, classes);
+    for (std::int64_t i = 0; i < count; ++i)
+      loss(first + i, totals[i].largest, math::log1p(totals[i].rest));
+  }
 }
 
 /// A class without a share of the label adds nothing, however unlikely the logits make it.
@@ -160,37 +116,39 @@ template <class T>
 Kernel make_cross_entropy(const KernelSite& site) {
   const Shape& shape = site.input_shape(0);
   const AxisView view(shape, shape.rank() - 1);
-  return {[view, exp = exp_row<T>(), threads = site.threads()](const KernelArgs& args) {
-    parallel_for(view.outer, view.rows_per_thread(), threads,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t row = begin; row < end; ++row) {
-                     const T* logits = args.input<T>(0) + row * view.size;
-                     const T* labels = args.input<T>(1) + row * view.size;
-                     const LogRest<T> rest(Logits<T>{logits, view.size, 1, exp});
-                     double loss = 0;
-                     for (std::int64_t i = 0; i < view.size; ++i)
-                       if (labels[i] != 0)
-                         loss += static_cast<double>(labels[i] * rest.loss(logits[i]));
-                     args.output<T>()[row] = static_cast<T>(loss);
-                   }
-                 });
-  }};
+  return {
+      [view, &loops = best_softmax_rows<T>(), threads = site.threads()](const KernelArgs& args) {
+        const T* logits = args.input<T>(0);
+        const T* labels = args.input<T>(1);
+        const auto loss = [&](std::int64_t row, T largest, T log_rest) {
+          double total = 0;
+          for (std::int64_t i = row * view.size; i < (row + 1) * view.size; ++i)
+            if (labels[i] != 0)
+              total += static_cast<double>(labels[i] * loss_of(logits[i], largest, log_rest));
+          args.output<T>()[row] = static_cast<T>(total);
+        };
+        parallel_for(view.outer, view.rows_per_thread(), threads,
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for_losses(loops, logits, view.size, begin, end, loss);
+                     });
+      }};
 }
 
 template <class T, class Label>
-void sparse_cross_entropy(const AxisView& view, Row exp, int threads, const KernelArgs& args) {
+void sparse_cross_entropy(const AxisView& view, const SoftmaxRows<T>& loops, int threads,
+                          const KernelArgs& args) {
+  const T* logits = args.input<T>(0);
   const Label* labels = args.input<Label>(1);
   for (std::int64_t row = 0; row < view.outer; ++row)
     if (labels[row] < 0 || labels[row] >= view.size)
       throw KernelError(
           fmt::format("label {} of row {} is outside [0,{})", labels[row], row, view.size));
+  const auto loss = [&](std::int64_t row, T largest, T log_rest) {
+    args.output<T>()[row] = loss_of(logits[row * view.size + labels[row]], largest, log_rest);
+  };
   parallel_for(view.outer, view.rows_per_thread(), threads,
                [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t row = begin; row < end; ++row) {
-                   const T* logits = args.input<T>(0) + row * view.size;
-                   args.output<T>()[row] =
-                       LogRest<T>(Logits<T>{logits, view.size, 1, exp}).loss(logits[labels[row]]);
-                 }
+                 for_losses(loops, logits, view.size, begin, end, loss);
                });
 }
 
@@ -198,19 +156,20 @@ template <class T>
 Kernel make_sparse_cross_entropy(const KernelSite& site) {
   const AxisView view(site.input_shape(0), site.input_shape(0).rank() - 1);
   const bool wide = site.input_dtype(1) == int64;
-  return {[view, wide, exp = exp_row<T>(), threads = site.threads()](const KernelArgs& args) {
+  return {[view, wide, &loops = best_softmax_rows<T>(),
+           threads = site.threads()](const KernelArgs& args) {
     if (wide)
-      sparse_cross_entropy<T, std::int64_t>(view, exp, threads, args);
+      sparse_cross_entropy<T, std::int64_t>(view, loops, threads, args);
     else
-      sparse_cross_entropy<T, std::int32_t>(view, exp, threads, args);
+      sparse_cross_entropy<T, std::int32_t>(view, loops, threads, args);
   }};
 }
 
 template <class T>
 void register_for(KernelRegistry& registry) {
   const std::initializer_list<DType> dtype = {dtype_of<T>};
-  registry.add("softmax", kCpu, dtype, make_softmax<T, softmax_row<T>>);
-  registry.add("log_softmax", kCpu, dtype, make_softmax<T, log_softmax_row<T>>);
+  registry.add("softmax", kCpu, dtype, make_softmax<T, &SoftmaxRows<T>::softmax>);
+  registry.add("log_softmax", kCpu, dtype, make_softmax<T, &SoftmaxRows<T>::log_softmax>);
   registry.add("softmax_cross_entropy", kCpu, dtype, make_cross_entropy<T>);
   registry.add("sparse_softmax_cross_entropy", kCpu, dtype, make_sparse_cross_entropy<T>);
 }

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <limits>
 
 /// What softmax and its losses take from a row of logits. Everything is relative to the largest
 /// of them, so that what logits share does no harm, and the largest one's own exponential, 1, is
@@ -13,55 +11,36 @@
 /// of which neither part is negative, so a loss is as accurate as they are, however small.
 namespace gradgraph {
 
+/// Of a row with a NaN, or whose largest element is infinite, the rest is NaN.
 template <class T>
-struct Largest {
-  T value;
-  std::int64_t place;  ///< the first that has it
+struct RowTotals {
+  T largest, rest;
 };
 
-/// Of `count` elements that lie `step` apart; NaN when one of them is.
+/// The loops over `rows` rows of `count` neighbours, compiled for one level of the instruction
+/// set. What is added to what depends on `count` alone: all levels give the same bits.
 template <class T>
-Largest<T> largest_of(const T* x, std::int64_t count, std::int64_t step = 1) {
-  Largest<T> largest{-std::numeric_limits<T>::infinity(), 0};
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T value = x[i * step];
-    if (value <= largest.value) continue;
-    largest = {value, i};
-    if (value != value) break;
-  }
-  return largest;
-}
+struct SoftmaxRows {
+  using Loop = void (*)(const T* x, T* y, std::int64_t rows, std::int64_t count);
+  Loop softmax, log_softmax;
+  /// y = exp(x - largest of the row), where y is not null, and the totals of each row.
+  void (*exponentials)(const T* x, T* y, RowTotals<T>* totals, std::int64_t rows,
+                       std::int64_t count);
+};
 
-/// In interleaved series, which vectorises, and in double, since classes may be very many.
-template <class T>
-T sum_of(const T* x, std::int64_t count) {
-  constexpr std::int64_t kLanes = 8;
-  double total = 0;
-  std::int64_t i = 0;
-  if (count >= 2 * kLanes) {
-    double lanes[kLanes] = {};
-    for (; i + kLanes <= count; i += kLanes)
-      for (std::int64_t lane = 0; lane < kLanes; ++lane)
-        lanes[lane] += static_cast<double>(x[i + lane]);
-    for (const double lane : lanes) total += lane;
-  }
-  for (; i < count; ++i) total += static_cast<double>(x[i]);
-  return static_cast<T>(total);
-}
+struct SoftmaxTable {
+  SoftmaxRows<float> of_float;
+  SoftmaxRows<double> of_double;
+};
 
-/// Where the rest is smaller than this, the logits behind the largest one are so far behind that
-/// the rounding of their distance, of which exp makes a relative error, has to be made good.
+/// In the fastest form that this processor runs; T is float or double.
 template <class T>
-constexpr T kSmallRest = T{1} / 256;
+const SoftmaxRows<T>& best_softmax_rows();
 
-/// exp(x - largest), given that of the rounded difference.
+/// The loss of a class, given its logit and log1p(rest).
 template <class T>
-T refined(T exponential, T x, T largest) {
-  if (exponential == 0) return exponential;
-  // The exact error of a difference. Source: Knuth, TAOCP 2, 4.2.2, theorem B.
-  const T difference = x - largest, subtracted = x - difference;
-  const T error = (x - (difference + subtracted)) + (subtracted - largest);
-  return exponential + exponential * error;
+T loss_of(T logit, T largest, T log_rest) {
+  return log_rest + (largest - logit);
 }
 
 }  // namespace gradgraph
