@@ -167,6 +167,34 @@ TEST_SUITE("chain") {
     }
   }
 
+  TEST_CASE("rows and columns that are broadcast are as if they were laid out") {
+    for (const auto& [rows, columns] :
+         {std::pair{64, 128}, {37, 512}, {50, 130}, {9, 1000}, {3, 2048}, {700, 3}, {90, 32}}) {
+      CAPTURE(columns);
+      for (const DType dtype : {float32, float64}) {
+        const Tensor row = positive_noise(dtype, columns, 1),
+                     column = positive_noise(dtype, rows, 2);
+        Tensor all_rows(dtype, Shape{rows, columns}), all_columns(dtype, Shape{rows, columns});
+        const std::size_t size = size_of(dtype);
+        for (std::int64_t i = 0; i < rows * columns; ++i) {
+          std::memcpy(static_cast<char*>(all_rows.raw()) + i * size,
+                      static_cast<const char*>(row.raw()) + i % columns * size, size);
+          std::memcpy(static_cast<char*>(all_columns.raw()) + i * size,
+                      static_cast<const char*>(column.raw()) + i / columns * size, size);
+        }
+        ElementwiseProgram program = make_program(dtype, rows * columns, 3);
+        program.shape = {rows, columns};
+        program.results = {add(program, "add", add(program, "mul", 0, 1), 2)};
+        const Tensor x = positive_noise(dtype, rows * columns, 3);
+        const Tensor whole =
+            run(program, {x.reshaped({rows, columns}), all_rows, all_columns})[0];
+        const Tensor broadcast =
+            run(program, {x.reshaped({rows, columns}), row, column.reshaped({rows, 1})})[0];
+        CHECK(same_values(broadcast, whole));
+      }
+    }
+  }
+
   TEST_CASE("a fixed -0 stays what it is") {
     ElementwiseProgram program = make_program(float32, 300, 2);
     program.results = {add(program, "mul", 1, 0)};

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "device/cpu/isa.h"
+#include "device/cpu/row_sum.h"
 #include "kernel_helpers.h"
 
 /// Softmax, its logarithm and its losses: rows of every length and kind, at every level of the
@@ -121,6 +122,22 @@ TEST_CASE("cross entropies have the same bits at all levels") {
         }
       }
     }
+}
+
+TEST_CASE("sums of rows of every length are nearly exact, and of -0 are -0") {
+  for (std::int64_t count = 0; count < 140; ++count) {
+    CAPTURE(count);
+    const Tensor values = noise({count + 1}, static_cast<std::uint32_t>(count), float32);
+    const Tensor wide = values.cast(float64);
+    double expected = 0;
+    for (std::int64_t i = 0; i < count; ++i) expected += wide.data<double>()[i];
+    CHECK(std::fabs(static_cast<double>(RowSum<float>::of(values.data<float>(), count, 0)) -
+                    expected) <= 3e-6);
+    CHECK(std::fabs(RowSum<double>::of(wide.data<double>(), count, 0) - expected) <= 1e-14);
+    const Tensor zeros = Tensor::full(float32, {count + 1}, -0.);
+    CHECK(std::signbit(RowSum<float>::of(zeros.data<float>(), count, -0.F)));
+    CHECK_FALSE(std::signbit(RowSum<float>::of(zeros.data<float>(), count, 0.F)));
+  }
 }
 
 }  // namespace gradgraph::tests

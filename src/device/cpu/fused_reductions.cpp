@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -8,6 +7,7 @@
 #include "device/cpu/broadcast.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/program_runner.h"
+#include "device/cpu/row_sum.h"
 #include "device/parallel.h"
 
 /// Sums of what a program computes, taken while it is in the first-level cache: block by block in
@@ -130,22 +130,6 @@ class SumsSite {
     return rows_ * columns_ == 0 ? T{0} : -T{0};
   }
 
-  /// In interleaved series, which vectorises and keeps rounding errors small.
-  template <class T>
-  T sum_of(const T* x, int64_t count) const {
-    constexpr int64_t kLanes = 32;
-    std::array<T, kLanes> lanes;
-    lanes.fill(start<T>());
-    T* lane = lanes.data();
-    int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes)
-      for (int64_t k = 0; k < kLanes; ++k) lane[k] += x[i + k];
-    for (int64_t k = 0; i + k < count; ++k) lane[k] += x[i + k];
-    for (int64_t width = kLanes / 2; width > 0; width /= 2)
-      for (int64_t k = 0; k < width; ++k) lane[k] += lane[k + width];
-    return lane[0];
-  }
-
   template <class T>
   T finished(T sum) const {
     return sum / static_cast<T>(count_);
@@ -223,7 +207,7 @@ class SumsSite {
     T total = start<T>();
     for (int64_t i = begin; i < end; i += kBlock) {
       const int64_t stop = std::min(i + kBlock, end);
-      total += sum_of(compute(args, own, i, stop), stop - i);
+      total += RowSum<T>::of(compute(args, own, i, stop), stop - i, start<T>());
     }
     return total;
   }
@@ -243,7 +227,7 @@ class SumsSite {
         const int64_t stop = std::min(row + block_rows_, end);
         const T* x = compute(args, own, row * columns_, stop * columns_);
         for (int64_t r = row; r < stop; ++r)
-          y[r] = finished(sum_of(x + (r - row) * columns_, columns_));
+          y[r] = finished(RowSum<T>::of(x + (r - row) * columns_, columns_, start<T>()));
       }
     });
   }

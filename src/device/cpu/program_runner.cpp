@@ -27,6 +27,7 @@ struct ProgramRunner::Tile {
   const char** expanded;  ///< where each expanded input is
   const char* block;      ///< at this tile
   int64_t position, length;
+  bool keeps_rows = false;  ///< inputs that repeat a row are laid out as they must be
 };
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
@@ -129,14 +130,19 @@ void ProgramRunner::make_chain(const ElementwiseProgram& program) {
 
 void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, int64_t begin, int64_t end, const void* block) const {
-  int64_t length = 0;
+  int64_t length = 0, longest = 0;
   for (int64_t position = begin; position < end; position += length) {
+    const bool same_columns = position > begin && length % row_length_ == 0;
+    longest = same_columns ? longest : 0;
     length = std::min(kTile, end - position);
     const bool as_chain = chain_ && length >= chain_.block_elements();
     if (as_chain) length -= length % chain_.block_elements();
     const char* given = static_cast<const char*>(block);
     if (given) given += (position - begin) * block_size_;
-    run_tile(tile_in(inputs, outputs, scratch, position, length, given), as_chain);
+    Tile tile = tile_in(inputs, outputs, scratch, position, length, given);
+    tile.keeps_rows = length <= longest;
+    longest = std::max(longest, length);
+    run_tile(tile, as_chain);
   }
 }
 
@@ -167,12 +173,13 @@ ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
   auto* const slots = static_cast<char*>(scratch);
   char* const links = slots + at(slots_) * kSlotBytes;
   auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
-  return {inputs, outputs, slots, links, expanded, block, position, length};
+  return {inputs, outputs, slots, links, expanded, block, position, length, false};
 }
 
 void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
   for (std::size_t i = 0; i < expanded_.size(); ++i)
-    tile.expanded[i] = expand(expanded_[i], tile);
+    if (!tile.keeps_rows || !expanded_[i].repeats_a_row)
+      tile.expanded[i] = expand(expanded_[i], tile);
   if (as_chain)
     chain_.run(tile.length / chain_.block_elements(), tile.links, [&](std::int32_t reg) {
       return Chain::Place{address(reg, tile), chain_.line_elements() * registers_[at(reg)].size};
