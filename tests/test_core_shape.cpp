@@ -44,10 +44,16 @@ TEST_CASE("shapes print with a question mark for what is not known") {
 }
 
 TEST_CASE("a shape that cannot be is refused") {
-  CHECK_THROWS_WITH_AS((Shape{2, -2}), "-2 is not a dimension", BuildError);
-  CHECK_THROWS_WITH_AS((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}), "a shape has at most 8 axes",
+  CHECK_THROWS_WITH_AS(
+      (Shape{2, -2}),
+      doctest::Contains("-2 is not a dimension: these are 0 or more, or gg::any for unknown  "
+                        "(test_core_shape.cpp:"),
+      BuildError);
+  CHECK_THROWS_WITH_AS((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}),
+                       doctest::Contains("a shape has at most 8 axes  (test_core_shape.cpp:"),
                        BuildError);
-  CHECK_THROWS_WITH_AS(Shape(std::vector<std::int64_t>(9, 1)), "a shape has at most 8 axes",
+  CHECK_THROWS_WITH_AS(Shape(std::vector<std::int64_t>(9, 1)),
+                       doctest::Contains("a shape has at most 8 axes  (test_core_shape.cpp:"),
                        BuildError);
   Shape full(std::vector<std::int64_t>(8, 1));
   CHECK_THROWS_AS(full.append(1), BuildError);

@@ -158,9 +158,8 @@ TEST_SUITE("passes") {
 
   TEST_CASE("bad input: a pass that does not exist") {
     Graph graph;
-    const Output x = variable(graph, Tensor(1.f), "x");
-    Session session(graph, {.disabled_passes = {"fuse_everything"}});
-    CHECK_THROWS_WITH_AS(session.run(identity(x)), "there is no pass 'fuse_everything'",
+    CHECK_THROWS_WITH_AS(Session(graph, {.disabled_passes = {"fuse_everything"}}),
+                         doctest::Contains("there is no pass 'fuse_everything', only simplify"),
                          RunError);
   }
 }

@@ -46,7 +46,8 @@ Mnist find_mnist(const std::filesystem::path& directory = {});
 struct Batch {
   Tensor images;  ///< float32 x / 255 where the data set has uint8 x, else as in the data set
   Tensor labels;
-  std::int64_t size() const { return labels.num_elements(); }
+  /// Samples: the labels' first axis.
+  std::int64_t size() const { return labels.shape().rank() > 0 ? labels.shape()[0] : 0; }
 };
 
 struct BatchOptions {

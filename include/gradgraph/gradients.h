@@ -26,7 +26,9 @@ std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<O
                               SourceLocation where = SourceLocation::current());
 
 /// `forward(inputs)` with a gradient of the user's own: `gradient(inputs, outputs, grads)`
-/// returns one Output per input (empty for none). Source: jax.custom_vjp.
+/// returns one Output per input (empty for none). Throws BuildError where `forward` reads a
+/// variable or placeholder that is not among the inputs, or computed from them: it would get no
+/// gradient. Source: jax.custom_vjp.
 std::vector<Output> custom_gradient(
     const std::vector<Output>& inputs,
     const std::function<std::vector<Output>(const std::vector<Output>&)>& forward,

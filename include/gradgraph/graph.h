@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <initializer_list>
+#include <iosfwd>
 #include <memory>
 #include <memory_resource>
 #include <set>
@@ -57,6 +58,9 @@ class Output {
   std::int32_t index_ = 0;
   std::int32_t node_id_ = -1;
 };
+
+/// "fc1/matmul float32[?,128]", or "(empty)".
+std::ostream& operator<<(std::ostream& stream, const Output& output);
 
 /// Outputs as a function takes them: a list in braces, a vector or a span. Not to be kept.
 class OutputList : public std::span<const Output> {
@@ -189,6 +193,9 @@ struct Layer {
   Output output;
   std::vector<Output> trainable;  ///< variables that gradients move
   std::vector<Output> tracked;    ///< variables that the layer moves itself
+  /// The ops that move them: `minimize` runs them with each step of a loss that depends on the
+  /// layer.
+  std::vector<Output> updates;
 };
 
 /// A symbolic program: nodes and nothing else. Holds no values (each Session has its own), never
@@ -227,6 +234,11 @@ class Graph {
   void set_initial_value(Node& variable, Output value);
   Output initial_value(const Node& variable) const;
 
+  /// Refuses every further node, with an error that names the line it comes from: a loop that
+  /// builds new nodes in each round is found, instead of growing the graph step by step.
+  void finalize() { finalized_ = true; }
+  bool is_finalized() const { return finalized_; }
+
   void add_layer(Layer layer) { layers_.push_back(std::move(layer)); }
   const std::vector<Layer>& layers() const { return layers_; }
 
@@ -249,6 +261,7 @@ class Graph {
 
  private:
   friend class Node;
+  friend class BuildTransaction;
 
   /// A node without a name.
   Node& append(const OpDef& op, std::string_view name, OutputList inputs, Attributes attributes,
@@ -262,6 +275,8 @@ class Graph {
   const std::string* keep_device(std::string_view device);
   template <class T>
   std::span<T> keep(std::span<const T> list);
+  /// Takes back all nodes, names and layers after the first so many.
+  void take_back(std::size_t nodes, std::size_t layers, std::size_t scopes);
 
   std::pmr::monotonic_buffer_resource memory_;  ///< of the nodes and their lists
   std::pmr::deque<Node> nodes_{&memory_};
@@ -272,7 +287,10 @@ class Graph {
   std::unordered_map<const Node*, Gradient> gradients_;
   std::unordered_map<const Node*, Output> initial_values_;
   std::vector<Layer> layers_;
+  std::vector<std::string> new_scopes_;  ///< since the outermost transaction began
+  int transactions_ = 0;
   int recompute_scopes_ = 0;
+  bool finalized_ = false;
   BuildContext context_;
 };
 
@@ -290,6 +308,29 @@ class [[nodiscard]] ContextGuard {
  private:
   Graph* graph_;
   BuildContext saved_;
+};
+
+/// Takes back every node, name and layer that was added to the graph while it lived, unless
+/// `commit` was called: what is built of several nodes and fails leaves the graph as it was.
+/// Renames of older nodes stay.
+class [[nodiscard]] BuildTransaction {
+ public:
+  explicit BuildTransaction(Graph& graph);
+  BuildTransaction(const BuildTransaction&) = delete;
+  BuildTransaction& operator=(const BuildTransaction&) = delete;
+  ~BuildTransaction();
+  void commit() { committed_ = true; }
+  /// The same, for the value that was built: `return transaction.commit(add(x, y));`
+  template <class T>
+  T commit(T result) {
+    committed_ = true;
+    return result;
+  }
+
+ private:
+  Graph& graph_;
+  std::size_t nodes_, layers_, scopes_;
+  bool committed_ = false;
 };
 
 /// Nodes made while the result lives are named "fc1/...": `auto s = gg::scope(graph, "fc1");`

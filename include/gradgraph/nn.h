@@ -32,8 +32,8 @@ Initializer he_normal();
 /// Source: Saxe et al. 2014.
 Initializer orthogonal(double gain = 1, std::uint64_t seed = 0);
 
-/// Applied to a layer's output; empty means none. `gg::relu` fits as it is.
-using Activation = std::function<Output(Output, SourceLocation)>;
+/// Applied to a layer's output; a default one means none.
+using Activation = UnaryFunction;
 
 struct DenseOptions {
   std::int64_t units = 0;
@@ -52,6 +52,7 @@ struct Conv2dOptions {
   Activation activation = {};
   Pair strides = 1;
   Padding padding = Padding::valid;
+  Border border = {};  ///< read with Padding::explicit_
   Pair dilations = 1;
   std::int64_t groups = 1;
   Layout layout = Layout::nhwc;
@@ -81,7 +82,8 @@ struct BatchNormOptions {
 };
 struct BatchNormResult {
   Output output;
-  /// Moves the running mean and variance; run it with the train op.
+  /// Moves the running mean and variance, towards those of the batch while `training` is true.
+  /// The train op of `minimize` runs it; a loop that makes its train op by `apply` has to.
   Output update;
 };
 /// Source: Ioffe and Szegedy 2015; defaults of keras.layers.BatchNormalization.

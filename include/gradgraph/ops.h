@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <string_view>
 #include <type_traits>
@@ -84,6 +85,40 @@ class Axes {
   bool all_ = true;
 };
 
+template <class F>
+concept FunctionOfOutput = std::invocable<F&, Output, SourceLocation> ||
+    std::invocable<F&, Output> || std::invocable<F&, Output, std::int64_t, SourceLocation>;
+
+/// A function of an Output that gives another one: `gg::relu`, `gg::softmax` (along the last
+/// axis), a lambda with or without a SourceLocation. A default one is empty.
+class UnaryFunction {
+ public:
+  UnaryFunction() = default;
+  template <FunctionOfOutput F>
+  UnaryFunction(F function) {  // NOLINT: implicit
+    if constexpr (std::is_pointer_v<F> || requires { function.operator bool(); })
+      if (!function) return;
+    if constexpr (std::invocable<F&, Output, SourceLocation>)
+      function_ = std::move(function);
+    else if constexpr (std::invocable<F&, Output, std::int64_t, SourceLocation>)
+      function_ = [function = std::move(function)](Output x, SourceLocation where) {
+        return function(x, -1, where);
+      };
+    else
+      function_ = [function = std::move(function)](Output x, SourceLocation) {
+        return function(x);
+      };
+  }
+
+  explicit operator bool() const { return static_cast<bool>(function_); }
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const {
+    return function_(x, where);
+  }
+
+ private:
+  std::function<Output(Output, SourceLocation)> function_;
+};
+
 using Where = SourceLocation;
 
 // --- Sources -----------------------------------------------------------------------------------
@@ -91,6 +126,8 @@ using Where = SourceLocation;
 /// A value that every run feeds. Dimensions may be `gg::any`.
 Output placeholder(Graph& graph, DType dtype, const Shape& shape, std::string_view name = {},
                    Where where = Where::current());
+/// Keeps a copy of `value`, unless nobody else has it: what is written to the caller's tensor
+/// later does not change the constant, nor a variable's initial value.
 Output constant(Graph& graph, Tensor value, std::string_view name = {},
                 Where where = Where::current());
 /// A value that each Session keeps from run to run. Without `initial_value` it must be set before
@@ -150,8 +187,16 @@ Output greater_equal(Operand a, Operand b, Where where = Where::current());
 Output logical_and(Operand a, Operand b, Where where = Where::current());
 Output logical_or(Operand a, Operand b, Where where = Where::current());
 Output logical_not(Output x, Where where = Where::current());
-/// `a` where `condition` (boolean) holds, else `b`; the three broadcast together.
+/// `a` where `condition` (boolean) holds, else `b`; the three broadcast together. Both are
+/// calculated everywhere: see `apply_where` for functions that are not defined everywhere.
 Output where(Output condition, Operand a, Operand b, Where location = Where::current());
+/// `function(x)` where `condition` (boolean, of x's shape or broadcast to it) holds, else
+/// `otherwise`. Where it does not hold, the function sees `stand_in` instead of x, so that no NaN
+/// or infinity of the branch that is not taken reaches the gradient, as it does in
+/// `where(x > 0, log(x), 0)`: docs/ops.md. Throws BuildError for an empty result of the function.
+/// Source: array-api-extra's apply_where.
+Output apply_where(Output condition, Output x, const UnaryFunction& function, Operand otherwise,
+                   double stand_in = 1, Where location = Where::current());
 /// Converts as C++ does; to boolean: "is not zero". A float beyond an integer's range saturates.
 Output cast(Output x, DType dtype, Where where = Where::current());
 

@@ -17,15 +17,19 @@ namespace gradgraph GRADGRAPH_API {
 /// that counts the updates done, to a scalar. Schedules below make such functions.
 using Schedule = std::function<Output(Output step)>;
 
-Schedule constant_schedule(double rate);
+Schedule constant_schedule(double rate, SourceLocation where = SourceLocation::current());
 /// rate * factor^(floor(step / every)).
-Schedule step_schedule(double rate, std::int64_t every, double factor);
+Schedule step_schedule(double rate, std::int64_t every, double factor,
+                       SourceLocation where = SourceLocation::current());
 /// rate * factor^(step / every).
-Schedule exponential_schedule(double rate, std::int64_t every, double factor);
+Schedule exponential_schedule(double rate, std::int64_t every, double factor,
+                              SourceLocation where = SourceLocation::current());
 /// From `rate` down to `final_rate`, which comes after `steps` updates, along half a cosine.
-Schedule cosine_schedule(double rate, std::int64_t steps, double final_rate = 0);
+Schedule cosine_schedule(double rate, std::int64_t steps, double final_rate = 0,
+                         SourceLocation where = SourceLocation::current());
 /// Linear from rate / steps to `rate`, in `steps` updates; then `after`, which starts counting.
-Schedule warm_up(std::int64_t steps, double rate, Schedule after);
+Schedule warm_up(std::int64_t steps, double rate, Schedule after,
+                 SourceLocation where = SourceLocation::current());
 
 /// A number, an Output (float scalar), or a schedule.
 class LearningRate {
@@ -55,10 +59,11 @@ using GradientPair = std::pair<Output, Output>;
 ///
 /// `minimize` differentiates `loss` (a scalar) by `variables` (when empty: all variables that it
 /// depends on) and returns the train op, which updates them all and adds one to the step counter,
-/// "train/step". `apply` starts from given gradients. A variable that no gradient reaches, or a
-/// pair with an empty gradient, is left out; GradientError when none is left, BuildError for
-/// settings out of range, a loss that is no floating scalar, and pairs that do not fit.
-/// The train op runs after the control inputs of the scope that it is made in.
+/// "train/step"; layers that the loss depends on, such as batch_norm, move what they track, too.
+/// `apply` starts from given gradients. Neither changes the graph when it throws. A variable that
+/// no gradient reaches, or a pair with an empty gradient, is left out; GradientError when none is
+/// left, BuildError for settings out of range, a loss that is no floating scalar, and pairs that
+/// do not fit. The train op runs after the control inputs of the scope that it is made in.
 
 /// Gradient descent, with momentum when asked for. Source: torch.optim.SGD.
 struct GradientDescent {

@@ -82,6 +82,15 @@ struct RunStats {
 class SessionState;
 struct PreparedRun;
 
+/// The first value of a Callable's call, which knows the line of the call.
+struct FirstFeed {
+  FirstFeed(const Tensor& tensor,  // NOLINT: implicit
+            SourceLocation line = SourceLocation::current())
+      : value(tensor), where(line) {}
+  const Tensor& value;
+  SourceLocation where;
+};
+
 /// A prepared (feeds, fetches) pair for the steady state: after the first call with some shapes,
 /// calls with these shapes allocate nothing. Must not outlive its Session.
 class Callable {
@@ -89,14 +98,20 @@ class Callable {
   /// The feeds' values in the order of `prepare`. The result holds one Tensor per fetch (an empty
   /// one for an op without outputs) and is overwritten by the next call, except for tensors that
   /// the caller still shares: these stay as they are.
-  const std::vector<Tensor>& operator()(std::initializer_list<Tensor> feeds);
-  const std::vector<Tensor>& run(const Tensor* feeds, std::size_t count);
-  template <class... T>
-  const std::vector<Tensor>& operator()(const Tensor& first, const T&... rest) {
-    const Tensor feeds[] = {first, rest...};
-    return run(feeds, 1 + sizeof...(rest));
+  const std::vector<Tensor>& operator()(std::initializer_list<Tensor> feeds,
+                                        SourceLocation where = SourceLocation::current()) {
+    return run(feeds.begin(), feeds.size(), where);
   }
-  const std::vector<Tensor>& operator()() { return run(nullptr, 0); }
+  const std::vector<Tensor>& run(const Tensor* feeds, std::size_t count,
+                                 SourceLocation where = SourceLocation::current());
+  template <class... T>
+  const std::vector<Tensor>& operator()(FirstFeed first, const T&... rest) {
+    const Tensor feeds[] = {first.value, rest...};
+    return run(feeds, 1 + sizeof...(rest), first.where);
+  }
+  const std::vector<Tensor>& operator()(SourceLocation where = SourceLocation::current()) {
+    return run(nullptr, 0, where);
+  }
 
   ~Callable();
   Callable(Callable&&) noexcept;
@@ -112,7 +127,10 @@ class Callable {
 /// A session serves one thread at a time; different sessions may run at once.
 class Session {
  public:
-  explicit Session(Graph& graph, SessionOptions options = {});
+  /// Throws PlacementError for a device that is not there, RunError for other options that
+  /// cannot be.
+  explicit Session(Graph& graph, SessionOptions options = {},
+                   SourceLocation where = SourceLocation::current());
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -122,6 +140,11 @@ class Session {
   /// another graph, a variable without a value; every variable then keeps its value.
   std::vector<Tensor> run(const Feeds& feeds, const std::vector<Output>& fetches,
                           SourceLocation where = SourceLocation::current());
+  /// `{loss}` is a list of one fetch, and gives a list.
+  std::vector<Tensor> run(const Feeds& feeds, std::initializer_list<Output> fetches,
+                          SourceLocation where = SourceLocation::current()) {
+    return run(feeds, std::vector<Output>(fetches), where);
+  }
   Tensor run(const Feeds& feeds, Output fetch, SourceLocation where = SourceLocation::current());
   Tensor run(Output fetch, SourceLocation where = SourceLocation::current());
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gradgraph/api.h"
+#include "gradgraph/source_location.h"
 
 namespace gradgraph GRADGRAPH_API {
 
@@ -24,9 +25,11 @@ class Shape {
 
   Shape() = default;
   /// Throws BuildError for a dimension below -1 or more than kMaxRank of them.
-  Shape(std::initializer_list<std::int64_t> dims);
+  Shape(std::initializer_list<std::int64_t> dims,
+        SourceLocation where = SourceLocation::current());
   explicit Shape(std::span<const std::int64_t> dims);
-  explicit Shape(const std::vector<std::int64_t>& dims);
+  explicit Shape(const std::vector<std::int64_t>& dims,
+                 SourceLocation where = SourceLocation::current());
 
   int rank() const { return rank_; }
   /// `axis` in [0, rank).
@@ -54,6 +57,8 @@ class Shape {
   bool operator==(const Shape& other) const;
 
  private:
+  void append_all(std::span<const std::int64_t> dims, SourceLocation where);
+
   std::array<std::int64_t, kMaxRank> dims_{};
   int rank_ = 0;
 };

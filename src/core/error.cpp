@@ -1,13 +1,24 @@
 #include "gradgraph/error.h"
 
+#include <string>
 #include <string_view>
 
 #include "core/text.h"
 
 namespace gradgraph {
 
+namespace {
+/// `what` ends at a NUL, which a name may have.
+std::string visible(std::string message) {
+  for (auto at = message.find('\0'); at != std::string::npos; at = message.find('\0', at))
+    message.replace(at, 1, "\\0");
+  return message;
+}
+}  // namespace
+
 Error::Error(const std::string& message, SourceLocation where)
-    : std::runtime_error(where.known() ? message + "  (" + to_string(where) + ")" : message),
+    : std::runtime_error(
+          visible(where.known() ? message + "  (" + to_string(where) + ")" : message)),
       where_(where) {}
 
 std::string to_string(SourceLocation where) {

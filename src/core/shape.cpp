@@ -7,20 +7,26 @@
 
 namespace gradgraph {
 
-Shape::Shape(std::initializer_list<std::int64_t> dims)
-    : Shape(std::span<const std::int64_t>(dims.begin(), dims.size())) {}
-
-Shape::Shape(const std::vector<std::int64_t>& dims)
-    : Shape(std::span<const std::int64_t>(dims)) {}
-
-Shape::Shape(std::span<const std::int64_t> dims) {
-  for (const std::int64_t dim : dims) append(dim);
+Shape::Shape(std::initializer_list<std::int64_t> dims, SourceLocation where) {
+  append_all({dims.begin(), dims.size()}, where);
 }
+Shape::Shape(const std::vector<std::int64_t>& dims, SourceLocation where) {
+  append_all(dims, where);
+}
+Shape::Shape(std::span<const std::int64_t> dims) { append_all(dims, {}); }
 
-void Shape::append(std::int64_t dim) {
-  if (rank_ == kMaxRank) throw BuildError(fmt::format("a shape has at most {} axes", kMaxRank));
-  if (dim < any) throw BuildError(fmt::format("{} is not a dimension", dim));
-  dims_[static_cast<std::size_t>(rank_++)] = dim;
+void Shape::append(std::int64_t dim) { append_all({&dim, 1}, {}); }
+
+void Shape::append_all(std::span<const std::int64_t> dims, SourceLocation where) {
+  for (const std::int64_t dim : dims) {
+    if (rank_ == kMaxRank)
+      throw BuildError(fmt::format("a shape has at most {} axes", kMaxRank), where);
+    if (dim < any)
+      throw BuildError(
+          fmt::format("{} is not a dimension: these are 0 or more, or gg::any for unknown", dim),
+          where);
+    dims_[static_cast<std::size_t>(rank_++)] = dim;
+  }
 }
 
 bool Shape::fully_known() const {

@@ -77,8 +77,8 @@ Output clip_by_value(Output x, double low, double high, SourceLocation where) {
 
 Output clip_by_norm(Output x, double norm, SourceLocation where) {
   require_norm("clip_by_norm", norm, where);
-  graph_of("clip_by_norm", {x}, where);
-  return clip_together({x}, norm, where).front();
+  BuildTransaction transaction(graph_of("clip_by_norm", {x}, where));
+  return transaction.commit(clip_together({x}, norm, where).front());
 }
 
 std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
@@ -91,12 +91,13 @@ std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double no
   for (const Output& x : xs)
     if (x) together.push_back(as(x, common, where));
   if (together.empty()) return xs;
+  BuildTransaction transaction(together.front().graph());
   together = clip_together(together, norm, where);
   std::vector<Output> clipped = xs;
   auto next = together.begin();
   for (Output& x : clipped)
     if (x) x = as(*next++, x.dtype(), where);
-  return clipped;
+  return transaction.commit(clipped);
 }
 
 }  // namespace gradgraph

@@ -210,6 +210,7 @@ std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<O
     fail(fmt::format("{} grad_ys for {} ys", grad_ys.size(), ys.size()), where);
   for (std::size_t i = 0; i < grad_ys.size(); ++i) check_grad_y(grad_ys[i], ys[i], where);
 
+  BuildTransaction transaction(ys.front().graph());
   ReversePass pass(ys, xs, where);
   for (std::size_t i = 0; i < ys.size(); ++i)
     pass.add_y(ys[i], grad_ys.empty() ? Output() : grad_ys[i]);
@@ -224,6 +225,7 @@ std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<O
     }
     result.push_back(grad);
   }
+  transaction.commit();
   return result;
 }
 

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "core/text.h"
 #include "gradgraph/nn.h"
 #include "ops/builders.h"
@@ -10,7 +12,10 @@ class LayerBuilder {
  public:
   LayerBuilder(std::string_view kind, std::string_view name, const Output& x,
                SourceLocation where)
-      : graph_(graph_of(kind, {x}, where)), guard_(scope(graph_, name, where)), where_(where) {
+      : graph_(graph_of(kind, {x}, where)),
+        transaction_(graph_),
+        guard_(scope(graph_, name, where)),
+        where_(where) {
     BuildContext& context = graph_.context();
     if (!context.where.known()) context.where = where;
     layer_.name = context.scope.substr(0, context.scope.size() - 1);
@@ -30,6 +35,10 @@ class LayerBuilder {
             fmt::format("`training` must be a boolean scalar, not {}{}", training.dtype(),
                         training.shape()));
   }
+  void require_epsilon(double epsilon) const {
+    require(epsilon >= 0 && std::isfinite(epsilon),
+            fmt::format("epsilon must be 0 or more, not {}", epsilon));
+  }
   /// The known size of `axis`, which variables are made for.
   std::int64_t size(const Output& x, int axis) const {
     require(x.shape()[axis] != any,
@@ -46,10 +55,17 @@ class LayerBuilder {
     return layer_.tracked.emplace_back(make_variable(name, shape, dtype, initializer));
   }
 
+  /// An op that moves what is tracked.
+  void add_update(const Output& update) { layer_.updates.push_back(update); }
+
   Output finish(Output output, const Activation& activation = {}) {
-    if (activation) output = activation(output, where_);
+    if (activation) {
+      output = activation(output, where_);
+      require(static_cast<bool>(output), "the activation gives an empty Output");
+    }
     layer_.output = output;
     graph_.add_layer(layer_);
+    transaction_.commit();
     return output;
   }
 
@@ -70,6 +86,7 @@ class LayerBuilder {
   }
 
   Graph& graph_;
+  BuildTransaction transaction_;
   ContextGuard guard_;
   SourceLocation where_;
   Layer layer_;
@@ -127,6 +144,7 @@ Output conv2d(Output x, Conv2dOptions options, std::string_view name, SourceLoca
   Output y = gradgraph::conv2d(x, kernel,
                                {.strides = options.strides,
                                 .padding = options.padding,
+                                .border = options.border,
                                 .dilations = options.dilations,
                                 .groups = options.groups,
                                 .layout = options.layout},
@@ -167,6 +185,7 @@ BatchNormResult batch_norm(Output x, BatchNormOptions options, std::string_view 
   layer.require_training(options.training);
   layer.require(options.momentum >= 0 && options.momentum <= 1,
                 fmt::format("momentum must be in [0, 1], not {}", options.momentum));
+  layer.require_epsilon(options.epsilon);
   layer.require(options.axis >= -x.rank() && options.axis < x.rank(),
                 fmt::format("axis {} is not one of x, {}", options.axis, x.shape()));
   const int axis = static_cast<int>(options.axis < 0 ? options.axis + x.rank() : options.axis);
@@ -203,12 +222,14 @@ BatchNormResult batch_norm(Output x, BatchNormOptions options, std::string_view 
       group(x.graph(),
             {move(running_mean, used_mean + used_rest), move(running_variance, used_variance)},
             "update");
+  layer.add_update(update);
   return {layer.finish(y), update};
 }
 
 Output layer_norm(Output x, double epsilon, std::string_view name, SourceLocation where) {
   LayerBuilder layer("layer_norm", name, x, where);
   layer.require_floating(x);
+  layer.require_epsilon(epsilon);
   layer.require(x.rank() >= 1, "x must have an axis to normalise over");
   const Shape features = {layer.size(x, x.rank() - 1)};
   const Output scale = layer.trainable("scale", features, x.dtype(), ones());

@@ -171,23 +171,23 @@ Output AdamW::apply(const std::vector<GradientPair>& gradients, SourceLocation w
 
 Output GradientDescent::minimize(Output loss, const std::vector<Output>& variables,
                                  SourceLocation where) const {
-  return apply(loss_gradients("gradient_descent", loss, variables, where), where);
+  return minimize_by(*this, "gradient_descent", loss, variables, where);
 }
 Output RmsProp::minimize(Output loss, const std::vector<Output>& variables,
                          SourceLocation where) const {
-  return apply(loss_gradients("rms_prop", loss, variables, where), where);
+  return minimize_by(*this, "rms_prop", loss, variables, where);
 }
 Output Adagrad::minimize(Output loss, const std::vector<Output>& variables,
                          SourceLocation where) const {
-  return apply(loss_gradients("adagrad", loss, variables, where), where);
+  return minimize_by(*this, "adagrad", loss, variables, where);
 }
 Output Adam::minimize(Output loss, const std::vector<Output>& variables,
                       SourceLocation where) const {
-  return apply(loss_gradients("adam", loss, variables, where), where);
+  return minimize_by(*this, "adam", loss, variables, where);
 }
 Output AdamW::minimize(Output loss, const std::vector<Output>& variables,
                        SourceLocation where) const {
-  return apply(loss_gradients("adam_w", loss, variables, where), where);
+  return minimize_by(*this, "adam_w", loss, variables, where);
 }
 
 }  // namespace gradgraph

@@ -75,6 +75,17 @@ void clip_gradients(std::string_view optimizer, std::vector<GradientPair>& pairs
   }
 }
 
+/// By node id: whether the loss depends on the node.
+std::vector<bool> needed_for(const Output& loss) {
+  std::vector<bool> needed(slot(loss) + 1);
+  needed.back() = true;
+  // Inputs come before their readers.
+  for (std::size_t id = needed.size(); id-- > 0;)
+    if (needed[id])
+      for (const Output& input : loss.graph().nodes()[id].inputs()) needed[slot(input)] = true;
+  return needed;
+}
+
 }  // namespace
 
 Updates::Updates(std::string_view optimizer, const std::vector<GradientPair>& gradients,
@@ -82,6 +93,7 @@ Updates::Updates(std::string_view optimizer, const std::vector<GradientPair>& gr
     : optimizer_(optimizer),
       pairs_(connected(optimizer, gradients, where)),
       graph_(pairs_.front().first.graph()),
+      transaction_(graph_),
       guard_(graph_) {
   BuildContext& context = graph_.context();
   control_inputs_ = std::exchange(context.control_inputs, {});
@@ -149,31 +161,28 @@ Output Updates::finish() {
   enter_shared();
   assigns_.push_back(assign_add(step_, 1));
   graph_.context().control_inputs = control_inputs_;
-  return group(graph_, assigns_, "update");
+  return transaction_.commit(group(graph_, assigns_, "update"));
 }
 
-std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
-                                         const std::vector<Output>& variables,
-                                         SourceLocation where) {
+void require_loss(std::string_view optimizer, const Output& loss, SourceLocation where) {
   if (!loss) fail(optimizer, "the loss is empty", where);
   if (!is_floating(loss.dtype()) || loss.rank() != 0)
     fail(optimizer,
          fmt::format("the loss '{}' is {}{}, not a floating scalar", loss.name(), loss.dtype(),
                      loss.shape()),
          where);
+}
+
+std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
+                                         const std::vector<Output>& variables,
+                                         SourceLocation where) {
   std::vector<Output> by = variables;
   if (by.empty()) {
-    std::vector<bool> seen(static_cast<std::size_t>(loss.node().id()) + 1);
-    std::vector<Node*> open = {&loss.node()};
-    while (!open.empty()) {
-      Node& node = *open.back();
-      open.pop_back();
-      if (seen[slot(node)]) continue;
-      seen[slot(node)] = true;
-      if (node.op().name == "variable" && is_floating(node.dtype())) by.push_back(node.output());
-      for (const Output& input : node.inputs()) open.push_back(&input.node());
-    }
-    std::ranges::sort(by, {}, [](const Output& variable) { return variable.node().id(); });
+    const std::vector<bool> needed = needed_for(loss);
+    for (std::size_t id = 0; id < needed.size(); ++id)
+      if (Node& node = loss.graph().nodes()[id];
+          needed[id] && node.op().name == "variable" && is_floating(node.dtype()))
+        by.push_back(node.output());
     if (by.empty())
       fail(optimizer, fmt::format("'{}' depends on no variable", loss.name()), where);
   }
@@ -183,6 +192,13 @@ std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Outpu
   std::vector<GradientPair> pairs;
   for (std::size_t i = 0; i < by.size(); ++i) pairs.emplace_back(by[i], grads[i]);
   return pairs;
+}
+
+void add_layer_updates(const Output& train, const Output& loss) {
+  const std::vector<bool> needed = needed_for(loss);
+  for (const Layer& layer : loss.graph().layers())
+    if (slot(layer.output) < needed.size() && needed[slot(layer.output)])
+      for (const Output& update : layer.updates) train.node().add_control_input(update.node());
 }
 
 }  // namespace gradgraph

@@ -43,6 +43,7 @@ class Updates {
   std::string_view optimizer_;
   std::vector<GradientPair> pairs_;
   Graph& graph_;
+  BuildTransaction transaction_;
   ContextGuard guard_;
   std::vector<Node*> control_inputs_;  ///< the user's: the train op runs after them
   std::string scope_;                  ///< "train/"
@@ -57,5 +58,22 @@ class Updates {
 std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
                                          const std::vector<Output>& variables,
                                          SourceLocation where);
+
+/// Throws BuildError unless `loss` is a floating scalar.
+void require_loss(std::string_view optimizer, const Output& loss, SourceLocation where);
+
+/// Lets `train` run the updates of all layers that `loss` depends on.
+void add_layer_updates(const Output& train, const Output& loss);
+
+/// `minimize` of every optimiser. When it throws, the graph is as it was.
+template <class T>
+Output minimize_by(const T& optimizer, std::string_view name, const Output& loss,
+                   const std::vector<Output>& variables, SourceLocation where) {
+  require_loss(name, loss, where);
+  BuildTransaction transaction(loss.graph());
+  const Output train = optimizer.apply(loss_gradients(name, loss, variables, where), where);
+  add_layer_updates(train, loss);
+  return transaction.commit(train);
+}
 
 }  // namespace gradgraph

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <limits>
 #include <new>
+#include <ostream>
 
 #include "core/checked.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/name_table.h"
+#include "graph/slot.h"
 
 namespace gradgraph {
 
@@ -17,8 +19,16 @@ namespace {
 void require_value(const Output& output) {
   if (!output) throw BuildError("an Output is empty");
   const Node& node = output.node();
-  if (output.index() >= node.num_outputs())
+  if (node.num_outputs() == 0)
     throw BuildError(node_message(node.op().name, node.name(), "has no value"), node.where());
+  if (output.index() < 0 || output.index() >= node.num_outputs())
+    throw BuildError(
+        node_message(node.op().name, node.name(),
+                     fmt::format("has no output {}, only {}", output.index(),
+                                 node.num_outputs() == 1
+                                     ? "output 0"
+                                     : fmt::format("0 to {}", node.num_outputs() - 1))),
+        node.where());
 }
 }  // namespace
 
@@ -32,6 +42,14 @@ const Shape& Output::shape() const {
 }
 std::string Output::name() const {
   return index_ == 0 ? node_->name() : fmt::format("{}:{}", node_->name(), index_);
+}
+
+std::ostream& operator<<(std::ostream& stream, const Output& output) {
+  if (!output) return stream << "(empty)";
+  stream << output.name();
+  if (output.index() < output.node().num_outputs())
+    stream << ' ' << name(output.dtype()) << output.shape();
+  return stream;
 }
 
 Attributes::Attributes(std::initializer_list<Entry> entries)
@@ -111,10 +129,20 @@ Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
                     SourceLocation where) {
   if (context_.where.known()) where = context_.where;
   InferContext infer(op, name, inputs, attributes, where, type_buffer_);
+  if (finalized_)
+    infer.fail("the graph is finalized: build what runs need once, before Graph::finalize");
   for (const Output& input : inputs) {
     if (!input) infer.fail("an input is empty");
     if (&input.graph() != this)
       infer.fail(fmt::format("input '{}' is of another graph", input.name()));
+    const int outputs = input.node().num_outputs();
+    if (outputs > 0 && (input.index() < 0 || input.index() >= outputs))
+      throw BuildError(
+          node_message(
+              op.name, name,
+              fmt::format("input '{}' is not there: [{}] '{}' has {} outputs", input.name(),
+                          input.node().op().name, input.node().name(), outputs)),
+          where);
   }
   try {
     op.infer(infer);
@@ -168,6 +196,7 @@ std::string Graph::unique_scope(std::string_view name) {
   // A scope's name is taken from the same pool as nodes' names: "fc1" and "fc1/" never mix.
   std::string scope = context_.scope + std::string(name);
   names_->claim(scope).is_scope = true;
+  if (transactions_ > 0) new_scopes_.push_back(scope);
   return scope;
 }
 
@@ -260,6 +289,32 @@ void Graph::set_input(Node& node, int index, Output value) {
                                               value.name(), value.dtype(), value.shape())),
                      node.where());
   input = value;
+}
+
+void Graph::take_back(std::size_t nodes, std::size_t layers, std::size_t scopes) {
+  const auto is_new = [&](const auto& entry) { return slot(*entry.first) >= nodes; };
+  std::erase_if(gradients_, is_new);
+  std::erase_if(initial_values_, is_new);
+  layers_.erase(layers_.begin() + static_cast<std::ptrdiff_t>(layers), layers_.end());
+  for (; nodes_.size() > nodes; nodes_.pop_back())
+    // A copy's name may be another graph's.
+    if (const NameTable::Entry* entry = names_->find(nodes_.back().name());
+        entry && entry->node == nodes_.back().id())
+      names_->release(nodes_.back().name());
+  for (; new_scopes_.size() > scopes; new_scopes_.pop_back()) names_->release(new_scopes_.back());
+}
+
+BuildTransaction::BuildTransaction(Graph& graph)
+    : graph_(graph),
+      nodes_(graph.nodes_.size()),
+      layers_(graph.layers_.size()),
+      scopes_(graph.new_scopes_.size()) {
+  ++graph_.transactions_;
+}
+
+BuildTransaction::~BuildTransaction() {
+  if (!committed_) graph_.take_back(nodes_, layers_, scopes_);
+  if (--graph_.transactions_ == 0) graph_.new_scopes_.clear();
 }
 
 ContextGuard scope(Graph& graph, std::string_view name, SourceLocation where) {

@@ -57,6 +57,24 @@ NameTable::Entry& NameTable::claim(std::string& name) {
   }
 }
 
+void NameTable::release(std::string_view name) {
+  Entry* entry = find(name);
+  if (!entry) return;
+  entry->node = kNone;
+  entry->is_scope = false;
+  // "mul_3" was the last of "mul": the next one has its number again.
+  const std::size_t end = name.find_last_not_of("0123456789");
+  if (end == std::string_view::npos || name[end] != '_' || end + 1 == name.size()) return;
+  std::string numbered(name.substr(0, end));
+  Entry* base = find(numbered);
+  while (base && base->last_suffix > 0) {
+    numbered.resize(end + 1, '_');
+    append_number(numbered, base->last_suffix);
+    if (const Entry* last = find(numbered); last && last->is_taken()) return;
+    --base->last_suffix;
+  }
+}
+
 void NameTable::grow() {
   std::vector<Entry> old = std::exchange(entries_, std::vector<Entry>(entries_.size() * 2));
   const std::size_t mask = entries_.size() - 1;

@@ -28,6 +28,9 @@ class NameTable {
   /// The entry of `name` if that is not taken, else of the first free one of name_1, name_2, ...
   /// `name` becomes the one that was chosen. Entries move when others are claimed.
   Entry& claim(std::string& name);
+  /// Gives back a name that was claimed. Once all that was claimed after some point is given
+  /// back, names are chosen as they were then.
+  void release(std::string_view name);
   /// A copy that stays where it is; the name is not entered.
   const std::string& keep(const std::string& name) { return names_.emplace_back(name); }
 

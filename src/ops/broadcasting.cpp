@@ -96,22 +96,22 @@ Output filled_like(Output x, double value, Where where) {
 
 Output broadcast_to(Output x, IntVector shape, Where where) {
   Graph& graph = graph_of("broadcast_to", {x}, where);
-  return make("broadcast_to", {x, shape.resolve(graph, where)}, where);
+  return make_with_vectors("broadcast_to", graph, {x, shape}, where);
 }
 
 Output sum_to(Output x, IntVector shape, Where where) {
-  return make("sum_to", {x, shape.resolve(graph_of("sum_to", {x}, where), where)}, where);
+  return make_with_vectors("sum_to", graph_of("sum_to", {x}, where), {x, shape}, where);
 }
 
 Output fill(IntVector shape, Output value, Where where) {
-  return make("fill", {shape.resolve(graph_of("fill", {value}, where), where), value}, where);
+  return make_with_vectors("fill", graph_of("fill", {value}, where), {shape, value}, where);
 }
 
 Output zeros_like(Output x, Where where) { return filled_like(x, 0, where); }
 Output ones_like(Output x, Where where) { return filled_like(x, 1, where); }
 
 Output tile(Output x, IntVector multiples, Where where) {
-  return make("tile", {x, multiples.resolve(graph_of("tile", {x}, where), where)}, where);
+  return make_with_vectors("tile", graph_of("tile", {x}, where), {x, multiples}, where);
 }
 
 void register_broadcasting_ops(OpRegistry& registry) {

@@ -34,6 +34,11 @@ inline Output make(std::string_view op, OutputList inputs, SourceLocation where,
                    Attributes attributes = {}, std::string_view name = {}) {
   return make_node(op, inputs, std::move(attributes), where, name).output();
 }
+/// The same for inputs of which some may be written out as vectors: these become constants, which
+/// go again when the node cannot be made.
+Output make_with_vectors(std::string_view op, Graph& graph,
+                         std::initializer_list<IntVector> inputs, SourceLocation where,
+                         Attributes attributes = {});
 /// A node of `op` with two operands, one of which may be a number or a Tensor.
 Output make_binary(std::string_view op, const Operand& a, const Operand& b, SourceLocation where);
 

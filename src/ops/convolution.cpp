@@ -132,15 +132,15 @@ Output conv2d(Output x, Output filter, Conv2dOptions options, Where where) {
 Output conv2d_input_grad(IntVector input_shape, Output filter, Output grad, Conv2dOptions options,
                          Where where) {
   Graph& graph = graph_of("conv2d_input_grad", {filter, grad}, where);
-  return make("conv2d_input_grad", {input_shape.resolve(graph, where), filter, grad}, where,
-              to_attributes(options));
+  return make_with_vectors("conv2d_input_grad", graph, {input_shape, filter, grad}, where,
+                           to_attributes(options));
 }
 
 Output conv2d_filter_grad(Output x, IntVector filter_shape, Output grad, Conv2dOptions options,
                           Where where) {
   Graph& graph = graph_of("conv2d_filter_grad", {x, grad}, where);
-  return make("conv2d_filter_grad", {x, filter_shape.resolve(graph, where), grad}, where,
-              to_attributes(options));
+  return make_with_vectors("conv2d_filter_grad", graph, {x, filter_shape, grad}, where,
+                           to_attributes(options));
 }
 
 void register_convolution_ops(OpRegistry& registry) {

@@ -1,5 +1,8 @@
 #include "gradgraph/gradients.h"
 
+#include <algorithm>
+#include <unordered_set>
+
 #include "core/text.h"
 #include "ops/builders.h"
 
@@ -22,6 +25,33 @@ std::vector<Output> grad_custom_gradient(const GradientContext& context) {
   return grads;
 }
 
+/// A node whose gradient somebody may ask for.
+bool is_leaf(const Node& node) {
+  return is_floating(node.dtype()) &&
+         (node.op().name == "variable" || node.op().name == "placeholder");
+}
+
+/// A variable or placeholder that `outputs` depend on otherwise than through `inputs`, along
+/// values that carry gradients; null where there is none.
+const Node* find_captured(const std::vector<Output>& outputs, const std::vector<Output>& inputs) {
+  std::vector<const Node*> open;
+  std::unordered_set<const Node*> seen;
+  const auto visit = [&](const Output& value) {
+    if (!value || value.node().num_outputs() == 0 || !is_floating(value.dtype())) return;
+    if (std::ranges::find(inputs, value) != inputs.end()) return;
+    if (seen.insert(&value.node()).second) open.push_back(&value.node());
+  };
+  for (const Output& output : outputs) visit(output);
+  while (!open.empty()) {
+    const Node& node = *open.back();
+    open.pop_back();
+    if (is_leaf(node)) return &node;
+    if (node.op().name == "stop_gradient") continue;
+    for (const Output& input : node.inputs()) visit(input);
+  }
+  return nullptr;
+}
+
 std::vector<Output> outputs_of(Node& node) {
   std::vector<Output> outputs;
   for (int i = 0; i < node.num_outputs(); ++i) outputs.push_back(node.output(i));
@@ -38,13 +68,19 @@ std::vector<Output> custom_gradient(
                                       const std::vector<Output>& grads)>
         gradient,
     SourceLocation where) {
-  graph_of("custom_gradient", inputs, where);
+  BuildTransaction transaction(graph_of("custom_gradient", inputs, where));
+  const auto fail = [&](const std::string& message) {
+    throw BuildError(node_message("custom_gradient", "custom_gradient", message), where);
+  };
+  if (!forward || !gradient) fail("the forward or the gradient function is missing");
   std::vector<Output> operands = forward(inputs);
   const std::size_t num_outputs = operands.size();
-  if (num_outputs == 0)
-    throw BuildError(node_message("custom_gradient", "custom_gradient",
-                                  "the forward function gives no output"),
-                     where);
+  if (num_outputs == 0) fail("the forward function gives no output");
+  if (const Node* captured = find_captured(operands, inputs))
+    fail(
+        fmt::format("the forward function reads {} '{}', which is not among its inputs and would "
+                    "get no gradient: make it one, or read it through gg::stop_gradient",
+                    captured->op().name, captured->name()));
   operands.insert(operands.end(), inputs.begin(), inputs.end());
   Node& node = make_node("custom_gradient", std::move(operands),
                          {{"outputs", static_cast<std::int64_t>(num_outputs)}}, where);
@@ -68,7 +104,7 @@ std::vector<Output> custom_gradient(
         result.insert(result.end(), by_input.begin(), by_input.end());
         return result;
       });
-  return outputs_of(node);
+  return transaction.commit(outputs_of(node));
 }
 
 void register_custom_gradient_op(OpRegistry& registry) {

@@ -198,8 +198,24 @@ Output where(Output condition, Operand a, Operand b, Where location) {
     throw BuildError(node_message("where", "where", "one of the two values must be an Output"),
                      location);
   const Output& peer = a.is_output() ? a.output() : b.output();
-  return make("where", {condition, a.resolve(peer, location), b.resolve(peer, location)},
-              location);
+  BuildTransaction transaction(peer.graph());
+  return transaction.commit(
+      make("where", {condition, a.resolve(peer, location), b.resolve(peer, location)}, location));
+}
+
+Output apply_where(Output condition, Output x, const UnaryFunction& function, Operand otherwise,
+                   double stand_in, Where location) {
+  BuildTransaction transaction(graph_of("apply_where", {x}, location));
+  if (!function)
+    throw BuildError(node_message("apply_where", "apply_where", "there is no function"),
+                     location);
+  const Output value =
+      function(where(condition, x, Operand(stand_in, location), location), location);
+  if (!value)
+    throw BuildError(
+        node_message("apply_where", "apply_where", "the function gives an empty Output"),
+        location);
+  return transaction.commit(where(condition, value, otherwise, location));
 }
 
 Output cast(Output x, DType dtype, Where where) {

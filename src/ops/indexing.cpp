@@ -95,10 +95,12 @@ Output gather(Output x, Output indices, std::int64_t axis, Where where) {
 
 Output scatter_add(IntVector shape, Output indices, Output updates, std::int64_t axis,
                    Where where) {
-  const Output size = shape.resolve(graph_of("scatter_add", {updates}, where), where);
+  Graph& graph = graph_of("scatter_add", {updates}, where);
+  BuildTransaction transaction(graph);
+  const Output size = shape.resolve(graph, where);
   const std::int64_t rank = size.rank() == 1 ? size.shape()[0] : 0;
-  return make("scatter_add", {size, indices, updates}, where,
-              {{"axis", from_front(axis, static_cast<int>(rank))}});
+  return transaction.commit(make("scatter_add", {size, indices, updates}, where,
+                                 {{"axis", from_front(axis, static_cast<int>(rank))}}));
 }
 
 Output check_indices(Output indices, std::int64_t size, Where where) {

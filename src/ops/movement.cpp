@@ -203,13 +203,12 @@ std::vector<Output> split(Output x, Ints sizes, std::int64_t axis, Where where) 
 
 Output slice(Output x, IntVector begin, IntVector size, Where where) {
   Graph& graph = graph_of("slice", {x}, where);
-  return make("slice", {x, begin.resolve(graph, where), size.resolve(graph, where)}, where);
+  return make_with_vectors("slice", graph, {x, begin, size}, where);
 }
 
 Output pad(Output x, IntVector before, IntVector after, double value, Where where) {
   Graph& graph = graph_of("pad", {x}, where);
-  return make("pad", {x, before.resolve(graph, where), after.resolve(graph, where)}, where,
-              {{"value", value}});
+  return make_with_vectors("pad", graph, {x, before, after}, where, {{"value", value}});
 }
 
 void register_movement_ops(OpRegistry& registry) {

@@ -18,12 +18,23 @@ Node& make_node(std::string_view op, OutputList inputs, Attributes attributes,
   return graph.add(op_registry().at(op), inputs, std::move(attributes), where, name);
 }
 
+Output make_with_vectors(std::string_view op, Graph& graph,
+                         std::initializer_list<IntVector> inputs, SourceLocation where,
+                         Attributes attributes) {
+  BuildTransaction transaction(graph);
+  std::vector<Output> resolved;
+  for (const IntVector& input : inputs) resolved.push_back(input.resolve(graph, where));
+  return transaction.commit(
+      graph.add(op_registry().at(op), resolved, std::move(attributes), where).output());
+}
+
 Output make_binary(std::string_view op, const Operand& a, const Operand& b,
                    SourceLocation where) {
   if (!a.is_output() && !b.is_output())
     throw BuildError(node_message(op, op, "one operand must be an Output"), where);
   const Output& peer = a.is_output() ? a.output() : b.output();
-  return make(op, {a.resolve(peer, where), b.resolve(peer, where)}, where);
+  BuildTransaction transaction(peer.graph());
+  return transaction.commit(make(op, {a.resolve(peer, where), b.resolve(peer, where)}, where));
 }
 
 Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where) {

@@ -121,8 +121,8 @@ Output avg_pool2d(Output x, Pool2dOptions options, Where where) {
 
 Output avg_pool2d_grad(IntVector input_shape, Output grad, Pool2dOptions options, Where where) {
   Graph& graph = graph_of("avg_pool2d_grad", {grad}, where);
-  return make("avg_pool2d_grad", {input_shape.resolve(graph, where), grad}, where,
-              to_attributes(options));
+  return make_with_vectors("avg_pool2d_grad", graph, {input_shape, grad}, where,
+                           to_attributes(options));
 }
 
 void register_pooling_ops(OpRegistry& registry) {

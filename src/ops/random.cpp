@@ -43,7 +43,7 @@ void infer_dropout_mask(InferContext& context) {
 
 Output draw(std::string_view op, Graph& graph, const IntVector& shape, Attributes attributes,
             Where where) {
-  return make(op, {shape.resolve(graph, where)}, where, std::move(attributes));
+  return make_with_vectors(op, graph, {shape}, where, std::move(attributes));
 }
 
 }  // namespace
@@ -68,13 +68,14 @@ Output truncated_normal(Graph& graph, IntVector shape, DType dtype, double mean,
 
 Output dropout_mask(IntVector shape, DType dtype, double rate, Output training, Where where) {
   Graph& graph = graph_of("dropout_mask", {training}, where);
-  return make("dropout_mask", {shape.resolve(graph, where), training}, where,
-              {{"dtype", dtype}, {"rate", rate}});
+  return make_with_vectors("dropout_mask", graph, {shape, training}, where,
+                           {{"dtype", dtype}, {"rate", rate}});
 }
 
 Output dropout(Output x, double rate, Output training, Where where) {
-  graph_of("dropout", {x}, where);
-  return mul(x, dropout_mask(shape_of(x, where), x.dtype(), rate, training, where), where);
+  BuildTransaction transaction(graph_of("dropout", {x}, where));
+  return transaction.commit(
+      mul(x, dropout_mask(shape_of(x, where), x.dtype(), rate, training, where), where));
 }
 
 void register_random_ops(OpRegistry& registry) {

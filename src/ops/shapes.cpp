@@ -112,7 +112,7 @@ Grads grad_none(Context) { return {{}}; }
 Output shape_of(Output x, Where where) { return make("shape_of", {x}, where); }
 
 Output reshape(Output x, IntVector shape, Where where) {
-  return make("reshape", {x, shape.resolve(graph_of("reshape", {x}, where), where)}, where);
+  return make_with_vectors("reshape", graph_of("reshape", {x}, where), {x, shape}, where);
 }
 
 Output flatten(Output x, Where where) { return make("flatten", {x}, where); }

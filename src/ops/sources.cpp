@@ -56,7 +56,8 @@ Output make_assign(std::string_view op, Output variable, const Operand& value,
   if (!variable) throw BuildError(node_message(op, op, "the variable is empty"), where);
   ContextGuard guard(variable.graph());
   variable.graph().context().phase = Phase::update;
-  return make(op, {variable, value.resolve(variable, where)}, where);
+  BuildTransaction transaction(variable.graph());
+  return transaction.commit(make(op, {variable, value.resolve(variable, where)}, where));
 }
 
 }  // namespace
@@ -69,6 +70,8 @@ Output placeholder(Graph& graph, DType dtype, const Shape& shape, std::string_vi
 }
 
 Output constant(Graph& graph, Tensor value, std::string_view name, SourceLocation where) {
+  // Whoever still holds the tensor may write to it.
+  if (!value.empty_handle() && !value.unique()) value = value.clone();
   return graph.add(op_registry().at("constant"), {}, {{"value", std::move(value)}}, where, name)
       .output();
 }
@@ -80,14 +83,16 @@ Output variable(Graph& graph, DType dtype, const Shape& shape, std::string_view 
 
 Output variable(Output initial_value, std::string_view name, SourceLocation where) {
   Graph& graph = graph_of("variable", {initial_value}, where);
-  Output variable =
+  const Output variable =
       make_variable(graph, initial_value.dtype(), initial_value.shape(), name, where);
   graph.set_initial_value(variable.node(), initial_value);
   return variable;
 }
 
 Output variable(Graph& graph, Tensor initial_value, std::string_view name, SourceLocation where) {
-  return variable(constant(graph, std::move(initial_value), {}, where), name, where);
+  BuildTransaction transaction(graph);
+  return transaction.commit(
+      variable(constant(graph, std::move(initial_value), {}, where), name, where));
 }
 
 Output assign(Output variable, Operand value, SourceLocation where) {

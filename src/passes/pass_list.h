@@ -96,7 +96,7 @@ void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log);
 
-/// Runs all passes but those named in `disabled`. Throws RunError for a name that is no pass.
+/// Runs all passes but those named in `disabled`.
 void run_passes(Graph& graph, const PassContext& context,
                 const std::vector<std::string>& disabled, RewriteLog& log);
 

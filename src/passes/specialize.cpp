@@ -128,6 +128,12 @@ class Specializer {
           node.where());
     inputs_.clear();
     for (const Output& input : node.inputs()) inputs_.push_back(copy_of(input));
+    if (node.op().traits.updates_variable && inputs_.front().node().op().name != "variable")
+      throw RunError(node_message(node.op().name, node.name(),
+                                  fmt::format("updates variable '{}', which this run feeds: "
+                                              "set it with Session::set_value instead",
+                                              node.input(0).name())),
+                     node.where());
     for (int i = 0; i < node.num_inputs(); ++i)
       if (is_static_input(node.op().traits, i))
         check_static(node, i, inputs_[static_cast<std::size_t>(i)]);

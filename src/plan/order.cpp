@@ -198,12 +198,22 @@ class Orderer {
     }
   }
 
+  /// Names the user's updates: passes may have made one node of several.
   [[noreturn]] static void fail_unordered(const Node& variable, const Node& a, const Node& b) {
-    throw RunError(node_message(a.op().name, a.name(),
-                                fmt::format("and '{}' ({}) both update variable '{}' in one run; "
-                                            "order them with gg::control_dependencies",
-                                            b.name(), to_string(b.where()), variable.name())),
-                   a.where());
+    std::vector<const Node*> updates;
+    if (const Node* original = variable.origin())
+      for (const Node& node : original->graph().nodes())
+        if (node.op().traits.updates_variable && &node.input(0).node() == original)
+          updates.push_back(&node);
+    if (updates.size() < 2) updates = {&a, &b};
+    std::vector<std::string> names;
+    for (const Node* update : updates)
+      names.push_back(fmt::format("'{}' ({})", update->name(), to_string(update->where())));
+    throw RunError(node_message("variable", variable.name(),
+                                fmt::format("{} update it, and this run has no order for them: "
+                                            "give it one with gg::control_dependencies",
+                                            fmt::join(names, " and "))),
+                   updates.front()->where());
   }
 
   /// Nothing can run: some update waits for readers that wait for another update. These get a

@@ -61,9 +61,13 @@ void PreparedRun::check_feed(std::size_t i, const Tensor& value) const {
   if (value.empty_handle())
     throw RunError(fmt::format("the value fed for '{}' is empty", feed.name()), where);
   if (value.dtype() != feed.dtype() || !value.shape().compatible_with(feed.shape()))
-    throw RunError(fmt::format("'{}' takes {}{}, not {}{}", feed.name(), feed.dtype(),
-                               feed.shape(), value.dtype(), value.shape()),
-                   where);
+    throw RunError(
+        fmt::format("'{}' takes {}{}, not {}{}{}", feed.name(), feed.dtype(), feed.shape(),
+                    value.dtype(), value.shape(),
+                    value.dtype() == feed.dtype()
+                        ? ""
+                        : fmt::format(": `.cast(gg::{})` converts a Tensor", feed.dtype())),
+        where);
 }
 
 bool PreparedRun::matches(const Entry& entry, const Tensor* values) const {
@@ -89,7 +93,9 @@ std::vector<FedValue> PreparedRun::fed_values(const Tensor* values, std::size_t 
 
 void PreparedRun::check_count(std::size_t count) const {
   if (count != feeds.size())
-    throw RunError(fmt::format("takes {} feeds, not {}", feeds.size(), count), where);
+    throw RunError(
+        fmt::format("takes {} feed{}, not {}", feeds.size(), feeds.size() == 1 ? "" : "s", count),
+        where);
 }
 
 CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {

@@ -1,6 +1,7 @@
 #include "gradgraph/session.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "core/text.h"
@@ -14,7 +15,8 @@ namespace gradgraph {
 namespace {
 
 /// The device's full name: "cuda" stands for "cuda:0", "auto" for the best there is.
-std::string resolve_device(const std::string& requested, const std::vector<std::string>& names) {
+std::string resolve_device(const std::string& requested, const std::vector<std::string>& names,
+                           SourceLocation where) {
   const auto exists = [&](const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -22,7 +24,18 @@ std::string resolve_device(const std::string& requested, const std::vector<std::
   if (exists(requested)) return requested;
   if (exists(requested + ":0")) return requested + ":0";
   throw PlacementError(fmt::format("there is no device '{}'; this machine has: {}", requested,
-                                   fmt::join(names, ", ")));
+                                   fmt::join(names, ", ")),
+                       where);
+}
+
+void require_passes(const std::vector<std::string>& names, SourceLocation where) {
+  std::vector<std::string_view> known;
+  for (const Pass& pass : pass_list()) known.push_back(pass.name);
+  for (const std::string& name : names)
+    if (std::ranges::find(known, name) == known.end())
+      throw RunError(fmt::format("disabled_passes: there is no pass '{}', only {}", name,
+                                 fmt::join(known, ", ")),
+                     where);
 }
 
 }  // namespace
@@ -33,12 +46,13 @@ std::vector<std::string> available_devices() {
   return names;
 }
 
-SessionState::SessionState(Graph& graph_, SessionOptions options_)
+SessionState::SessionState(Graph& graph_, SessionOptions options_, SourceLocation where)
     : graph(graph_), options(std::move(options_)), memory(available_devices()) {
-  options.device = resolve_device(options.device, memory.device_names());
+  options.device = resolve_device(options.device, memory.device_names(), where);
   memory.device(0);  // the CPU, which is always used: if it cannot be opened, it is said here
   if (options.threads < 0 || options.threads > kMaxThreads)
-    throw RunError(fmt::format("{} is no number of threads", options.threads));
+    throw RunError(fmt::format("{} is no number of threads", options.threads), where);
+  require_passes(options.disabled_passes, where);
 }
 
 PreparedRun& SessionState::cached(const Feeds& feeds, const std::vector<Output>& fetches,
@@ -55,9 +69,23 @@ PreparedRun& SessionState::cached(const Feeds& feeds, const std::vector<Output>&
     if (cache_.size() >= static_cast<std::size_t>(std::max(options.plan_cache_size, 1)))
       cache_.erase(cache_.begin());
     cache_.push_back(std::move(prepared));
+    note_growth();
   }
   cache_.back()->where = where;
   return *cache_.back();
+}
+
+/// Once: a loop that builds its fetches anew makes each step slower than the one before.
+void SessionState::note_growth() {
+  constexpr int kMany = 1000;
+  const int nodes = graph.num_nodes();
+  if (nodes_seen_ > 0 && nodes > nodes_seen_ && ++growths_ == kMany)
+    fmt::print(stderr,
+               "gradgraph: the graph has grown before each of {} runs, to {} nodes: build what a "
+               "loop fetches once, before it. Graph::finalize() makes the line that builds more "
+               "an error.\n",
+               kMany, nodes);
+  nodes_seen_ = nodes;
 }
 
 Node& SessionState::require_variable(const Output& variable, SourceLocation where) const {
@@ -110,17 +138,15 @@ Callable::~Callable() = default;
 Callable::Callable(Callable&&) noexcept = default;
 Callable& Callable::operator=(Callable&&) noexcept = default;
 
-const std::vector<Tensor>& Callable::operator()(std::initializer_list<Tensor> feeds) {
-  return run(feeds.begin(), feeds.size());
-}
-const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count) {
-  return with_memory(prepared_->where, [&]() -> const std::vector<Tensor>& {
-    return prepared_->run(feeds, count);
-  });
+const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count,
+                                         SourceLocation where) {
+  prepared_->where = where;
+  return with_memory(
+      where, [&]() -> const std::vector<Tensor>& { return prepared_->run(feeds, count); });
 }
 
-Session::Session(Graph& graph, SessionOptions options)
-    : state_(std::make_unique<SessionState>(graph, std::move(options))) {}
+Session::Session(Graph& graph, SessionOptions options, SourceLocation where)
+    : state_(std::make_unique<SessionState>(graph, std::move(options), where)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;

@@ -74,7 +74,7 @@ struct PreparedRun {
 /// What a Session holds.
 class SessionState {
  public:
-  SessionState(Graph& graph, SessionOptions options);
+  SessionState(Graph& graph, SessionOptions options, SourceLocation where = {});
 
   /// The prepared run for these feeds and fetches, kept for the next time.
   PreparedRun& cached(const Feeds& feeds, const std::vector<Output>& fetches,
@@ -91,7 +91,11 @@ class SessionState {
   RunStats stats;
 
  private:
+  void note_growth();
+
   std::vector<std::unique_ptr<PreparedRun>> cache_;  ///< most recently used last
+  int nodes_seen_ = 0;  ///< of the graph, by the last run that was new
+  int growths_ = 0;     ///< new runs that found the graph larger than the one before
 };
 
 }  // namespace gradgraph
