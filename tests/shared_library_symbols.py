@@ -19,6 +19,7 @@ BUILD = pathlib.Path(os.environ.get("GRADGRAPH_BUILD", ROOT / "build")).resolve(
 HEADERS = ROOT / "include/gradgraph"
 # What stands for a template's type, by its concept.
 ARGUMENTS = {"class": "bool", "Element": "float", "Arithmetic": "int",
+             "FunctionOfOutput": "Output (*)(Output, SourceLocation)",
              "OptimizerSettings": "GradientDescent"}
 OPENING, CLOSING = "([{", ")]}"
 
