@@ -257,13 +257,19 @@ TEST_SUITE("sizes") {
       const Output p = avg_pool2d(
           image, {.window = {huge, huge}, .strides = {huge, huge}, .padding = Padding::same});
       CHECK(y.shape() == Shape{1, 1, 1, 1});
-      Session session(f.graph);
       const Feeds feeds = {{image, Tensor::full(float32, {1, 4, 4, 1}, 3)},
                            {filter, Tensor::full(float32, {2, 2, 1, 1}, 1)}};
-      CHECK(session.run(feeds, y).item<float>() == 12);
-      CHECK(session.run(feeds, p).item<float>() == 3);
-      for (const Output& grad : gradients({sum(y) + sum(p)}, {image, filter}))
-        session.run(feeds, grad);
+      const std::vector<Output> grads = gradients({sum(y)}, {image, filter});
+      for (const bool reference : {false, true}) {
+        Session session(f.graph, {.reference_kernels = reference});
+        CHECK(session.run(feeds, y).item<float>() == 12);
+        CHECK(session.run(feeds, p).item<float>() == 3);
+        const std::vector<Tensor> by = session.run(feeds, grads);
+        CHECK(by[0].at<float>({0, 1, 1, 0}) == 1);
+        CHECK(by[0].at<float>({0, 2, 1, 0}) == 0);
+        CHECK(by[1].at<float>({1, 1, 0, 0}) == 3);
+        session.run(feeds, gradients({p}, {image})[0]);
+      }
     }
     // A border that could be, but nobody has memory for; and one that only windows see.
     for (const int exponent : {20, 40, 58}) {

@@ -165,9 +165,8 @@ struct Convolution {
         // Outputs [begin, end) of a line see the image at this tap.
         const std::int64_t offset = width.before - j * width.dilation;
         const auto outputs_before = [&](std::int64_t distance) {
-          return distance <= 0
-                     ? std::int64_t{0}
-                     : std::min((distance + width.stride - 1) / width.stride, width.output);
+          return distance <= 0 ? std::int64_t{0}
+                               : std::min((distance - 1) / width.stride + 1, width.output);
         };
         const std::int64_t end = outputs_before(width.input + offset);
         const std::int64_t begin = std::min(outputs_before(offset), end);

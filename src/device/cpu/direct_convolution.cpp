@@ -61,6 +61,9 @@ DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
       threads(site.threads()),
       loops(best_line_loops()) {
   WindowAxis &height = windows.height, &width = windows.width;
+  // One window goes nowhere, so a stride beyond any image must not be multiplied by.
+  if (height.output == 1) height.stride = height.window;
+  if (width.output == 1) width.stride = width.window;
   padded_height = padded(height);
   padded_width = padded(width);
   is_padded = height.before > 0 || width.before > 0 || padded_height > height.input ||
