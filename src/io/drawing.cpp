@@ -347,10 +347,12 @@ void Drawing::make_boxes() {
 void Drawing::list_something(DrawnBox& box) const {
   if (!box.nodes.empty()) return;
   const Node& subject = subject_of(*box.unlisted.front());
-  const auto others = std::ranges::stable_partition(
-      box.unlisted, [&](const Node* node) { return &subject_of(*node) == &subject; });
-  box.nodes.assign(box.unlisted.begin(), others.begin());
-  box.unlisted.erase(box.unlisted.begin(), others.begin());
+  // Without ranges: clang 14 cannot read what theirs returns.
+  const auto others =
+      std::stable_partition(box.unlisted.begin(), box.unlisted.end(),
+                            [&](const Node* node) { return &subject_of(*node) == &subject; });
+  box.nodes.assign(box.unlisted.begin(), others);
+  box.unlisted.erase(box.unlisted.begin(), others);
 }
 
 // --- Arrows --------------------------------------------------------------------------------
