@@ -266,6 +266,36 @@ void add_functions(Rows& rows) {
   rows.push_back(row(
       "tanh/float64", {Tensor{0.1, 1.7, 12.5, -0.3}}, of(tanh),
       {Tensor{0.09966799462495582, 0.935409070603099, 0.9999999999722241, -0.2913126124515909}}));
+  rows.push_back(row("expm1/plain", {kAny}, of(expm1),
+                     {Tensor{{-0.864664717f, -0.39346934f, 0.133148453f},
+                             {1.11700002f, 3.48168907f, 19.0855369f}}}));
+  rows.push_back(row("expm1/0-d", {Tensor(0.75f)}, of(expm1), {Tensor(1.11700002f)}));
+  rows.push_back(
+      row("expm1/empty", {Tensor(float32, {2, 0})}, of(expm1), {Tensor(float32, {2, 0})}));
+  rows.push_back(values("expm1/special", {kSpecial}, of(expm1),
+                        {Tensor{kNan, kInf, -1.0f, kInf, -1.0f, 0.0f, -0.0f, 1.0e-38f}}));
+  rows.push_back(row(
+      "expm1/float64", {Tensor{0.1, 1.7, 12.5, -0.3}}, of(expm1),
+      {Tensor{0.10517091807564763, 4.4739473917272, 268336.2865208745, -0.2591817793182821}}));
+  rows.push_back(row("log1p/plain", {Tensor{-0.5f, 0.0f, 1e-6f, 1.5f, 40.0f}}, of(log1p),
+                     {Tensor{-0.693147181f, 0.0f, 9.99999497e-07f, 0.916290732f, 3.71357207f}}));
+  rows.push_back(row("log1p/0-d", {Tensor(0.75f)}, of(log1p), {Tensor(0.559615788f)}));
+  rows.push_back(
+      row("log1p/empty", {Tensor(float32, {2, 0})}, of(log1p), {Tensor(float32, {2, 0})}));
+  rows.push_back(values("log1p/special", {kSpecial}, of(log1p),
+                        {Tensor{kNan, kInf, kNan, 88.5968458f, kNan, 0.0f, -0.0f, 1.0e-38f}}));
+  rows.push_back(row("log1p/float64", {Tensor{0.1, 1.7, 12.5, -0.3}}, of(log1p),
+                     {Tensor{0.09531017980432487, 0.9932517730102833, 2.6026896854443837,
+                             -0.35667494393873234}}));
+  rows.push_back(row("erf/plain", {kAny}, of(erf),
+                     {Tensor{{-0.995322265f, -0.520499878f, 0.140316205f},
+                             {0.711155634f, 0.966105146f, 0.99997791f}}}));
+  rows.push_back(row("erf/0-d", {Tensor(0.75f)}, of(erf), {Tensor(0.711155634f)}));
+  rows.push_back(row("erf/empty", {Tensor(float32, {2, 0})}, of(erf), {Tensor(float32, {2, 0})}));
+  rows.push_back(values("erf/special", {kSpecial}, of(erf),
+                        {Tensor{kNan, 1.0f, -1.0f, 1.0f, -1.0f, 0.0f, -0.0f, 1.12837917e-38f}}));
+  rows.push_back(row("erf/float64", {Tensor{0.1, 1.7, 12.5, -0.3}}, of(erf),
+                     {Tensor{0.1124629160182849, 0.9837904585907745, 1.0, -0.3286267594591274}}));
   rows.push_back(
       row("sin/plain", {kAny}, of(sin),
           {Tensor{{-0.9092974f, -0.47942555f, 0.12467473f}, {0.6816388f, 0.997495f, 0.14112f}}}));

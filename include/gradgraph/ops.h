@@ -147,6 +147,9 @@ Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name
              Where where = Where::current());
 
 // --- Element by element, with NumPy broadcasting -----------------------------------------------
+//
+// exp, log and the like are at most 2 units in the last place off over the whole range, with
+// the special values of C's Annex F. sin and cos take angles of any size.
 
 Output add(Operand a, Operand b, Where where = Where::current());
 Output sub(Operand a, Operand b, Where where = Where::current());
@@ -162,7 +165,11 @@ Output relu_grad(Operand y, Operand grad, Where where = Where::current());
 
 Output neg(Output x, Where where = Where::current());
 Output exp(Output x, Where where = Where::current());
+/// exp(x) - 1, without loss for small x.
+Output expm1(Output x, Where where = Where::current());
 Output log(Output x, Where where = Where::current());
+/// log(1 + x), without loss for small x.
+Output log1p(Output x, Where where = Where::current());
 Output sqrt(Output x, Where where = Where::current());
 /// 1 / sqrt(x).
 Output rsqrt(Output x, Where where = Where::current());
@@ -173,6 +180,8 @@ Output sign(Output x, Where where = Where::current());
 Output relu(Output x, Where where = Where::current());
 Output sigmoid(Output x, Where where = Where::current());
 Output tanh(Output x, Where where = Where::current());
+/// The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.
+Output erf(Output x, Where where = Where::current());
 /// Of an angle in radians.
 Output sin(Output x, Where where = Where::current());
 Output cos(Output x, Where where = Where::current());

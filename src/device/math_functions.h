@@ -149,20 +149,33 @@ GRADGRAPH_MATH T exp(T x) {
   return scaled(1 + (r + exp_remainder(r)), shifted);
 }
 
-/// 1 / (1 + e^-x), where e^-x = 2^n e^r. With n > 0 it is 2^-n / (2^-n + e^r): infinity comes
-/// too early, and a rounded numerator would cost another unit.
+template <class T>
+GRADGRAPH_MATH T expm1(T x) {
+  constexpr T kTiny = static_cast<T>(kIsFloat<T> ? 0x1p-26 : 0x1p-55);
+  T y = x < -64 ? -64 : x;
+  y = y > Format<T>::kExpHighest ? Format<T>::kExpHighest : y;
+  const auto [shifted, high, low] = exp_reduce(y);
+  const T r = high - low, rest = high - r - low;
+  // Half of 2^n (1 + r + rest) - 1, where 2^n itself may be too large.
+  const T half = power_of_two(shifted - 1), a = half - T{0.5}, b = half * r, sum = a + b;
+  const T result = 2 * (sum + (b - (sum - a) + half * (exp_remainder(r) + rest)));
+  return std::fabs(x) < kTiny ? x : result;
+}
+
+/// Of -|x|, where e^|x| = 2^n e^r, it is 2^-n / (2^-n + e^r): with 1 / (1 + e^|x|) infinity would
+/// come too early, and e^-|x| / (1 + e^-|x|) rounds once more. The other half is 1 less that.
 template <class T>
 GRADGRAPH_MATH T sigmoid(T x) {
-  T y = x > -Format<T>::kExpLowest ? Format<T>::kExpLowest : -x;
+  T y = std::fabs(x);
   y = y > -Format<T>::kExpLowest ? -Format<T>::kExpLowest : y;
   const auto [shifted, high, low] = exp_reduce(y);
   const T r = high - low, n = shifted - kRound<T>;
-  // 2^-|n|, which may be denormal.
-  const T less = power_of_two(kRound<T> + 64 - std::fabs(n)) * T{0x1p-64};
-  const T factor = n > 0 ? T{1} : less, numerator = n > 0 ? less : T{1};
-  // 1 + less + factor (e^r - 1); what rounding takes from the sum is given back.
-  const T b = factor * r, sum = 1 + (less + b), lost = b - (sum - 1 - less);
-  return numerator / (sum + (lost + factor * exp_remainder(r)));
+  // 2^-n, which may be denormal.
+  const T less = power_of_two(kRound<T> + 64 - n) * T{0x1p-64};
+  // 1 + less + e^r - 1; what rounding takes from the sum is given back.
+  const T sum = 1 + (less + r), lost = r - (sum - 1 - less);
+  const T result = less / (sum + (lost + exp_remainder(r)));
+  return x < 0 ? result : 1 - result;
 }
 
 template <class T>
@@ -189,6 +202,38 @@ GRADGRAPH_MATH T tanh(T x) {
     result = large ? 1 + ratio : y + y * ratio;
   }
   return with_sign(result, x);
+}
+
+template <class T>
+GRADGRAPH_MATH T erf(T x) {
+  constexpr T kOne = kIsFloat<T> ? 4 : 6;  // the result is 1 from here on
+  constexpr T kLarge = static_cast<T>(kIsFloat<T> ? 0.92 : 1);
+  T y = std::fabs(x);
+  y = y > kOne ? kOne : y;
+  const T z = y * y;
+  T small, exponent;
+  if constexpr (kIsFloat<T>) {
+    small = polynomial(z, 0x1.06eba6p-3f, -0x1.8126ecp-2f, 0x1.ce1b7cp-4f, -0x1.b69a2ep-6f,
+                       0x1.478f4ap-8f, -0x1.3b5fd8p-11f);
+    exponent = polynomial(y, 0x1.5ccf0ep-13f, 0x1.20b75cp+0f, 0x1.462192p-1f, 0x1.aa7476p-4f,
+                          -0x1.6d9ffep-6f, 0x1.91d4bp-9f, -0x1.9fc224p-13f);
+  } else {
+    small = polynomial(z, 0x1.06eba8214db68p-3, -0x1.812746b0379a2p-2, 0x1.ce2f21a03fe0bp-4,
+                       -0x1.b82ce311c2f48p-6, 0x1.565bccf2739dfp-8, -0x1.c02daf498fe1cp-11,
+                       0x1.f9a2a4ed403fbp-14, -0x1.f4c90e8e05bf2p-17, 0x1.b9740f5b277c2p-20,
+                       -0x1.5bc1fed118c47p-23, 0x1.d54f015832113p-27, -0x1.a683030df4011p-31);
+    // Even and odd powers apart: one chain of 18 would be waited for.
+    const T t = y - 1, square = t * t;
+    exponent =
+        polynomial(square, 0x1.d97fbf27aa2a1p+0, 0x1.afabc11a2a515p-1, -0x1.48c9d3998fb8dp-7,
+                   -0x1.f1b0cdb3bd448p-13, 0x1.c84044a16c35ap-16, 0x1.1d6fa68ab50e1p-19,
+                   -0x1.014194386f444p-24, -0x1.2ae3c8ccdbf8bp-27, -0x1.0d53d775a256bp-33) +
+        t * polynomial(square, 0x1.51c9b0006c22cp+1, 0x1.5477f09a6be02p-5, 0x1.033f5c516c269p-9,
+                       -0x1.b9238c05e009ep-16, -0x1.4454c4e303ce0p-17, -0x1.afeaa2c24e8eep-23,
+                       0x1.24ceff09887fep-25, 0x1.73153c2dc595cp-30, 0x1.607fcd7dc9426p-38);
+  }
+  // 1 - erfc, whose logarithm is nearly a parabola.
+  return with_sign(y < kLarge ? y + y * small : 1 - exp_normal(-exponent), x);
 }
 
 // --- log and what is made of it ---------------------------------------------------------------

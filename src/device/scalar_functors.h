@@ -162,6 +162,22 @@ struct Log {
     return math::log(x);
   }
 };
+struct Expm1 {
+  static constexpr std::string_view op = "expm1";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return math::expm1(x);
+  }
+};
+struct Log1p {
+  static constexpr std::string_view op = "log1p";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return math::log1p(x);
+  }
+};
 struct Sqrt {
   static constexpr std::string_view op = "sqrt";
   using Types = Floats;
@@ -227,6 +243,14 @@ struct Tanh {
   template <class T>
   HOST_DEVICE T operator()(T x) const {
     return math::tanh(x);
+  }
+};
+struct Erf {
+  static constexpr std::string_view op = "erf";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return math::erf(x);
   }
 };
 struct Sin {
@@ -401,8 +425,8 @@ struct ArgMin {
 
 // --- The lists ---------------------------------------------------------------------------------
 
-using Unary = List<Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid, Tanh, Sin, Cos,
-                   LogicalNot>;
+using Unary = List<Neg, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid,
+                   Tanh, Erf, Sin, Cos, LogicalNot>;
 using Arithmetic = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, ReluGrad>;
 using Comparison =
     List<Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, LogicalAnd, LogicalOr>;

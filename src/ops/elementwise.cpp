@@ -1,4 +1,5 @@
 #include <limits>
+#include <numbers>
 
 #include "core/text.h"
 #include "ops/builders.h"
@@ -58,7 +59,9 @@ Grads grad_minimum(Context c) {
 
 Grads grad_neg(Context c) { return {-c.grad()}; }
 Grads grad_exp(Context c) { return {c.grad() * c.output()}; }
+Grads grad_expm1(Context c) { return {c.grad() * (c.output() + 1)}; }
 Grads grad_log(Context c) { return {c.grad() / c.input(0)}; }
+Grads grad_log1p(Context c) { return {c.grad() / (1 + c.input(0))}; }
 Grads grad_sqrt(Context c) { return {0.5 * c.grad() / c.output()}; }
 Grads grad_rsqrt(Context c) { return {-0.5 * c.grad() * (c.output() * square(c.output()))}; }
 Grads grad_square(Context c) { return {2 * c.grad() * c.input(0)}; }
@@ -70,6 +73,9 @@ Grads grad_relu_grad(Context c) {
 }
 Grads grad_sigmoid(Context c) { return {c.grad() * c.output() * (1 - c.output())}; }
 Grads grad_tanh(Context c) { return {c.grad() * (1 - square(c.output()))}; }
+Grads grad_erf(Context c) {
+  return {2 * std::numbers::inv_sqrtpi * c.grad() * exp(-square(c.input(0)))};
+}
 Grads grad_sin(Context c) { return {c.grad() * cos(c.input(0))}; }
 Grads grad_cos(Context c) { return {-(c.grad() * sin(c.input(0)))}; }
 
@@ -161,7 +167,9 @@ Output relu_grad(Operand y, Operand grad, Where where) {
 
 Output neg(Output x, Where where) { return make("neg", {x}, where); }
 Output exp(Output x, Where where) { return make("exp", {x}, where); }
+Output expm1(Output x, Where where) { return make("expm1", {x}, where); }
 Output log(Output x, Where where) { return make("log", {x}, where); }
+Output log1p(Output x, Where where) { return make("log1p", {x}, where); }
 Output sqrt(Output x, Where where) { return make("sqrt", {x}, where); }
 Output rsqrt(Output x, Where where) { return make("rsqrt", {x}, where); }
 Output square(Output x, Where where) { return make("square", {x}, where); }
@@ -170,6 +178,7 @@ Output sign(Output x, Where where) { return make("sign", {x}, where); }
 Output relu(Output x, Where where) { return make("relu", {x}, where); }
 Output sigmoid(Output x, Where where) { return make("sigmoid", {x}, where); }
 Output tanh(Output x, Where where) { return make("tanh", {x}, where); }
+Output erf(Output x, Where where) { return make("erf", {x}, where); }
 Output sin(Output x, Where where) { return make("sin", {x}, where); }
 Output cos(Output x, Where where) { return make("cos", {x}, where); }
 
@@ -241,7 +250,9 @@ void register_elementwise_ops(OpRegistry& registry) {
 
   registry.add({"neg", plain, infer_unary, grad_neg});
   registry.add({"exp", plain, infer_floating, grad_exp});
+  registry.add({"expm1", plain, infer_floating, grad_expm1});
   registry.add({"log", plain, infer_floating, grad_log});
+  registry.add({"log1p", plain, infer_floating, grad_log1p});
   registry.add({"sqrt", plain, infer_floating, grad_sqrt});
   registry.add({"rsqrt", plain, infer_floating, grad_rsqrt});
   registry.add({"square", plain, infer_unary, grad_square});
@@ -250,6 +261,7 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"relu", plain, infer_unary, grad_relu});
   registry.add({"sigmoid", plain, infer_floating, grad_sigmoid});
   registry.add({"tanh", plain, infer_floating, grad_tanh});
+  registry.add({"erf", plain, infer_floating, grad_erf});
   registry.add({"sin", plain, infer_floating, grad_sin});
   registry.add({"cos", plain, infer_floating, grad_cos});
 
