@@ -93,13 +93,17 @@ class Softmax {
       body(x + row * count, y ? y + row * count : nullptr, count, (rows - row) * count);
   }
 
+  /// Vector by vector: as a whole a step may go in pieces of other sizes than it is read in,
+  /// for which processors wait.
   [[gnu::always_inline]] static Step load(const T* x) {
     Step step;
-    __builtin_memcpy(&step, x, sizeof step);
+    GRADGRAPH_UNROLL
+    for (int k = 0; k < kVectors; ++k) __builtin_memcpy(&step.v[k], x + k * kSize, sizeof(V));
     return step;
   }
   [[gnu::always_inline]] static void store(T* y, const Step& step) {
-    __builtin_memcpy(y, &step, sizeof step);
+    GRADGRAPH_UNROLL
+    for (int k = 0; k < kVectors; ++k) __builtin_memcpy(y + k * kSize, &step.v[k], sizeof(V));
   }
   /// The first `count` elements, then -infinity.
   [[gnu::always_inline]] static Step load(const T* x, std::int64_t count, std::int64_t room) {
@@ -139,13 +143,13 @@ class Softmax {
     if (i < count) store(y + i, apply(load(x + i, count - i, room - i)), count - i, room - i);
   }
 
-  [[gnu::always_inline]] static V exponential(V x) {
-    T from[kSize], to[kSize];
-    __builtin_memcpy(from, &x, sizeof x);
+  /// One loop for the whole step: in one for each of its vectors GCC may find none.
+  [[gnu::always_inline]] static Step exponentials_of(const Step& x) {
+    T from[kStep], to[kStep];
+    store(from, x);
     GRADGRAPH_VECTORIZE
-    for (int i = 0; i < kSize; ++i) to[i] = math::exp(from[i]);
-    __builtin_memcpy(&x, to, sizeof x);
-    return x;
+    for (int i = 0; i < kStep; ++i) to[i] = math::exp(from[i]);
+    return load(to);
   }
 
   /// Combines elements 8 apart, then 4, 2 and 1.
@@ -189,11 +193,14 @@ class Softmax {
   template <bool Refines>
   [[gnu::always_inline]] static Step take(const Step& x, T largest, Sums& sums) {
     const V zero{}, one = zero + T{1}, top = largest - zero;
-    Step result;
+    Step differences;
+    GRADGRAPH_UNROLL
+    for (int k = 0; k < kVectors; ++k) differences.v[k] = x.v[k] - top;
+    Step result = exponentials_of(differences);
     GRADGRAPH_UNROLL
     for (int k = 0; k < kVectors; ++k) {
-      const V difference = x.v[k] - top;
-      V e = exponential(difference);
+      const V difference = differences.v[k];
+      V e = result.v[k];
       if constexpr (Refines) {
         // The exact error of a difference. Source: Knuth, TAOCP 2, 4.2.2, theorem B.
         const V subtracted = x.v[k] - difference;
