@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The coefficients of src/device/math_functions.h, and how far each polynomial is off.
+"""The coefficients of src/device/shared/math_functions.h, and how far each polynomial is off.
 
 Needs mpmath. Each function is divided by what its polynomial is multiplied with; coefficients
 are rounded one after the other, and the later ones make good what that cost.

@@ -50,14 +50,18 @@ def insert(path, verb, anchor, code):
     path.write_text(text, encoding="utf-8")
 
 
-def compile_command(build, copy, file, object_file):
+def compilations(build, file):
+    """The build's entries for `file`: one, or one for each level of the instruction set."""
+    entries = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
+    found = [entry for entry in entries
+             if (pathlib.Path(entry["directory"]) / entry["file"]).resolve() == ROOT / file]
+    assert found, f"the build does not compile {file}"
+    return found
+
+
+def compile_command(entry, copy, file, object_file):
     """The build's own command for `file`, on the copy and, but for the files that the build
     itself only compiles optimised, without optimising."""
-    for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
-        if (pathlib.Path(entry["directory"]) / entry["file"]).resolve() == ROOT / file:
-            break
-    else:
-        raise AssertionError(f"the build does not compile {file}")
     words = shlex.split(entry["command"])
     # Precompiled headers were compiled with the build's headers and optimised.
     for flag in ("-o", "-MF", "-MQ", "-include", "-include-pch"):
@@ -69,7 +73,7 @@ def compile_command(build, copy, file, object_file):
     first_compiler_flag = next(i for i, word in enumerate(words) if word.startswith("-"))
     words[first_compiler_flag:first_compiler_flag] = [
         f"-I{copy / folder}" for folder in ("include", "src", "tests")]
-    optimise = [] if "_avx" in file.name else ["-O0"]
+    optimise = [] if file.endswith("_level.cpp") else ["-O0"]
     return words + optimise + ["-o", str(object_file), str(copy / file)]
 
 
@@ -78,11 +82,10 @@ def link_command(build, objects, program):
     commands = run(["ninja", "-C", str(build), "-t", "commands", "tests/gradgraph_tests"])
     words = shlex.split(commands.splitlines()[-1])
     words[words.index("-o") + 1] = str(program)
-    replaced = {file.stem + ".cpp.o": path for file, path in objects.items()}
-    kept = [word for word in words
-            if not ("gradgraph_tests.p" in word and pathlib.Path(word).name in replaced)]
+    replaced = {entry["output"] for _, entry, _ in objects}
+    kept = [word for word in words if word not in replaced]
     at = kept.index(str(program)) + 1
-    return kept[:at] + [str(path) for path in objects.values()] + kept[at:]
+    return kept[:at] + [str(path) for *_, path in objects] + kept[at:]
 
 
 def run(command, **options):
@@ -130,14 +133,14 @@ def main():
 
         # The list of functors is a header: what expands it has to be compiled as well.
         sources = {file for file in changed if file.endswith(".cpp")}
-        sources |= {f"src/device/cpu/{file.name}"
-                    for file in (ROOT / "src/device/cpu").glob("*.cpp")
-                    if file.name == "elementwise.cpp" or file.name.startswith("rows")}
-        objects = {pathlib.Path(file): copy / (file.replace("/", "_") + ".o")
-                   for file in sorted(sources)}
+        sources |= {file.relative_to(ROOT).as_posix()
+                    for file in (ROOT / "src/device/cpu/elementwise").glob("*.cpp")}
+        objects = [(file, entry, copy / (entry["output"].replace("/", "_")))
+                   for file in sorted(sources) for entry in compilations(build, file)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda item: run(compile_command(build, copy, *item), cwd=build),
-                          objects.items()))
+            list(pool.map(
+                lambda item: run(compile_command(item[1], copy, item[0], item[2]), cwd=build),
+                objects))
         program = copy / "rows"
         run(link_command(build, objects, program), cwd=build)
         check_rows(program, "elementwise", "softplus")

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "device/cpu/isa/isa.h"
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
 #include "noise.h"
@@ -30,6 +31,18 @@ inline Tensor compute(const Output& output, int threads, bool reference = false)
   const RunInfo run;
   kernel.run({inputs, results, workspace.raw(), &run});
   return result;
+}
+
+/// At every level of the instruction set up to the best one.
+template <class Visit>
+void for_each_isa(const Visit& visit) {
+  const Isa best = best_isa();
+  for (const Isa level : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    if (level > best) continue;
+    CAPTURE(static_cast<int>(level));
+    const IsaScope scope(level);
+    visit();
+  }
 }
 
 inline bool close(const Tensor& a, const Tensor& b, double tolerance) {

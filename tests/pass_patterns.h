@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
-#include "passes/patterns.h"
+#include "passes/rewriting/patterns.h"
 
 /// A small graph for everything that passes look for.
 namespace gradgraph::tests {

@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "device/cpu/program_runner.h"
+#include "device/cpu/fused/program_runner.h"
 #include "kernel_helpers.h"
 
 /// Elementwise programs as threaded code, against one op after the other.

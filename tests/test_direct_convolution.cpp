@@ -1,4 +1,4 @@
-#include "device/cpu/line_loops.h"
+#include "device/cpu/convolution/line_loops.h"
 #include "kernel_helpers.h"
 
 /// The convolution kernels without a matrix of patches: sums of products against the definition,
@@ -37,30 +37,28 @@ void check_product_sum(std::int64_t rows, std::int64_t columns, bool along_rows,
       double& c = expected[static_cast<std::size_t>(m * c_row + n)];
       c = add ? c + sum : sum;
     }
-  for (const Isa level : {Isa::baseline, Isa::avx2, Isa::avx512}) {
-    const LineLoops* loops = line_loops(level);
-    if (!loops) continue;
+  for_each_isa([&] {
     auto c = before;
-    loops->product_sum({.a = a.data(),
-                        .a_next = a_next,
-                        .a_row = a_row,
-                        .a_inner = a_inner,
-                        .b = b.data(),
-                        .b_next = b_next,
-                        .b_inner = b_inner,
-                        .c = c.data(),
-                        .c_row = c_row,
-                        .rows = rows,
-                        .columns = columns,
-                        .inner = inner,
-                        .products = products,
-                        .add = add});
+    best_line_loops().product_sum({.a = a.data(),
+                                   .a_next = a_next,
+                                   .a_row = a_row,
+                                   .a_inner = a_inner,
+                                   .b = b.data(),
+                                   .b_next = b_next,
+                                   .b_inner = b_inner,
+                                   .c = c.data(),
+                                   .c_row = c_row,
+                                   .rows = rows,
+                                   .columns = columns,
+                                   .inner = inner,
+                                   .products = products,
+                                   .add = add});
     double worst = 0;
     for (std::size_t i = 0; i < c.size(); ++i)
       worst = std::max(worst, std::fabs(static_cast<double>(c[i]) - expected[i]));
     CHECK_MESSAGE(worst < 1e-5, rows << " x " << columns << " on level "
-                                     << static_cast<int>(level) << (add ? ", added" : ""));
-  }
+                                     << static_cast<int>(best_isa()) << (add ? ", added" : ""));
+  });
 }
 
 }  // namespace

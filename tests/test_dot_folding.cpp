@@ -4,7 +4,7 @@
 
 #include "drawn.h"
 #include "gradgraph/gradgraph.h"
-#include "io/repetition.h"
+#include "io/drawing/repetition.h"
 
 /// Pictures of graphs that no screen could show node by node.
 namespace gg = gradgraph;

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "device/kernel.h"
-#include "device/scalar_functors.h"
+#include "device/shared/scalar_functors.h"
 #include "gradgraph/gradgraph.h"
 
 /// What rows cannot show of elementwise ops: kinks, errors, large shapes, shared buffers.

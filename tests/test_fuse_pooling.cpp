@@ -1,6 +1,6 @@
-#include "device/cpu/line_loops.h"
+#include "device/cpu/convolution/line_loops.h"
 #include "kernel_helpers.h"
-#include "ops/pooled_convolution.h"
+#include "ops/nn/pooled_convolution.h"
 
 /// Convolutions that are pooled right away: the pass that makes them, and their kernels.
 using namespace gradgraph;

@@ -5,7 +5,8 @@
 #include <limits>
 #include <vector>
 
-#include "device/cpu/gemm.h"
+#include "device/cpu/matmul/gemm.h"
+#include "kernel_helpers.h"
 
 using namespace gradgraph;
 
@@ -63,12 +64,7 @@ struct Product {
 
 template <class Visit>
 void for_each_table(const Visit& visit) {
-  int count = 0;
-  const TileTable* const* tables = tile_tables(count);
-  for (int i = 0; i < count; ++i) {
-    CAPTURE(i);
-    visit(*tables[i]);
-  }
+  tests::for_each_isa([&] { visit(best_tiles()); });
 }
 
 template <class Visit>

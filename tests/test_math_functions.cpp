@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "device/cpu/isa.h"
-#include "device/cpu/program_runner.h"
+#include "device/cpu/fused/program_runner.h"
+#include "device/cpu/isa/isa.h"
 #include "device/float_mode.h"
 #include "kernel_helpers.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
-#include "passes/node_sweep.h"
+#include "passes/rewriting/node_sweep.h"
 
 /// The self-check: a wrong rewrite is found and named.
 using namespace gradgraph;

@@ -13,7 +13,7 @@
 #include "noise.h"
 #include "pass_drawing.h"
 #include "pass_patterns.h"
-#include "passes/known_op.h"
+#include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
 #include "session/compiled_plan.h"
 #include "special_values.h"

@@ -5,7 +5,7 @@
 #include <functional>
 #include <numeric>
 
-#include "device/distributions.h"
+#include "device/shared/distributions.h"
 #include "gradgraph/gradgraph.h"
 
 /// The generator against its authors' vectors, the distributions against their moments and

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "device/cpu/cpu_device.h"
-#include "device/cpu/isa.h"
+#include "device/cpu/isa/isa.h"
 #include "device/device.h"
 #include "noise.h"
 #include "op_rows.h"

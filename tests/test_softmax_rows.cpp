@@ -1,8 +1,8 @@
 #include <cmath>
 #include <limits>
 
-#include "device/cpu/isa.h"
-#include "device/cpu/row_sum.h"
+#include "device/cpu/general/row_sum.h"
+#include "device/cpu/isa/isa.h"
 #include "kernel_helpers.h"
 
 /// Softmax, its logarithm and its losses: rows of every length and kind, at every level of the

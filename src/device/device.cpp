@@ -3,7 +3,6 @@
 #include <mutex>
 
 #include "core/text.h"
-#include "device/cpu/cpu_device.h"
 
 namespace gradgraph {
 
@@ -47,15 +46,6 @@ std::shared_ptr<Device> DeviceRegistry::open(const std::string& name) {
     for (const std::string& candidate : devices.names)
       if (candidate == name) return opened_[name] = devices.open(name);
   return nullptr;
-}
-
-DeviceRegistry& device_registry() {
-  static DeviceRegistry& registry = *[] {
-    static DeviceRegistry devices;
-    devices.add("cpu", open_cpu_device, {"cpu"});
-    return &devices;
-  }();
-  return registry;
 }
 
 }  // namespace gradgraph

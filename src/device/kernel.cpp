@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "core/text.h"
-#include "device/cpu/kernels.h"
-#include "device/cpu/rows.h"
 
 namespace gradgraph {
 
@@ -51,20 +49,6 @@ void KernelRegistry::share(std::string_view kind, std::string_view other,
       shared.emplace(fmt::format("{}@{}:{}", op, kind, key.substr(at + marker.size())), makes);
   }
   kernels_.merge(shared);
-}
-
-bool can_fuse(const Node& node) {
-  return node.num_inputs() > 0 && node.num_inputs() <= 3 &&
-         find_row(node.op().name, node.input(node.num_inputs() - 1).dtype(), node.dtype());
-}
-
-KernelRegistry& kernel_registry() {
-  static KernelRegistry registry = [] {
-    KernelRegistry kernels;
-    register_cpu_kernels(kernels);
-    return kernels;
-  }();
-  return registry;
 }
 
 }  // namespace gradgraph

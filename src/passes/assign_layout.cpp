@@ -9,8 +9,8 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
-#include "passes/known_op.h"
 #include "passes/pass_list.h"
+#include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
 
 /// Lets convolutions and pools of NCHW images work on NHWC ones, for which the fast kernels are

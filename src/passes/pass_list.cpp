@@ -4,8 +4,8 @@
 
 #include "core/text.h"
 #include "graph/program.h"
-#include "passes/node_sweep.h"
 #include "passes/rewrites.h"
+#include "passes/rewriting/node_sweep.h"
 #include "passes/topology.h"
 
 namespace gradgraph {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <span>
 
-#include "passes/node_sweep.h"
-#include "passes/patterns.h"
+#include "passes/rewriting/node_sweep.h"
+#include "passes/rewriting/patterns.h"
 
 /// The passes that look at one node at a time, each in a file of its own.
 namespace gradgraph {

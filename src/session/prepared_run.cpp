@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "core/text.h"
-#include "session/check_passes.h"
+#include "session/checking/check_passes.h"
 #include "session/memory_report.h"
 #include "session/session_state.h"
 

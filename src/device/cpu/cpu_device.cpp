@@ -4,7 +4,7 @@
 #include <new>
 
 #include "core/host_memory.h"
-#include "device/cpu/isa.h"
+#include "device/cpu/isa/isa.h"
 
 namespace gradgraph {
 namespace {

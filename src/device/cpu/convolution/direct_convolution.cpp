@@ -1,0 +1,345 @@
+#include "device/cpu/convolution/direct_convolution.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "device/cpu/kernels.h"
+#include "device/parallel.h"
+
+/// Convolution of float32 NHWC images as sums of matrix products of whole lines, without a matrix
+/// of patches. A window's row covers neighbouring pixels, so that what it sees of a line of the
+/// image is one run of `row` = window width * channels elements: with rows of that length that
+/// overlap, a line of the image is a matrix [output width, row], and
+///
+///     output line       = sum over window rows i of   image line(i) x filter[i]
+///     filter gradient i = sum over output lines of    image line(i)^T x output line gradient
+///     image line        = overlapping sum over i of   output line gradient x filter[i]^T
+namespace gradgraph {
+
+namespace {
+
+std::int64_t padded(const WindowAxis& axis) {
+  return (axis.output - 1) * axis.stride + axis.window;
+}
+
+/// Whether an image with its border can be made at all: attributes choose how wide that is.
+bool fits_padded(const Windows& windows, std::int64_t channels) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 32;
+  std::int64_t elements = 0;
+  return !__builtin_mul_overflow(padded(windows.height), padded(windows.width), &elements) &&
+         !__builtin_mul_overflow(elements, channels, &elements) && elements <= kMost;
+}
+
+}  // namespace
+
+std::int64_t filter_grad_parts(std::int64_t batch, std::int64_t size) {
+  constexpr std::int64_t kInCache = 1 << 16, kHuge = 1 << 22;
+  const std::int64_t most = size > kHuge ? 1 : std::max<std::int64_t>(kInCache / size, 2);
+  return parts_for(std::min(batch, most));
+}
+
+std::int64_t filter_grad_blocks(std::int64_t parts, std::int64_t most, int threads) {
+  if (parts == kMaxParts || parts % std::max(threads, 1) == 0) return 1;
+  return std::clamp<std::int64_t>(most, 1, kMaxParts / parts);
+}
+
+bool DirectConvolution::takes(const KernelSite& site, const Shape& image, const Shape& filter) {
+  const Attributes& attributes = site.node().attributes();
+  const Pair dilations = pair_attribute(attributes, "dilations");
+  return layout_attribute(attributes) == Layout::nhwc && dilations.height == 1 &&
+         dilations.width == 1 && attributes.get<std::int64_t>("groups") == 1 &&
+         image.num_elements() > 0 && filter.num_elements() > 0 &&
+         fits_padded(windows_of(attributes, image, {filter[0], filter[1]}, 1), image[3]);
+}
+
+DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
+                                     const Shape& filter)
+    : windows(windows_of(site.node().attributes(), image, {filter[0], filter[1]}, 1)),
+      batch(image[0]),
+      channels(image[3]),
+      filters(filter[3]),
+      threads(site.threads()),
+      loops(best_line_loops()) {
+  WindowAxis &height = windows.height, &width = windows.width;
+  // One window goes nowhere, so a stride beyond any image must not be multiplied by.
+  if (height.output == 1) height.stride = height.window;
+  if (width.output == 1) width.stride = width.window;
+  padded_height = padded(height);
+  padded_width = padded(width);
+  is_padded = height.before > 0 || width.before > 0 || padded_height > height.input ||
+              padded_width > width.input;
+  if (!is_padded) padded_width = width.input;
+  row = width.window * channels;
+  line = padded_width * channels;
+}
+
+const float* DirectConvolution::padded_image(const float* images, std::int64_t n,
+                                             float* buffer) const {
+  const WindowAxis &height = windows.height, &width = windows.width;
+  const float* image = images + n * height.input * width.input * channels;
+  if (!is_padded) return image;
+  const std::int64_t copied = std::min(width.input, padded_width - width.before) * channels;
+  const std::int64_t left = width.before * channels;
+  for (std::int64_t y = 0; y < padded_height; ++y, buffer += line) {
+    const std::int64_t from = y - height.before;
+    if (from < 0 || from >= height.input || copied <= 0) {
+      std::fill_n(buffer, line, 0.f);
+      continue;
+    }
+    std::fill_n(buffer, left, 0.f);
+    std::copy_n(image + from * width.input * channels, copied, buffer + left);
+    std::fill_n(buffer + left + copied, line - left - copied, 0.f);
+  }
+  return buffer - padded_height * line;
+}
+
+void DirectConvolution::copy_line_from_padded(const float* padded_line, float* image_line) const {
+  const WindowAxis& width = windows.width;
+  const std::int64_t copied =
+      std::clamp<std::int64_t>(padded_width - width.before, 0, width.input) * channels;
+  std::copy_n(padded_line + width.before * channels, copied, image_line);
+  std::fill_n(image_line + copied, width.input * channels - copied, 0.f);
+}
+
+void DirectConvolution::copy_from_padded(const float* padded, float* image) const {
+  const WindowAxis& height = windows.height;
+  const std::int64_t image_line = windows.width.input * channels;
+  for (std::int64_t y = 0; y < height.input; ++y, image += image_line)
+    if (const std::int64_t from = y + height.before; from < padded_height)
+      copy_line_from_padded(padded + from * line, image);
+    else
+      std::fill_n(image, image_line, 0.f);
+}
+
+void DirectConvolution::convolve_line(const float* image, std::int64_t y, const float* filter,
+                                      float* output) const {
+  loops.product_sum({.a = image + y * windows.height.stride * line,
+                     .a_next = line,
+                     .a_row = windows.width.stride * channels,
+                     .a_inner = 1,
+                     .b = filter,
+                     .b_next = row * filters,
+                     .b_inner = filters,
+                     .c = output,
+                     .c_row = filters,
+                     .rows = windows.width.output,
+                     .columns = filters,
+                     .inner = row,
+                     .products = windows.height.window});
+}
+
+void DirectConvolution::add_to_filter_grad(const FilterRows& rows, const float* image,
+                                           const float* output_grad, std::int64_t lines,
+                                           float* filter_grad, bool is_first) const {
+  loops.product_sum({.a = image + rows.tap * line + rows.begin,
+                     .a_next = windows.height.stride * line,
+                     .a_row = 1,
+                     .a_inner = windows.width.stride * channels,
+                     .b = output_grad,
+                     .b_next = output_line(),
+                     .b_inner = filters,
+                     .c = filter_grad + (rows.tap * row + rows.begin) * filters,
+                     .c_row = filters,
+                     .rows = rows.end - rows.begin,
+                     .columns = filters,
+                     .inner = windows.width.output,
+                     .products = lines,
+                     .add = !is_first});
+}
+
+void DirectConvolution::add_to_filter_grad(const float* image, const float* output_grad,
+                                           std::int64_t lines, float* filter_grad,
+                                           bool is_first) const {
+  for (std::int64_t tap = 0; tap < windows.height.window; ++tap)
+    add_to_filter_grad({tap, 0, row}, image, output_grad, lines, filter_grad, is_first);
+}
+
+void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
+                                    float* flipped) const {
+  const std::int64_t grain = std::max<std::int64_t>(kParallelGrain / row, 1);
+  parallel_for(windows.height.window * filters, grain, threads,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const float* from = filter + i / filters * row * filters + i % filters;
+                   for (std::int64_t k = 0; k < row; ++k)
+                     flipped[i * step + k] = from[k * filters];
+                 }
+               });
+}
+
+namespace {
+
+std::size_t bytes(std::int64_t elements) {
+  return static_cast<std::size_t>(elements) * sizeof(float);
+}
+
+Kernel make_conv2d(const KernelSite& site) {
+  const Shape &image = site.input_shape(0), &filter = site.input_shape(1);
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const DirectConvolution conv(site, image, filter);
+  const std::int64_t lines = conv.windows.height.output, all_lines = conv.batch * lines;
+  const std::int64_t parts = std::clamp<std::int64_t>(all_lines, 1, conv.threads);
+  const auto run = [conv, lines, all_lines, parts](const KernelArgs& args) {
+    parallel_parts(
+        all_lines, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+          float* buffer = static_cast<float*>(args.workspace) + part * conv.padded_elements();
+          float* y = args.output<float>() + begin * conv.windows.width.output * conv.filters;
+          const float* x = nullptr;
+          for (std::int64_t i = begin; i < end; ++i) {
+            if (!x || i % lines == 0)
+              x = conv.padded_image(args.input<float>(0), i / lines, buffer);
+            conv.convolve_line(x, i % lines, args.input<float>(1), y);
+            y += conv.output_line();
+          }
+        });
+  };
+  return {run, bytes(parts * conv.padded_elements())};
+}
+
+/// Adds to line `y` of a padded image what flows back to it.
+void add_to_line(const DirectConvolution& conv, const float* output_grad, const float* flipped,
+                 std::int64_t y, float* line) {
+  const WindowAxis& height = conv.windows.height;
+  const std::int64_t output = std::min(y / height.stride, height.output - 1);
+  const std::int64_t tap = y - output * height.stride;
+  const std::int64_t products =
+      std::min((height.window - tap + height.stride - 1) / height.stride, output + 1);
+  if (products <= 0) return;
+  const std::int64_t size = conv.row * conv.filters;
+  conv.loops.product_sum({.a = output_grad + output * conv.output_line(),
+                          .a_next = -conv.output_line(),
+                          .a_row = conv.filters,
+                          .a_inner = 1,
+                          .b = flipped + tap * size,
+                          .b_next = height.stride * size,
+                          .b_inner = conv.row,
+                          .c = line,
+                          .c_row = conv.windows.width.stride * conv.channels,
+                          .rows = conv.windows.width.output,
+                          .columns = conv.row,
+                          .inner = conv.filters,
+                          .products = products,
+                          .add = true});
+}
+
+Kernel make_input_grad(const KernelSite& site) {
+  const Shape &image = site.output_shape(), &filter = site.input_shape(1);
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const DirectConvolution conv(site, image, filter);
+  const WindowAxis &height = conv.windows.height, &width = conv.windows.width;
+  const std::int64_t all_lines = conv.batch * height.input;
+  const std::int64_t parts = std::clamp<std::int64_t>(all_lines, 1, conv.threads);
+  const auto run = [conv, height, width, all_lines, parts](const KernelArgs& args) {
+    const std::int64_t image_line = width.input * conv.channels;
+    const std::int64_t image_size = height.output * width.output * conv.filters;
+    float* flipped = static_cast<float*>(args.workspace);
+    conv.flip_filter(args.input<float>(1), conv.row, flipped);
+    parallel_parts(all_lines, parts,
+                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+                     float* line = flipped + conv.filter_elements() + part * conv.line;
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       const std::int64_t y = i % height.input + height.before;
+                       std::fill_n(line, conv.line, 0.f);
+                       if (y < conv.padded_height)
+                         add_to_line(conv, args.input<float>(2) + i / height.input * image_size,
+                                     flipped, y, line);
+                       conv.copy_line_from_padded(line, args.output<float>() + i * image_line);
+                     }
+                   });
+  };
+  return {run, bytes(conv.filter_elements() + parts * conv.line)};
+}
+
+/// Elements of image and output gradient that one product reads should stay in cache.
+constexpr std::int64_t kBlockElements = 1 << 16;
+
+/// Multiplications from which it pays to go by blocks.
+constexpr std::int64_t kLeastProducts = 1 << 20;
+
+/// Parts of the batch are summed up by themselves, and then in their order.
+struct FilterGrad {
+  FilterGrad(const KernelSite& site, const Shape& image, const Shape& filter)
+      : conv(site, image, filter),
+        size(conv.filter_elements()),
+        parts(filter_grad_parts(conv.batch, size)),
+        lines(std::clamp<std::int64_t>(
+            kBlockElements / (conv.output_line() + conv.windows.height.stride * conv.line), 1,
+            conv.windows.height.output)) {
+    const std::int64_t pixels =
+        conv.batch * conv.windows.height.output * conv.windows.width.output;
+    if (size * pixels < kLeastProducts) return;
+    // Some elements of one row of windows, or all. Each block makes the border around an image
+    // again.
+    const std::int64_t taps = conv.windows.height.window, least = conv.is_padded ? 256 : 64;
+    const std::int64_t wanted = filter_grad_blocks(
+        parts, taps * std::max<std::int64_t>(conv.row / least, 1), conv.threads);
+    if (wanted == 1) return;
+    row_blocks = std::max<std::int64_t>(wanted / taps, 1);
+    blocks = taps * row_blocks;
+  }
+
+  std::int64_t workers() const { return workers_for(parts * blocks, conv.threads); }
+  std::int64_t workspace() const {
+    return (parts - 1) * size + workers() * conv.padded_elements();
+  }
+
+  void operator()(const KernelArgs& args) const {
+    float* total = args.output<float>();
+    float* partial = static_cast<float*>(args.workspace);
+    float* buffers = partial + (parts - 1) * size;
+    parallel_tasks(parts * blocks, workers(), [&](std::int64_t task, std::int64_t worker) {
+      const std::int64_t part = task / blocks;
+      add_images(args, conv.batch * part / parts, conv.batch * (part + 1) / parts, task % blocks,
+                 part == 0 ? total : partial + (part - 1) * size,
+                 buffers + worker * conv.padded_elements());
+    });
+    add_parts(partial, parts - 1, size, conv.threads, total);
+  }
+
+  void add_images(const KernelArgs& args, std::int64_t begin, std::int64_t end,
+                  std::int64_t block, float* sum, float* buffer) const {
+    const WindowAxis& height = conv.windows.height;
+    for (std::int64_t n = begin; n < end; ++n) {
+      const float* image = conv.padded_image(args.input<float>(0), n, buffer);
+      const float* grad = args.input<float>(2) + n * height.output * conv.output_line();
+      for (std::int64_t y = 0; y < height.output; y += lines)
+        add_lines(image + y * height.stride * conv.line, grad + y * conv.output_line(),
+                  std::min(lines, height.output - y), block, sum, n == begin && y == 0);
+    }
+  }
+
+  void add_lines(const float* image, const float* grad, std::int64_t count, std::int64_t block,
+                 float* sum, bool is_first) const {
+    if (blocks == 1) {
+      conv.add_to_filter_grad(image, grad, count, sum, is_first);
+      return;
+    }
+    const std::int64_t i = block % row_blocks;
+    conv.add_to_filter_grad({.tap = block / row_blocks,
+                             .begin = conv.row * i / row_blocks,
+                             .end = conv.row * (i + 1) / row_blocks},
+                            image, grad, count, sum, is_first);
+  }
+
+  DirectConvolution conv;
+  std::int64_t size, parts;
+  std::int64_t lines;  ///< of the output's gradient that one product takes
+  std::int64_t row_blocks = 1, blocks = 1;
+};
+
+Kernel make_filter_grad(const KernelSite& site) {
+  const Shape &image = site.input_shape(0), &filter = site.output_shape();
+  if (!DirectConvolution::takes(site, image, filter)) return {};
+  const FilterGrad kernel(site, image, filter);
+  return {kernel, bytes(kernel.workspace())};
+}
+
+}  // namespace
+
+void register_direct_convolution_kernels(KernelRegistry& registry) {
+  registry.add("conv2d", kCpu, {float32}, make_conv2d);
+  registry.add("conv2d_input_grad", kCpu, {float32}, make_input_grad);
+  registry.add("conv2d_filter_grad", kCpu, {float32}, make_filter_grad);
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,278 @@
+#include "device/cpu/fused/program_runner.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/kernel.h"
+
+namespace gradgraph {
+namespace {
+
+using std::int64_t;
+
+constexpr int64_t kTile = 1024;
+constexpr std::size_t kSlotBytes = kTile * sizeof(double);
+
+std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
+int64_t element_size(DType dtype) { return static_cast<int64_t>(size_of(dtype)); }
+
+}  // namespace
+
+/// What is the same for all registers of one tile.
+struct ProgramRunner::Tile {
+  std::span<const void* const> inputs;
+  std::span<void* const> outputs;
+  char* scratch;
+  void* links;            ///< the chain's work memory
+  const char** expanded;  ///< where each expanded input is
+  const char* block;      ///< at this tile
+  int64_t position, length;
+  bool keeps_rows = false;  ///< inputs that repeat a row are laid out as they must be
+};
+
+ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                             std::int32_t updates, std::int32_t block)
+    : results_(program.results),
+      row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1) {
+  for (const Shape& shape : shapes) add_input(program, shape, block);
+  for (const auto& instruction : program.instructions) add_step(program, instruction);
+  assign_slots(updates);
+  make_chain(program);
+}
+
+std::size_t ProgramRunner::scratch_bytes() const {
+  // Whole cache lines: threads have theirs one behind the other.
+  const std::size_t rest = chain_.scratch_bytes() + expanded_.size() * sizeof(const char*);
+  return at(slots_) * kSlotBytes + (rest + 63) / 64 * 64;
+}
+
+void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
+                              std::int32_t block) {
+  const auto index = static_cast<std::int32_t>(registers_.size());
+  const std::int32_t input = block != kNoBlock && index > block ? index + 1 : index;
+  const int64_t count = program.shape.num_elements();
+  Register reg{Register::moving_input, input, element_size(program.dtype(index))};
+  if (index == block) {
+    reg.kind = Register::block;
+    block_size_ = reg.size;
+  } else if (shape.num_elements() == 1 && count != 1) {
+    reg.kind = Register::fixed_input;
+  } else if (shape.num_elements() != count) {
+    reg.kind = Register::expanded_input;
+    const bool repeats_a_row =
+        shape.num_elements() == row_length_ && shape[shape.rank() - 1] == row_length_;
+    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape}), repeats_a_row});
+  }
+  registers_.push_back(reg);
+}
+
+void ProgramRunner::add_step(const ElementwiseProgram& program,
+                             const ElementwiseProgram::Instruction& instruction) {
+  const auto result = static_cast<std::int32_t>(registers_.size());
+  const DType operand = program.dtype(instruction.operands[at(instruction.num_operands - 1)]);
+  const Row row = find_row(instruction.op->name, operand, instruction.dtype);
+  if (!row) throw KernelError("no row for " + instruction.op->name);
+  steps_.push_back({row, instruction.num_operands, instruction.operands, result});
+  registers_.push_back({Register::slot, 0, element_size(instruction.dtype)});
+}
+
+/// Registers share slots once nobody reads them any more. A step writes the output that it
+/// computes directly once the input whose place the output takes has been read: for an update
+/// its variable, else possibly any.
+void ProgramRunner::assign_slots(std::int32_t updates) {
+  const auto count = static_cast<std::int32_t>(registers_.size());
+  std::vector<std::int32_t> last_use(registers_.size(), -1);
+  for (const Step& step : steps_)
+    for (std::int32_t i = 0; i < step.num_operands; ++i)
+      last_use[at(step.operands[at(i)])] = step.result;
+  for (const std::int32_t result : results_) last_use[at(result)] = count;
+
+  std::vector<std::int32_t> free;
+  const auto take = [&] {
+    if (free.empty()) return slots_++;
+    const std::int32_t slot = free.back();
+    free.pop_back();
+    return slot;
+  };
+  // An expanded input keeps its input's index and finds its slot by its place in the list.
+  slots_ = static_cast<std::int32_t>(expanded_.size());
+  for (const Step& step : steps_) {
+    Register& result = registers_[at(step.result)];
+    const auto seen =
+        static_cast<std::int32_t>(std::ranges::find(results_, step.result) - results_.begin());
+    const std::int32_t last_read = seen < updates ? last_use[at(seen)] : count - 1;
+    if (last_read <= step.result && std::ranges::count(results_, step.result) == 1)
+      result = {Register::output, seen, result.size};
+    else
+      result.index = take();
+    for (std::int32_t i = 0; i < step.num_operands; ++i) {
+      const std::int32_t operand = step.operands[at(i)];
+      if (registers_[at(operand)].kind != Register::slot || last_use[at(operand)] != step.result)
+        continue;
+      free.push_back(registers_[at(operand)].index);
+      last_use[at(operand)] = -1;  // one operand may stand twice
+    }
+  }
+  for (std::size_t i = 0; i < expanded_.size(); ++i)
+    registers_[at(expanded_[i].reg)].index = static_cast<std::int32_t>(i);
+}
+
+void ProgramRunner::make_chain(const ElementwiseProgram& program) {
+  std::vector<bool> fixed, kept(registers_.size());
+  for (const Register& reg : registers_) fixed.push_back(reg.kind == Register::fixed_input);
+  for (const std::int32_t result : results_) kept[at(result)] = true;
+  chain_ = Chain(program, fixed, kept);
+  runs_strips_ = chain_ && std::ranges::all_of(expanded_, &Expanded::repeats_a_row) &&
+                 std::ranges::all_of(results_, [&](std::int32_t result) {
+                   return registers_[at(result)].kind == Register::output;
+                 });
+}
+
+void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+                        void* scratch, int64_t begin, int64_t end, const void* block) const {
+  int64_t length = 0, longest = 0;
+  for (int64_t position = begin; position < end; position += length) {
+    const bool same_columns = position > begin && length % row_length_ == 0;
+    longest = same_columns ? longest : 0;
+    length = std::min(kTile, end - position);
+    const bool as_chain = chain_ && length >= chain_.block_elements();
+    if (as_chain) length -= length % chain_.block_elements();
+    const char* given = static_cast<const char*>(block);
+    if (given) given += (position - begin) * block_size_;
+    Tile tile = tile_in(inputs, outputs, scratch, position, length, given);
+    tile.keeps_rows = length <= longest;
+    longest = std::max(longest, length);
+    run_tile(tile, as_chain);
+  }
+}
+
+void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+                        void* scratch, const Part& part) const {
+  const auto* block = static_cast<const char*>(part.block);
+  const auto block_at = [&](int64_t row, int64_t column) {
+    return block ? block + (row * part.stride + column) * block_size_ : nullptr;
+  };
+  // Rows and columns of whole blocks first.
+  const int64_t width = chain_.line_elements();
+  const int64_t rows = runs_strips_ ? part.rows / kLinkLines * kLinkLines : 0;
+  const int64_t columns = rows > 0 ? part.columns / width * width : 0;
+  const int64_t first = part.row * row_length_ + part.column;
+  for (int64_t column = 0; column < columns; column += width)
+    run_strip(tile_in(inputs, outputs, scratch, first + column, width, block_at(0, column)), rows,
+              part.stride);
+  for (int64_t row = 0; row < part.rows; ++row) {
+    const int64_t begin = row < rows ? columns : 0, start = first + row * row_length_;
+    run(inputs, outputs, scratch, start + begin, start + part.columns, block_at(row, begin));
+  }
+}
+
+ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
+                                           std::span<void* const> outputs, void* scratch,
+                                           int64_t position, int64_t length,
+                                           const char* block) const {
+  auto* const slots = static_cast<char*>(scratch);
+  char* const links = slots + at(slots_) * kSlotBytes;
+  auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
+  return {inputs, outputs, slots, links, expanded, block, position, length, false};
+}
+
+void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
+  for (std::size_t i = 0; i < expanded_.size(); ++i)
+    if (!tile.keeps_rows || !expanded_[i].repeats_a_row)
+      tile.expanded[i] = expand(expanded_[i], tile);
+  if (as_chain)
+    chain_.run(tile.length / chain_.block_elements(), tile.links, [&](std::int32_t reg) {
+      return Chain::Place{address(reg, tile), chain_.line_elements() * registers_[at(reg)].size};
+    });
+  for (const Step& step : steps_) {
+    if (as_chain) break;
+    std::array<const void*, 3> operands{};
+    unsigned moves = 0;
+    for (std::size_t i = 0; i < at(step.num_operands); ++i) {
+      operands[i] = address(step.operands[i], tile);
+      if (registers_[at(step.operands[i])].kind != Register::fixed_input) moves |= 1u << i;
+    }
+    step.row(operands.data(), moves, address(step.result, tile), tile.length);
+  }
+  for (std::size_t i = 0; i < results_.size(); ++i) {
+    const Register& reg = registers_[at(results_[i])];
+    if (reg.kind == Register::output) continue;
+    std::memcpy(static_cast<char*>(tile.outputs[i]) + tile.position * reg.size,
+                address(results_[i], tile), static_cast<std::size_t>(tile.length * reg.size));
+  }
+}
+
+/// The tile is the strip's first row.
+void ProgramRunner::run_strip(const Tile& tile, int64_t rows, int64_t block_stride) const {
+  for (std::size_t i = 0; i < expanded_.size(); ++i)
+    tile.expanded[i] = expand(expanded_[i], tile);
+  chain_.run(rows / kLinkLines, tile.links, [&](std::int32_t reg) {
+    const auto [kind, index, size] = registers_[at(reg)];
+    int64_t elements = row_length_;
+    if (kind == Register::block) elements = block_stride;
+    if (kind == Register::slot) elements = chain_.line_elements();
+    if (kind == Register::expanded_input) elements = 0;
+    return Chain::Place{address(reg, tile), elements * size};
+  });
+}
+
+char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
+  const auto [kind, index, size] = registers_[at(reg)];
+  const auto input = [&](std::int32_t i) {
+    return static_cast<char*>(const_cast<void*>(tile.inputs[at(i)]));
+  };
+  switch (kind) {
+    case Register::moving_input: return input(index) + tile.position * size;
+    case Register::fixed_input: return input(index);
+    case Register::block: return const_cast<char*>(tile.block);
+    case Register::output:
+      return static_cast<char*>(tile.outputs[at(index)]) + tile.position * size;
+    case Register::expanded_input: return const_cast<char*>(tile.expanded[at(index)]);
+    case Register::slot: return tile.scratch + at(index) * kSlotBytes;
+  }
+  __builtin_unreachable();
+}
+
+namespace {
+
+template <class T>
+void repeat(const char* element, char* to, int64_t count) {
+  T value;
+  std::memcpy(&value, element, sizeof value);
+  std::fill_n(reinterpret_cast<T*>(to), count, value);
+}
+/// One element of `size` bytes, `count` times.
+void repeat(const char* element, int64_t size, char* to, int64_t count) {
+  switch (size) {
+    case 1: return repeat<std::uint8_t>(element, to, count);
+    case 4: return repeat<std::uint32_t>(element, to, count);
+    case 8: return repeat<std::uint64_t>(element, to, count);
+  }
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
+  const Register& reg = registers_[at(input.reg)];
+  const int64_t size = reg.size;
+  const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
+  char* to = tile.scratch + at(reg.index) * kSlotBytes;
+  const char* place = to;
+  const bool moves = input.walk.inner_steps()[0] == 1;
+  input.walk.for_rows(tile.position, tile.position + tile.length,
+                      [&](int64_t begin, const auto& offset, int64_t row) {
+                        const char* source = from + offset[0] * size;
+                        char* target = to + (begin - tile.position) * size;
+                        if (moves && row == tile.length) {
+                          place = source;
+                        } else if (moves) {
+                          std::memcpy(target, source, static_cast<std::size_t>(row * size));
+                        } else {
+                          repeat(source, size, target, row);
+                        }
+                      });
+  return place;
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "device/cpu/broadcast.h"
+#include "device/cpu/elementwise/rows.h"
+#include "device/cpu/fused/chain.h"
+#include "graph/program.h"
+
+namespace gradgraph {
+
+/// Runs an ElementwiseProgram tile by tile, a tile being what stays in the first-level cache:
+/// whole blocks as one chain where the program is one, the rest instruction by instruction, by
+/// the rows that the ops' own kernels use. Both give the same bits.
+class ProgramRunner {
+ public:
+  static constexpr std::int32_t kNoBlock = -1;
+
+  /// `shapes` are those of the inputs. The first `updates` outputs are new values of the inputs
+  /// of the same number, and written where these are. Input `block` is made by the caller, who
+  /// has a part of it at hand; in the arrays of `run` the two operands that it is made of stand
+  /// in its place. Throws KernelError for an op that has no row.
+  ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                std::int32_t updates = 0, std::int32_t block = kNoBlock);
+
+  /// Work memory of one call to `run`; a cache line's alignment is enough.
+  std::size_t scratch_bytes() const;
+
+  /// Computes elements [begin, end) of all outputs. Element `begin` of the block is at `block`,
+  /// and the rest follow it. Without updates the first output may be one of the moving inputs.
+  void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+           std::int64_t begin, std::int64_t end, const void* block = nullptr) const;
+
+  /// A part of a program over a matrix, and the block's elements there, in rows `stride` apart.
+  struct Part {
+    std::int64_t row, column, rows, columns;
+    const void* block;
+    std::int64_t stride;
+  };
+  /// Computes a part of all outputs.
+  void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+           const Part& part) const;
+
+ private:
+  /// Where a register's elements are while a tile is computed.
+  struct Register {
+    enum Kind : std::uint8_t { moving_input, fixed_input, block, expanded_input, slot, output };
+    Kind kind = slot;
+    std::int32_t index = 0;  ///< of the input, the slot or the output
+    std::int64_t size = 0;   ///< bytes of an element
+  };
+  struct Step {
+    Row row = nullptr;
+    std::int32_t num_operands = 0;
+    std::array<std::int32_t, 3> operands{};  ///< registers
+    std::int32_t result = 0;                 ///< register
+  };
+  /// An input that is broadcast. A tile within one row of it is read where it is, any other one
+  /// is laid out in a slot first.
+  struct Expanded {
+    std::int32_t reg, input;
+    Broadcast<1> walk;
+    bool repeats_a_row;  ///< as long as the program's rows
+  };
+  struct Tile;
+
+  void add_input(const ElementwiseProgram& program, const Shape& shape, std::int32_t block);
+  void add_step(const ElementwiseProgram& program,
+                const ElementwiseProgram::Instruction& instruction);
+  void assign_slots(std::int32_t updates);
+  void make_chain(const ElementwiseProgram& program);
+  Tile tile_in(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+               std::int64_t position, std::int64_t length, const char* block) const;
+  void run_tile(const Tile& tile, bool as_chain) const;
+  void run_strip(const Tile& tile, std::int64_t rows, std::int64_t block_stride) const;
+  const char* expand(const Expanded& input, const Tile& tile) const;
+  char* address(std::int32_t reg, const Tile& tile) const;
+
+  std::vector<Register> registers_;
+  std::vector<Step> steps_;
+  std::vector<Expanded> expanded_;
+  std::vector<std::int32_t> results_;  ///< the register of each output
+  Chain chain_;
+  std::int32_t slots_ = 0;
+  std::int64_t row_length_ = 1;  ///< of the program's shape
+  /// Whether strips of a part, a line of the chain's blocks wide, are run as chains.
+  bool runs_strips_ = false;
+  std::int64_t block_size_ = 0;  ///< bytes of one of its elements
+};
+
+}  // namespace gradgraph

@@ -1,0 +1,172 @@
+#include <algorithm>
+
+#include "core/text.h"
+#include "device/cpu/elements.h"
+#include "device/cpu/general/strided_copy.h"
+#include "device/cpu/kernels.h"
+
+namespace gradgraph {
+namespace {
+
+using Ints = std::vector<std::int64_t>;
+
+std::size_t index(int axis) { return static_cast<std::size_t>(axis); }
+
+/// A kernel that makes its output with one copy of input `input`.
+Kernel copy_kernel(StridedCopy copy, std::size_t input = 0) {
+  return {[copy = std::move(copy), input](const KernelArgs& args) {
+    copy(args.inputs[input], args.outputs[0]);
+  }};
+}
+
+Kernel make_transpose(const KernelSite& site) {
+  const Shape& to = site.output_shape();
+  const Ints from_strides = contiguous_strides(site.input_shape(0)),
+             to_strides = contiguous_strides(to);
+  const Ints& permutation = site.attribute<Ints>("permutation");
+  std::vector<CopyAxis> axes;
+  for (int axis = 0; axis < to.rank(); ++axis)
+    axes.push_back({to[axis], from_strides[static_cast<std::size_t>(permutation[index(axis)])],
+                    to_strides[index(axis)]});
+  return copy_kernel(StridedCopy(axes, 0, 0, site.output_dtype(), site.threads()));
+}
+
+/// Copies between a whole tensor and a part of `whole` as long as `size` along `axis`.
+std::vector<CopyAxis> along_axis(const Shape& whole, int axis, std::int64_t size, bool into) {
+  const std::int64_t inner = extent(whole, axis + 1, whole.rank());
+  const std::int64_t block = whole[axis] * inner, part = size * inner;
+  return {{extent(whole, 0, axis), into ? part : block, into ? block : part}, {part, 1, 1}};
+}
+
+Kernel make_concat(const KernelSite& site) {
+  const Shape& to = site.output_shape();
+  const int axis = static_cast<int>(site.attribute<std::int64_t>("axis"));
+  const std::int64_t inner = extent(to, axis + 1, to.rank());
+  std::vector<StridedCopy> copies;
+  std::int64_t offset = 0;
+  for (int i = 0; i < site.num_inputs(); ++i) {
+    const std::int64_t size = site.input_shape(i)[axis];
+    copies.emplace_back(along_axis(to, axis, size, true), 0, offset, site.output_dtype(),
+                        site.threads());
+    offset += size * inner;
+  }
+  return {[copies = std::move(copies)](const KernelArgs& args) {
+    for (std::size_t i = 0; i < copies.size(); ++i) copies[i](args.inputs[i], args.outputs[0]);
+  }};
+}
+
+Kernel make_split(const KernelSite& site) {
+  const Shape& from = site.input_shape(0);
+  const int axis = static_cast<int>(site.attribute<std::int64_t>("axis"));
+  const std::int64_t inner = extent(from, axis + 1, from.rank());
+  std::vector<StridedCopy> copies;
+  std::int64_t offset = 0;
+  for (const std::int64_t size : site.attribute<Ints>("sizes")) {
+    copies.emplace_back(along_axis(from, axis, size, false), offset, 0, site.input_dtype(0),
+                        site.threads());
+    offset += size * inner;
+  }
+  if (offset != extent(from, axis, from.rank()))
+    throw KernelError(
+        fmt::format("the sizes do not make up axis {} of {}", axis, from.to_string()));
+  return {[copies = std::move(copies)](const KernelArgs& args) {
+    for (std::size_t i = 0; i < copies.size(); ++i) copies[i](args.inputs[0], args.outputs[i]);
+  }};
+}
+
+Kernel make_slice(const KernelSite& site) {
+  const Shape &from = site.input_shape(0), &to = site.output_shape();
+  const Ints begin = site.static_vector(1);
+  const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
+  std::vector<CopyAxis> axes;
+  std::int64_t offset = 0;
+  for (int axis = 0; axis < to.rank(); ++axis) {
+    const std::int64_t first = begin[index(axis)];
+    if (first < 0 || first > from[axis] || to[axis] > from[axis] - first)
+      throw KernelError(fmt::format("{} elements from {} on do not fit axis {} of {}", to[axis],
+                                    first, axis, from.to_string()));
+    offset += first * from_strides[index(axis)];
+    axes.push_back({to[axis], from_strides[index(axis)], to_strides[index(axis)]});
+  }
+  return copy_kernel(StridedCopy(axes, offset, 0, site.output_dtype(), site.threads()));
+}
+
+/// Copies the inside, and sets on each axis in turn the part before and the part after it, as
+/// far as earlier axes have not: every element is written once.
+Kernel make_pad(const KernelSite& site) {
+  const Shape &from = site.input_shape(0), &to = site.output_shape();
+  const Ints before = site.static_vector(1), after = site.static_vector(2);
+  const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
+  const DType dtype = site.output_dtype();
+  std::vector<CopyAxis> inside, border;
+  std::int64_t offset = 0;
+  for (int axis = 0; axis < to.rank(); ++axis) {
+    if (before[index(axis)] < 0 || after[index(axis)] < 0)
+      throw KernelError(fmt::format("a padding of axis {} is negative", axis));
+    inside.push_back({from[axis], from_strides[index(axis)], to_strides[index(axis)]});
+    border.push_back({to[axis], 0, to_strides[index(axis)]});
+    offset += before[index(axis)] * to_strides[index(axis)];
+  }
+  const StridedCopy copy(inside, 0, offset, dtype, site.threads());
+  std::vector<StridedCopy> fills;
+  offset = 0;
+  for (int axis = 0; axis < to.rank(); ++axis) {
+    const std::int64_t stride = to_strides[index(axis)], first = before[index(axis)];
+    CopyAxis& here = border[index(axis)];
+    here.size = first;
+    fills.emplace_back(border, 0, offset, dtype, site.threads());
+    here.size = after[index(axis)];
+    fills.emplace_back(border, 0, offset + (first + from[axis]) * stride, dtype, site.threads());
+    here.size = from[axis];
+    offset += first * stride;
+  }
+  const std::uint64_t value = element_bits(dtype, site.attribute<double>("value"));
+  return {[copy, fills = std::move(fills), value](const KernelArgs& args) {
+    copy(args.inputs[0], args.outputs[0]);
+    for (const StridedCopy& fill : fills) fill(&value, args.outputs[0]);
+  }};
+}
+
+/// Each axis of the output twice: the copies, and the elements of one copy.
+Kernel make_tile(const KernelSite& site) {
+  const Shape &from = site.input_shape(0), &to = site.output_shape();
+  const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
+  const Ints multiples = site.static_vector(1);
+  std::vector<CopyAxis> axes;
+  for (int axis = 0; axis < to.rank(); ++axis) {
+    axes.push_back({multiples[index(axis)], 0, from[axis] * to_strides[index(axis)]});
+    axes.push_back({from[axis], from_strides[index(axis)], to_strides[index(axis)]});
+  }
+  return copy_kernel(StridedCopy(axes, 0, 0, site.output_dtype(), site.threads()));
+}
+
+Kernel make_broadcast(const KernelSite& site, int input) {
+  const Shape &from = site.input_shape(input), &to = site.output_shape();
+  const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
+  const int leading = to.rank() - from.rank();
+  std::vector<CopyAxis> axes;
+  for (int axis = 0; axis < to.rank(); ++axis) {
+    const bool repeats = axis < leading || from[axis - leading] == 1;
+    axes.push_back(
+        {to[axis], repeats ? 0 : from_strides[index(axis - leading)], to_strides[index(axis)]});
+  }
+  return copy_kernel(StridedCopy(axes, 0, 0, site.output_dtype(), site.threads()),
+                     static_cast<std::size_t>(input));
+}
+
+}  // namespace
+
+void register_movement_kernels(KernelRegistry& registry) {
+  registry.add("transpose", kCpu, kAllDTypes, make_transpose);
+  registry.add("concat", kCpu, kAllDTypes, make_concat);
+  registry.add("split", kCpu, kAllDTypes, make_split);
+  registry.add("slice", kCpu, kAllDTypes, make_slice);
+  registry.add("pad", kCpu, kAllDTypes, make_pad);
+  registry.add("tile", kCpu, kAllDTypes, make_tile);
+  registry.add("broadcast_to", kCpu, kAllDTypes,
+               [](const KernelSite& site) { return make_broadcast(site, 0); });
+  registry.add("fill", kCpu, kAllDTypes,
+               [](const KernelSite& site) { return make_broadcast(site, 1); });
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,146 @@
+#include "device/cpu/general/strided_copy.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "device/cpu/elements.h"
+#include "device/parallel.h"
+
+namespace gradgraph {
+namespace {
+
+/// Rows and columns of a block that is turned over in the first-level cache.
+constexpr std::int64_t kBlock = 16;
+/// Pairs of axes that a tile or a gather splits count too.
+constexpr std::size_t kMaxAxes = 2 * Shape::kMaxRank + 1;
+
+/// Walks the outer axes in order, keeping both offsets.
+class Odometer {
+ public:
+  Odometer(const std::vector<CopyAxis>& axes, std::int64_t row) : axes_(axes) {
+    for (std::size_t i = axes.size(); i-- > 0;) {
+      at_[i] = row % axes[i].size;
+      row /= axes[i].size;
+      from += at_[i] * axes[i].from;
+      to += at_[i] * axes[i].to;
+    }
+  }
+  void next() {
+    for (std::size_t i = axes_.size(); i-- > 0;) {
+      from += axes_[i].from;
+      to += axes_[i].to;
+      if (++at_[i] < axes_[i].size) return;
+      from -= axes_[i].from * at_[i];
+      to -= axes_[i].to * at_[i];
+      at_[i] = 0;
+    }
+  }
+
+  std::int64_t from = 0, to = 0;
+
+ private:
+  const std::vector<CopyAxis>& axes_;
+  std::array<std::int64_t, kMaxAxes> at_{};
+};
+
+template <class T>
+void copy_run(const T* from, T* to, const CopyAxis& axis, std::int64_t count) {
+  if (axis.to == 1 && axis.from == 1)
+    std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));
+  else if (axis.to == 1 && axis.from == 0)
+    std::fill_n(to, count, *from);
+  else
+    for (std::int64_t i = 0; i < count; ++i) to[i * axis.to] = from[i * axis.from];
+}
+
+}  // namespace
+
+std::vector<std::int64_t> contiguous_strides(const Shape& shape) {
+  std::vector<std::int64_t> strides(static_cast<std::size_t>(shape.rank()));
+  std::int64_t stride = 1;
+  for (int axis = shape.rank(); axis-- > 0; stride *= shape[axis])
+    strides[static_cast<std::size_t>(axis)] = stride;
+  return strides;
+}
+
+StridedCopy::StridedCopy(const std::vector<CopyAxis>& axes, std::int64_t from_offset,
+                         std::int64_t to_offset, DType dtype, int threads)
+    : from_offset_(from_offset), to_offset_(to_offset), threads_(threads) {
+  for (const CopyAxis& axis : axes) {
+    total_ *= axis.size;
+    if (axis.size == 1) continue;
+    const bool joins = !outer_.empty() && outer_.back().from == axis.from * axis.size &&
+                       outer_.back().to == axis.to * axis.size;
+    if (joins)
+      outer_.back() = {outer_.back().size * axis.size, axis.from, axis.to};
+    else
+      outer_.push_back(axis);
+  }
+  if (outer_.empty()) outer_.push_back({1, 1, 1});
+  inner_ = outer_.back();
+  outer_.pop_back();
+  const auto turned = std::find_if(outer_.begin(), outer_.end(),
+                                   [](const CopyAxis& axis) { return axis.from == 1; });
+  if (turned != outer_.end() && inner_.from > 1) {
+    across_ = *turned;
+    outer_.erase(turned);
+  } else {
+    across_.size = 0;
+  }
+  run_ = dispatch_size(dtype, []<class T>() { return &StridedCopy::run<T>; });
+}
+
+template <class T>
+void StridedCopy::copy_runs(const T* from, T* to, std::int64_t begin, std::int64_t end) const {
+  Odometer at(outer_, begin / inner_.size);
+  std::int64_t first = begin % inner_.size;
+  while (begin < end) {
+    const std::int64_t count = std::min(inner_.size - first, end - begin);
+    copy_run(from + at.from + first * inner_.from, to + at.to + first * inner_.to, inner_, count);
+    begin += count;
+    first = 0;
+    at.next();
+  }
+}
+
+/// `begin` and `end` count bands of kBlock steps of `across_`.
+template <class T>
+void StridedCopy::copy_blocks(const T* from, T* to, std::int64_t begin, std::int64_t end) const {
+  const std::int64_t bands = (across_.size + kBlock - 1) / kBlock;
+  Odometer at(outer_, begin / bands);
+  for (std::int64_t band = begin; band < end; ++band) {
+    const std::int64_t row = band % bands * kBlock;
+    const std::int64_t rows = std::min(kBlock, across_.size - row);
+    const T* source = from + at.from + row;
+    T* target = to + at.to + row * across_.to;
+    for (std::int64_t column = 0; column < inner_.size; column += kBlock) {
+      const std::int64_t last = std::min(column + kBlock, inner_.size);
+      for (std::int64_t i = 0; i < rows; ++i)
+        for (std::int64_t j = column; j < last; ++j)
+          target[i * across_.to + j * inner_.to] = source[i + j * inner_.from];
+    }
+    if (band % bands == bands - 1) at.next();
+  }
+}
+
+template <class T>
+void StridedCopy::run(const StridedCopy& copy, const void* from, void* to) {
+  const T* source = static_cast<const T*>(from) + copy.from_offset_;
+  T* target = static_cast<T*>(to) + copy.to_offset_;
+  if (copy.across_.size == 0) {
+    parallel_for(copy.total_, kParallelGrain, copy.threads_,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   copy.copy_runs(source, target, begin, end);
+                 });
+    return;
+  }
+  const std::int64_t bands = (copy.across_.size + kBlock - 1) / kBlock;
+  const std::int64_t rows = copy.total_ / (copy.across_.size * copy.inner_.size);
+  parallel_for(rows * bands, kParallelGrain / (kBlock * copy.inner_.size), copy.threads_,
+               [&](std::int64_t begin, std::int64_t end) {
+                 copy.copy_blocks(source, target, begin, end);
+               });
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,98 @@
+#include "ops/nn/pooled_convolution.h"
+
+#include "ops/builders.h"
+
+/// What fuse_pooling makes of a convolution, its bias, relu and max_pool2d, and of their
+/// gradients. Never in a user's graph. NHWC alone, in one group and without dilation.
+///
+/// conv2d_relu_pool(x, filter, bias) = (pooled, choice): `choice` says which tap of a window has
+/// the maximum. The gradient of the convolution's output has one element per window and filter
+/// that is not zero, so the pooled gradient and the choice stand for it.
+namespace gradgraph {
+
+PooledConvolution::PooledConvolution(const Attributes& attributes, const Shape& image,
+                                     const Shape& filter)
+    : windows(windows_of(attributes, image, {filter[0], filter[1]}, 1)),
+      pool(pair_attribute(attributes, "window")),
+      batch(image[0]),
+      channels(image[3]),
+      filters(filter[3]),
+      height(windows.height.output / pool.height),
+      width(windows.width.output / pool.width) {}
+
+namespace {
+
+void require_float_image(const InferContext& context, int image, int filter) {
+  context.require_dtype(image, {float32});
+  context.require_same_dtype(image, filter);
+}
+
+void require_pooled(const InferContext& context, const Shape& image, const Shape& filter) {
+  const PooledConvolution conv(context.attributes(), image, filter);
+  context.require(context.shape(2) == conv.pooled_shape(), "the gradient has another shape");
+  context.require(context.shape(3) == conv.pooled_shape() && context.dtype(3) == uint8,
+                  "the choice is not the pool's");
+}
+
+void infer_forward(InferContext& context) {
+  context.require_inputs(3);
+  require_float_image(context, 0, 1);
+  context.require_same_dtype(0, 2);
+  const PooledConvolution conv(context.attributes(), context.shape(0), context.shape(1));
+  context.require(context.shape(2) == Shape{conv.filters}, "there is no bias for each filter");
+  context.output(float32, conv.pooled_shape());
+  context.output(uint8, conv.pooled_shape());
+}
+
+void infer_input_grad(InferContext& context) {
+  context.require_inputs(4);
+  require_float_image(context, 1, 2);
+  const Shape image = context.vector_value(0);
+  require_pooled(context, image, context.shape(1));
+  context.output(float32, image);
+}
+
+void infer_filter_grad(InferContext& context) {
+  context.require_inputs(4);
+  require_float_image(context, 0, 2);
+  const Shape filter = context.vector_value(1);
+  require_pooled(context, context.shape(0), filter);
+  context.output(float32, filter);
+  context.output(float32, {filter[3]});
+}
+
+/// The forward product sees every pixel; its gradients see one of each window of the pool.
+double forward_flops(const Node& node) {
+  const Shape& filter = node.input(1).shape();
+  const auto window = pair_attribute(node.attributes(), "window");
+  return 2.0 * static_cast<double>(node.shape().num_elements() / filter[3]) *
+         static_cast<double>(filter.num_elements()) * static_cast<double>(window.height) *
+         static_cast<double>(window.width);
+}
+double grad_flops(const Node& node, const Shape& filter) {
+  return 2.0 * static_cast<double>(node.input(2).shape().num_elements() / filter[3]) *
+         static_cast<double>(filter.num_elements());
+}
+double input_grad_flops(const Node& node) { return grad_flops(node, node.input(1).shape()); }
+double filter_grad_flops(const Node& node) { return grad_flops(node, node.shape()); }
+
+}  // namespace
+
+void register_pooled_convolution_ops(OpRegistry& registry) {
+  registry.add({.name = "conv2d_relu_pool",
+                .traits = {.internal = true, .fused = true},
+                .infer = infer_forward,
+                .flops = forward_flops});
+  // (shape of x, filter, gradient, choice) -> gradient of x
+  registry.add({.name = "conv2d_relu_pool_input_grad",
+                .traits = {.internal = true, .fused = true, .static_inputs = 1u << 0},
+                .infer = infer_input_grad,
+                .flops = input_grad_flops});
+  // (x, shape of the filter, gradient, choice) -> gradients of filter and bias
+  registry.add({.name = "conv2d_relu_pool_filter_grad",
+                .traits = {.internal = true, .fused = true, .static_inputs = 1u << 1},
+                .infer = infer_filter_grad,
+                .flops = filter_grad_flops});
+}
+
+}  // namespace gradgraph

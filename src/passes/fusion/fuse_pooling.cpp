@@ -1,0 +1,216 @@
+#include <algorithm>
+#include <array>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/text.h"
+#include "gradgraph/op.h"
+#include "graph/slot.h"
+#include "passes/pass_list.h"
+#include "passes/rewriting/known_op.h"
+#include "passes/topology.h"
+
+/// Makes one node of a convolution that goes through bias and relu into a max_pool2d, and lets
+/// the gradients start from the pool's:
+///
+///     x ── conv2d ── bias_add ── relu ─┬─ max_pool2d ── y
+///            w           b             ├───────────────┐
+///                        dy ── max_pool2d_grad ── relu_grad ─┬─ conv2d_input_grad
+///                                                            ├─ conv2d_filter_grad
+///                                                            └─ sum
+/// =>
+///     x, w, b ── conv2d_relu_pool ─┬─ y
+///                           choice ├─ conv2d_relu_pool_input_grad
+///                       dy ────────┴─ conv2d_relu_pool_filter_grad (and the bias')
+///
+/// What lies between the convolution and the pool is several times as large as all else, and
+/// its gradient has one element for each window and filter that is not zero.
+namespace gradgraph {
+namespace {
+
+constexpr std::string_view kForward = "conv2d_relu_pool",
+                           kInputGrad = "conv2d_relu_pool_input_grad",
+                           kFilterGrad = "conv2d_relu_pool_filter_grad";
+const std::vector<std::int64_t> kOnes = {1, 1}, kNoBorder = {0, 0, 0, 0};
+
+bool is_nhwc(const Node& node) { return node.attributes().get<std::string>("layout") == "nhwc"; }
+const std::vector<std::int64_t>& numbers(const Node& node, std::string_view name) {
+  return node.attributes().get<std::vector<std::int64_t>>(name);
+}
+
+/// The windows neither overlap nor reach beyond the image, and a byte can name their taps.
+bool tiles_image(const Node& pool) {
+  const auto& window = numbers(pool, "window");
+  const std::string& padding = pool.attributes().get<std::string>("padding");
+  const Shape& image = pool.input(0).shape();
+  const bool fits = image[1] % window[0] == 0 && image[2] % window[1] == 0;
+  return is_nhwc(pool) && window == numbers(pool, "strides") &&
+         std::max(window[0], window[1]) < 255 && window[0] * window[1] < 255 &&
+         (padding == "valid" || (padding == "same" && fits) ||
+          (padding == "explicit" && numbers(pool, "border") == kNoBorder));
+}
+
+/// The nodes of one picture above.
+struct Match {
+  Node *conv = nullptr, *bias_add = nullptr, *relu = nullptr, *pool = nullptr;
+  /// Of the gradient, what is there.
+  Node *pool_grad = nullptr, *relu_grad = nullptr;
+  std::vector<Node*> input_grads, filter_grads, bias_grads;
+
+  Output image() const { return conv->input(0); }
+  Output filter() const { return conv->input(1); }
+};
+
+class PoolFusion {
+ public:
+  PoolFusion(Graph& graph, const PassContext& context, RewriteLog& log)
+      : graph_(graph),
+        context_(context),
+        log_(log),
+        topology_(graph, context.fetches),
+        is_late_(find_late_nodes(graph, topology_)) {}
+
+  void run() {
+    for (Node* node : topology_.order()) {
+      Match match{.pool = node};
+      if (max_pool_.matches(*node) && !is_late(*node) && match_forward(match) &&
+          match_gradient(match) && log_.admit([&] { return describe(match); }))
+        rewrite(match);
+    }
+    // What was made first may still read what was replaced later.
+    for (Node* node : made_)
+      for (int i = 0; i < node->num_inputs(); ++i)
+        if (const auto found = replaced_.find(&node->input(i).node()); found != replaced_.end())
+          graph_.set_input(*node, i, found->second);
+  }
+
+ private:
+  bool is_late(const Node& node) const { return is_late_[slot(node)]; }
+
+  bool match_forward(Match& m) const {
+    if (m.pool->dtype() != float32 || !tiles_image(*m.pool)) return false;
+    m.relu = &m.pool->input(0).node();
+    if (!relu_.matches(*m.relu)) return false;
+    m.bias_add = &m.relu->input(0).node();
+    if (!bias_add_.matches(*m.bias_add) || !is_nhwc(*m.bias_add)) return false;
+    m.conv = &m.bias_add->input(0).node();
+    return conv2d_.matches(*m.conv) && is_nhwc(*m.conv) &&
+           m.conv->attributes().get<std::int64_t>("groups") == 1 &&
+           numbers(*m.conv, "dilations") == kOnes && m.image().shape().num_elements() > 0 &&
+           has_kernels(*m.conv) && is_only_reader(*m.bias_add, *m.conv) &&
+           is_only_reader(*m.relu, *m.bias_add) &&
+           share_device({m.conv, m.bias_add, m.relu, m.pool});
+  }
+
+  bool has_kernels(const Node& conv) const {
+    return std::ranges::all_of(
+        std::array{kForward, kInputGrad, kFilterGrad},
+        [&](std::string_view op) { return context_.has_kernel(conv, op); });
+  }
+
+  bool is_only_reader(const Node& reader, const Node& node) const {
+    const auto readers = topology_.readers(node);
+    return readers.size() == 1 && readers.front().node == &reader && readers.front().index >= 0;
+  }
+
+  static bool share_device(std::initializer_list<const Node*> nodes) {
+    return std::ranges::all_of(
+        nodes, [&](const Node* node) { return node->device() == (*nodes.begin())->device(); });
+  }
+
+  /// All that reads the relu's output must be part of the picture; so must all that the
+  /// gradient at the convolution's output flows to.
+  bool match_gradient(Match& m) const {
+    for (const auto& [node, index] : topology_.readers(*m.relu)) {
+      if (node == m.pool) continue;
+      Node** place = max_pool_grad_.matches(*node) ? &m.pool_grad
+                     : relu_grad_.matches(*node)   ? &m.relu_grad
+                                                   : nullptr;
+      if (index != 0 || !place || *place) return false;
+      *place = node;
+    }
+    if (!m.pool_grad && !m.relu_grad) return true;
+    return m.pool_grad && m.relu_grad && !context_.exact &&
+           same_attributes(m.pool_grad->attributes(), m.pool->attributes()) &&
+           m.pool_grad->shape() == m.relu->shape() && m.relu_grad->shape() == m.relu->shape() &&
+           is_only_reader(*m.relu_grad, *m.pool_grad) && match_gradients(m);
+  }
+
+  bool match_gradients(Match& m) const {
+    for (const auto& [node, index] : topology_.readers(*m.relu_grad)) {
+      if (node->device() != m.conv->device()) return false;
+      const bool is_convolutions =
+          index == 2 && same_attributes(node->attributes(), m.conv->attributes());
+      if (index == 0 && sum_.matches(*node) &&
+          numbers(*node, "axes") == std::vector<std::int64_t>{0, 1, 2} &&
+          !node->attributes().get<bool>("keep_dims"))
+        m.bias_grads.push_back(node);
+      else if (is_convolutions && input_grad_.matches(*node) && node->input(1) == m.filter())
+        m.input_grads.push_back(node);
+      else if (is_convolutions && filter_grad_.matches(*node) && node->input(0) == m.image())
+        m.filter_grads.push_back(node);
+      else
+        return false;
+    }
+    return m.input_grads.size() <= 1 && m.filter_grads.size() <= 1 && m.bias_grads.size() <= 1 &&
+           m.bias_grads.size() <= m.filter_grads.size();
+  }
+
+  static std::string describe(const Match& m) {
+    return fmt::format("'{}' = conv2d, bias_add, relu, max_pool2d{}", m.pool->name(),
+                       m.relu_grad ? " and their gradients" : "");
+  }
+
+  void rewrite(const Match& m) {
+    Attributes attributes = m.conv->attributes();
+    attributes.set("window", numbers(*m.pool, "window"));
+    const auto make = [&](Node& original, std::string_view op,
+                          std::vector<Output> inputs) -> Node& {
+      return *made_.emplace_back(
+          &graph_.add_in_place_of(original, op_registry().at(op), std::move(inputs), attributes));
+    };
+    Node& fused = make(*m.pool, kForward, {m.image(), m.filter(), m.bias_add->input(1)});
+    replace(*m.pool, fused.output(0));
+    const auto grad_inputs = [&](Output first, Output second) {
+      return std::vector<Output>{first, second, m.pool_grad->input(1), fused.output(1)};
+    };
+    for (Node* grad : m.input_grads)
+      replace(*grad,
+              make(*grad, kInputGrad, grad_inputs(grad->input(0), grad->input(1))).output());
+    for (Node* grad : m.filter_grads) {
+      Node& both = make(*grad, kFilterGrad, grad_inputs(grad->input(0), grad->input(1)));
+      replace(*grad, both.output(0));
+      for (Node* bias : m.bias_grads) replace(*bias, both.output(1));
+    }
+  }
+
+  void replace(Node& node, Output value) {
+    replaced_[&node] = value;
+    replace_readers(graph_, topology_, node, value);
+  }
+
+  Graph& graph_;
+  const PassContext& context_;
+  RewriteLog& log_;
+  Topology topology_;
+  std::vector<bool> is_late_;  ///< by node id
+  const KnownOp conv2d_ = known_convolution("conv2d"),
+                input_grad_ = known_convolution("conv2d_input_grad"),
+                filter_grad_ = known_convolution("conv2d_filter_grad");
+  const KnownOp max_pool_ = known_pool("max_pool2d"),
+                max_pool_grad_ = known_pool("max_pool2d_grad");
+  const KnownOp relu_{"relu"}, relu_grad_{"relu_grad"}, bias_add_{"bias_add", {"layout"}},
+      sum_{"sum", {"axes", "keep_dims"}};
+  std::vector<Node*> made_;
+  std::unordered_map<const Node*, Output> replaced_;
+};
+
+}  // namespace
+
+void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log) {
+  if (!has_any(graph, {"max_pool2d"})) return;
+  PoolFusion(graph, context, log).run();
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,213 @@
+#include "session/checking/check_passes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/text.h"
+#include "session/checking/noisy_copy.h"
+
+namespace gradgraph {
+namespace {
+
+/// What a run gave, or the error that it ended with.
+struct Trial {
+  std::vector<Tensor> results;              ///< by fetch; empty where it has no value
+  std::map<const Node*, Tensor> variables;  ///< that have a value afterwards
+  std::string error;
+};
+
+/// A run in a session of its own, which starts from the variables of the given one.
+class TrialRun {
+ public:
+  TrialRun(const PreparedRun& prepared, const Tensor* values, std::size_t count)
+      : prepared_(prepared), values_(values), count_(count), options_(prepared.session.options) {
+    options_.check_passes = false;
+    // Without rewrites a run may need more, and kernels that only another device has.
+    options_.memory_limit = 0;
+    options_.soft_placement = true;
+  }
+
+  Trial operator()(std::int64_t budget) const {
+    return run(prepared_.graph, prepared_.feeds, prepared_.fetches, budget);
+  }
+  /// Without rewrites, every number a little off.
+  Trial with_noise(int number) const {
+    NoisyCopy noisy(prepared_.graph, number);
+    return run(noisy.graph, noisy.copies_of(prepared_.feeds), noisy.results_of(prepared_.fetches),
+               0);
+  }
+
+ private:
+  Trial run(const Graph& graph, const std::vector<Output>& feeds,
+            const std::vector<Output>& fetches, std::int64_t budget) const {
+    SessionState& original = prepared_.session;
+    SessionState session(original.graph, options_);
+    session.step = original.step;
+    for (const Node& node : original.graph.nodes())
+      if (const VariableSlot* slot = original.memory.find_variable(node);
+          slot && slot->initialized) {
+        VariableSlot& copy = session.memory.variable(node);
+        copy.buffer.write(read(node, *slot).raw());
+        copy.initialized = true;
+      }
+
+    Trial trial;
+    PreparedRun run(session, graph, feeds, fetches, prepared_.where);
+    run.initializes = prepared_.initializes;
+    run.rewrite_budget = budget;
+    try {
+      trial.results = run.run(values_, count_);
+    } catch (const Error& error) {
+      trial.error = error.what();
+      return trial;
+    }
+    for (const Node& node : original.graph.nodes())
+      if (const VariableSlot* slot = session.memory.find_variable(node);
+          slot && slot->initialized)
+        trial.variables.emplace(&node, read(node, *slot));
+    return trial;
+  }
+
+  static Tensor read(const Node& variable, const VariableSlot& slot) {
+    Tensor value(variable.dtype(), variable.shape());
+    slot.buffer.read(value.raw());
+    return value;
+  }
+
+  const PreparedRun& prepared_;
+  const Tensor* values_;
+  std::size_t count_;
+  SessionOptions options_;
+};
+
+bool same_kind(double a, double b) {
+  return std::isfinite(a) == std::isfinite(b) && std::isnan(a) == std::isnan(b);
+}
+
+/// Compares trials with the one that no pass has touched.
+class Comparison {
+ public:
+  Comparison(const PreparedRun& prepared, Trial expected)
+      : prepared_(prepared), expected_(std::move(expected)) {}
+
+  /// From now on what `trial` shows to be uncertain may differ.
+  void allow(Trial trial) {
+    if (trial.error.empty()) noisy_.push_back(std::move(trial));
+  }
+
+  /// Says where they differ by more than rounding can explain; empty where they agree.
+  std::string describe_difference(const Trial& actual) const {
+    // Whichever of several errors comes first, the user sees one.
+    if (!actual.error.empty() || !expected_.error.empty()) {
+      if (!actual.error.empty() && !expected_.error.empty()) return {};
+      return actual.error.empty() ? "there is no error: " + expected_.error : actual.error;
+    }
+    for (std::size_t i = 0; i < expected_.results.size(); ++i) {
+      const auto result = [i](const Trial& trial) { return &trial.results[i]; };
+      if (auto text = describe(prepared_.fetches[i].name(), actual, result); !text.empty())
+        return text;
+    }
+    for (const Node& node : prepared_.session.graph.nodes()) {
+      const auto variable = [&](const Trial& trial) -> const Tensor* {
+        const auto found = trial.variables.find(&node);
+        return found == trial.variables.end() ? nullptr : &found->second;
+      };
+      if (auto text = describe(node.name(), actual, variable); !text.empty()) return text;
+    }
+    return {};
+  }
+
+ private:
+  /// `value_of(trial)` is what is compared: null or empty where the trial has none.
+  template <class ValueOf>
+  std::string describe(const std::string& name, const Trial& actual,
+                       const ValueOf& value_of) const {
+    const auto get = [&](const Trial& trial) {
+      const Tensor* value = value_of(trial);
+      return value ? *value : Tensor();
+    };
+    const Tensor a = get(actual), b = get(expected_);
+    if (!a && !b) return {};
+    const auto type = [](const Tensor& value) {
+      return value ? fmt::format("{}{}", value.dtype(), value.shape()) : "without a value";
+    };
+    if (!a || !b || a.dtype() != b.dtype() || a.shape() != b.shape())
+      return fmt::format("'{}' is {} instead of {}", name, type(a), type(b));
+    std::vector<Tensor> noisy;
+    for (const Trial& trial : noisy_)
+      if (const Tensor value = get(trial)) noisy.push_back(value.cast(float64));
+    return describe_elements(name, a, b, noisy);
+  }
+
+  static std::string describe_elements(const std::string& name, const Tensor& a, const Tensor& b,
+                                       const std::vector<Tensor>& noisy) {
+    const double tolerance = a.dtype() == float32 ? 1e-4 : a.dtype() == float64 ? 1e-9 : 0;
+    const Tensor x = a.cast(float64), y = b.cast(float64);
+    double scale = 1e-4;
+    for (const double value : y.span<double>())
+      if (std::isfinite(value)) scale = std::max(scale, std::fabs(value));
+    const double most = tolerance * scale + spread(y, noisy);
+    for (std::int64_t i = 0; i < x.num_elements(); ++i) {
+      const double u = x.data<double>()[i], v = y.data<double>()[i];
+      if (u == v || (std::isnan(u) && std::isnan(v)) || std::fabs(u - v) <= most ||
+          most == std::numeric_limits<double>::infinity())
+        continue;
+      return fmt::format("element {} of '{}' is {} instead of {}", i, name, u, v);
+    }
+    return {};
+  }
+
+  /// How far elements may be off, going by what noise does to any of them: to which of them a
+  /// choice falls is chance.
+  static double spread(const Tensor& values, const std::vector<Tensor>& noisy) {
+    constexpr double kFactor = 16;
+    double largest = 0;
+    for (const Tensor& tensor : noisy)
+      for (std::int64_t i = 0; i < values.num_elements(); ++i) {
+        const double value = values.data<double>()[i], other = tensor.data<double>()[i];
+        if (!same_kind(other, value)) return std::numeric_limits<double>::infinity();
+        if (std::isfinite(value)) largest = std::max(largest, std::fabs(other - value));
+      }
+    return kFactor * largest;
+  }
+
+  const PreparedRun& prepared_;
+  Trial expected_;
+  std::vector<Trial> noisy_;
+};
+
+}  // namespace
+
+void check_passes(const PreparedRun& prepared, const Tensor* values, std::size_t count) {
+  RewriteLog log(/*writes_lines=*/true);
+  rewritten_copy(prepared.graph, prepared.fed_values(values, count), prepared.fetches,
+                 prepared.session.options, log);
+  if (log.count() == 0) return;
+  const TrialRun trial(prepared, values, count);
+  Comparison comparison(prepared, trial(0));
+  const Trial actual = trial(log.count());
+  if (comparison.describe_difference(actual).empty()) return;
+  // Numbers that cancel, and choices between them, may hang on a rounding: noise shows which do.
+  constexpr int kNoisyTrials = 12;
+  for (int number = 0; number < kNoisyTrials; ++number)
+    comparison.allow(trial.with_noise(number));
+  std::string difference = comparison.describe_difference(actual);
+  if (difference.empty()) return;
+  std::int64_t good = 0, bad = log.count();
+  while (bad - good > 1) {
+    const std::int64_t middle = good + (bad - good) / 2;
+    const std::string found = comparison.describe_difference(trial(middle));
+    (found.empty() ? good : bad) = middle;
+    if (!found.empty()) difference = found;
+  }
+  throw RunError(fmt::format("rewrite {} of {} changes results: {} ({})", bad, log.count(),
+                             log.lines()[static_cast<std::size_t>(bad - 1)], difference),
+                 prepared.where);
+}
+
+}  // namespace gradgraph
