@@ -16,6 +16,7 @@ namespace {
 using Family = void (*)(std::vector<OpRow>&);
 constexpr std::pair<const char*, Family> kFamilies[] = {
     {"elementwise", add_elementwise_rows},
+    {"activation", add_activation_rows},
     {"reduction", add_reduction_rows},
     {"matmul", add_matmul_rows},
     {"convolution", add_convolution_rows},

@@ -32,6 +32,7 @@ struct OpRow {
 
 /// Rows by family, each in op_rows_<family>.cpp.
 void add_elementwise_rows(std::vector<OpRow>& rows);
+void add_activation_rows(std::vector<OpRow>& rows);
 void add_reduction_rows(std::vector<OpRow>& rows);
 void add_matmul_rows(std::vector<OpRow>& rows);
 void add_convolution_rows(std::vector<OpRow>& rows);

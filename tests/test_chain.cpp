@@ -22,13 +22,14 @@ ElementwiseProgram make_program(DType dtype, std::int64_t count, std::int32_t in
   return program;
 }
 
-/// Adds an instruction and returns its register.
+/// Adds an instruction and returns its register. Parameters are 0.75.
 std::int32_t add(ElementwiseProgram& program, const std::string& op, std::int32_t a,
-                 std::int32_t b = -1) {
+                 std::int32_t b = -1, std::int32_t c = -1) {
   Instruction instruction{.op = &op_registry().at(op),
-                          .num_operands = b < 0 ? 1 : 2,
-                          .operands = {a, b, 0},
+                          .num_operands = b < 0 ? 1 : (c < 0 ? 2 : 3),
+                          .operands = {a, b, c},
                           .dtype = program.input_dtypes[0]};
+  for (const std::string_view name : parameters_of(op)) instruction.attributes.set(name, 0.75);
   program.instructions.push_back(instruction);
   return program.num_inputs() + static_cast<std::int32_t>(program.instructions.size()) - 1;
 }
@@ -46,15 +47,19 @@ std::vector<Tensor> compute_by_rows(const ElementwiseProgram& program,
                                     std::vector<Tensor> registers) {
   for (const Instruction& instruction : program.instructions) {
     Tensor result(instruction.dtype, program.shape);
-    const void* operands[3] = {};
+    const void* operands[kMaxOperands] = {};
     unsigned moves = 0;
     for (std::size_t i = 0; i < static_cast<std::size_t>(instruction.num_operands); ++i) {
       const Tensor& operand = registers[static_cast<std::size_t>(instruction.operands[i])];
       operands[i] = operand.raw();
       if (operand.num_elements() == program.shape.num_elements()) moves |= 1u << i;
     }
-    const Row row = find_row(instruction.op->name, instruction.dtype, instruction.dtype);
-    row(operands, moves, result.raw(), program.shape.num_elements());
+    const Tensor parameter = Tensor::full(instruction.dtype, {}, 0.75);
+    for (std::size_t i = 0; i < parameters_of(instruction.op->name).size(); ++i)
+      operands[static_cast<std::size_t>(instruction.num_operands) + i] = parameter.raw();
+    const ElementLoop loop =
+        find_loop(instruction.op->name, instruction.dtype, instruction.dtype);
+    loop(operands, moves, result.raw(), program.shape.num_elements());
     registers.push_back(result);
   }
   std::vector<Tensor> results;
@@ -113,14 +118,16 @@ TEST_SUITE("chain") {
     for (const DType dtype : {float32, float64})
       for (const OpDef* op : op_registry().all()) {
         const LinkTable::Codes& codes = best_links().codes[dtype == float32 ? 0 : 1];
-        const bool unary = find_unary_link(codes, op->name) != nullptr;
-        if (!unary && !find_binary_link(codes, op->name, false, false)) continue;
+        const OpLinks* links = find_links(codes, op->name);
+        if (!links || !links->code[0][0]) continue;
+        const int operands = !links->code[1][0] ? 1 : (!links->code[2][0] ? 2 : 3);
         ++tried;
         for (const std::int64_t count : kCounts) {
           // Inputs: two that move, and a fixed one.
           ElementwiseProgram program = make_program(dtype, count, 3);
           const auto step = [&](std::int32_t a, std::int32_t b) {
-            return unary ? add(program, op->name, a) : add(program, op->name, a, b);
+            if (operands == 3) return add(program, op->name, a, b, a == -1 || a == 0 ? 2 : 0);
+            return operands == 1 ? add(program, op->name, a) : add(program, op->name, a, b);
           };
           std::int32_t x = step(0, 1);
           for (const auto& [a, b] : {std::pair{-1, 2}, {2, -1}, {-1, 1}, {0, -1}, {-1, -1}})
@@ -130,7 +137,7 @@ TEST_SUITE("chain") {
                           positive_noise(dtype, 1, 3)});
         }
       }
-    CHECK(tried >= 2 * 18);
+    CHECK(tried >= 2 * 29);
   }
 
   TEST_CASE("parts of a matrix give the bits of the whole") {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "device/cpu/elementwise/loops.h"
 #include "device/kernel.h"
 #include "device/shared/scalar_functors.h"
 #include "gradgraph/gradgraph.h"
@@ -266,15 +267,24 @@ std::vector<DType> dtypes(functors::List<T...>) {
 bool builds(const OpDef& op, int inputs, DType dtype) {
   Graph graph;
   const Output x = placeholder(graph, dtype, {2});
-  const auto build = [&] {
-    graph.add(op, std::vector<Output>(static_cast<std::size_t>(inputs), x), {}, {});
-  };
+  std::vector<Output> operands(static_cast<std::size_t>(inputs), x);
+  if (op.name == "where") operands[0] = placeholder(graph, boolean, {2});
+  Attributes attributes;
+  for (const std::string_view name : parameters_of(op.name)) attributes.set(name, 0.5);
+  const auto build = [&] { graph.add(op, operands, attributes, {}); };
   return message_of<BuildError>(build) == "(no error)";
 }
 
+/// Of an op: how many inputs it takes.
+template <class F, class T, class... Rest>
+int inputs_of(functors::List<T, Rest...>) {
+  if constexpr (requires { F::kChooses; }) return 3;
+  return static_cast<int>(functors::kOperands<F, T> - functors::kParameters<F>);
+}
+
 template <class... F>
-void check_types(int inputs, functors::List<F...>) {
-  const auto check = [&](std::string_view name, const std::vector<DType>& types) {
+void check_types(functors::List<F...>) {
+  const auto check = [&](std::string_view name, int inputs, const std::vector<DType>& types) {
     const OpDef& op = op_registry().at(name);
     for (const DType dtype : {float32, float64, int32, int64, uint8, boolean}) {
       const bool listed = std::find(types.begin(), types.end(), dtype) != types.end();
@@ -282,13 +292,11 @@ void check_types(int inputs, functors::List<F...>) {
       CHECK_MESSAGE(kernel_registry().has(name, "cpu", dtype) == listed, op.name << " " << dtype);
     }
   };
-  (check(F::op, dtypes(typename F::Types{})), ...);
+  (check(F::op, inputs_of<F>(typename F::Types{}), dtypes(typename F::Types{})), ...);
 }
 
 }  // namespace
 
 TEST_CASE("elementwise: functors, kernels and inference take the same dtypes") {
-  check_types(1, functors::Unary{});
-  check_types(2, functors::Arithmetic{});
-  check_types(2, functors::Comparison{});
+  check_types(functors::Elementwise{});
 }

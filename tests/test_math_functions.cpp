@@ -75,7 +75,7 @@ template <class T>
 Values<T> by_loop(const std::string& op, const Values<T>& x) {
   Values<T> y(x.size());
   const void* operand = x.data();
-  find_row(op, dtype_of<T>, dtype_of<T>)(&operand, 1, y.data(), size_of(x));
+  find_loop(op, dtype_of<T>, dtype_of<T>)(&operand, 1, y.data(), size_of(x));
   return y;
 }
 template <class T>
@@ -90,6 +90,11 @@ Values<T> by_program(const std::string& op, std::vector<const void*> operands,
                            .num_operands = number,
                            .operands = {0, number - 1, 0},
                            .dtype = dtype_of<T>}};
+  // One instruction alone would not be threaded code.
+  program.instructions.push_back({.op = &op_registry().at("neg"),
+                                  .num_operands = 1,
+                                  .operands = {number},
+                                  .dtype = dtype_of<T>});
   program.results = {number};
   const std::vector<Shape> shapes(operands.size(), program.shape);
   const ProgramRunner runner(program, shapes, 0);
@@ -303,7 +308,7 @@ template <class T>
 Values<T> powers_by_loop(const Pairs<T>& pairs) {
   Values<T> y(pairs.base.size());
   const void* operands[] = {pairs.base.data(), pairs.exponent.data()};
-  find_row("pow", dtype_of<T>, dtype_of<T>)(operands, 3, y.data(), size_of(y));
+  find_loop("pow", dtype_of<T>, dtype_of<T>)(operands, 3, y.data(), size_of(y));
   return y;
 }
 template <class T>

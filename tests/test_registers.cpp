@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "device/cpu/cpu_device.h"
+#include "device/cpu/elementwise/loops.h"
 #include "device/cpu/isa/isa.h"
 #include "device/device.h"
 #include "noise.h"
@@ -124,10 +125,13 @@ void run_elementwise(DType dtype, std::int64_t columns) {
   std::vector<Output> fetches = {x * x + x, tanh(x * 1.5) + y, maximum(x, y) - exp(y)};
   for (const OpDef* op : op_registry().all()) {
     if (!op->traits.elementwise) continue;
+    Attributes parameters;
+    for (const std::string_view name : parameters_of(op->name)) parameters.set(name, 0.5);
     for (const std::vector<Output>& operands :
-         std::vector<std::vector<Output>>{{x}, {x, y}, {less(x, y), x, y}}) {
+         std::vector<std::vector<Output>>{{x}, {x, y}, {x, y, y}, {less(x, y), x, y}}) {
       try {
-        fetches.push_back(graph.add(*op, operands, {}, SourceLocation::current()).output());
+        fetches.push_back(
+            graph.add(*op, operands, parameters, SourceLocation::current()).output());
       } catch (const BuildError&) {
         continue;  // takes other operands
       }

@@ -177,7 +177,23 @@ Output square(Output x, Where where = Where::current());
 Output abs(Output x, Where where = Where::current());
 /// -1, 0 or 1; NaN stays NaN.
 Output sign(Output x, Where where = Where::current());
+/// The integer below, above, and the nearest one (halves go to the even neighbour); the gradient
+/// is zero. Of float32 or float64. Source: numpy.floor, ceil, rint.
+Output floor(Output x, Where where = Where::current());
+Output ceil(Output x, Where where = Where::current());
+Output round(Output x, Where where = Where::current());
 Output relu(Output x, Where where = Where::current());
+/// x where x > 0, else slope * x. Of float32 or float64. Source: Maas et al. 2013.
+Output leaky_relu(Output x, double slope = 0.01, Where where = Where::current());
+/// x where x > 0, else alpha * (exp(x) - 1). Of float32 or float64. Source: Clevert et al. 2015.
+Output elu(Output x, double alpha = 1, Where where = Where::current());
+/// log(1 + exp(x)), a smooth relu, which does not overflow. Of float32 or float64.
+Output softplus(Output x, Where where = Where::current());
+/// x * sigmoid(x), also called swish. Source: Ramachandran et al. 2017.
+Output silu(Output x, Where where = Where::current());
+/// x times the normal distribution up to x: x * (1 + erf(x / sqrt(2))) / 2, or `approximate`, by
+/// tanh, as older models have it. Of float32 or float64. Source: Hendrycks and Gimpel 2016.
+Output gelu(Output x, bool approximate = false, Where where = Where::current());
 Output sigmoid(Output x, Where where = Where::current());
 Output tanh(Output x, Where where = Where::current());
 /// The error function: 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.
@@ -196,6 +212,14 @@ Output greater_equal(Operand a, Operand b, Where where = Where::current());
 Output logical_and(Operand a, Operand b, Where where = Where::current());
 Output logical_or(Operand a, Operand b, Where where = Where::current());
 Output logical_not(Output x, Where where = Where::current());
+/// A boolean for each element of x, float32 or float64.
+Output is_nan(Output x, Where where = Where::current());
+/// min(max(x, low), high): x between two bounds, which broadcast with it. NaN stays. Where x lies
+/// on a bound it has the gradient. Source: numpy.clip, torch.clamp.
+Output clip(Output x, Operand low, Operand high, Where where = Where::current());
+/// a + t * (b - a), exact at t = 0 and t = 1; the three broadcast together. Of float32 or
+/// float64. Source: torch.lerp.
+Output lerp(Output a, Output b, Operand t, Where where = Where::current());
 /// `a` where `condition` (boolean) holds, else `b`; the three broadcast together. Both are
 /// calculated everywhere: see `apply_where` for functions that are not defined everywhere.
 Output where(Output condition, Operand a, Operand b, Where location = Where::current());

@@ -1,15 +1,12 @@
 // The one place that knows every kind of device.
 #include "device/cpu/cpu_device.h"
-#include "device/cpu/elementwise/rows.h"
+#include "device/cpu/fused/program_runner.h"
 #include "device/cpu/kernels.h"
 #include "device/device.h"
 
 namespace gradgraph {
 
-bool can_fuse(const Node& node) {
-  return node.num_inputs() > 0 && node.num_inputs() <= 3 &&
-         find_row(node.op().name, node.input(node.num_inputs() - 1).dtype(), node.dtype());
-}
+bool can_fuse(const Node& node) { return ProgramRunner::knows(node); }
 
 KernelRegistry& kernel_registry() {
   static KernelRegistry registry = [] {

@@ -1,18 +1,10 @@
 #include "graph/program.h"
 
-#include <algorithm>
-#include <variant>
-
 namespace gradgraph {
 
 bool is_instruction(const Node& node) {
   const Traits& traits = node.op().traits;
-  const auto is_own_dtype = [&](const Attributes::Entry& attribute) {
-    const auto* dtype = std::get_if<DType>(&attribute.second);
-    return attribute.first == "dtype" && dtype && *dtype == node.dtype();
-  };
-  return traits.elementwise && !traits.fused && node.control_inputs().empty() &&
-         std::ranges::all_of(node.attributes(), is_own_dtype);
+  return traits.elementwise && !traits.fused && node.control_inputs().empty();
 }
 
 ElementwiseProgram make_program(const Node& node) {
@@ -22,6 +14,7 @@ ElementwiseProgram make_program(const Node& node) {
   ElementwiseProgram::Instruction instruction;
   instruction.op = &node.op();
   instruction.dtype = node.dtype();
+  instruction.attributes = node.attributes();
   for (const Output& input : node.inputs()) {
     instruction.operands[program.input_dtypes.size()] = instruction.num_operands++;
     program.input_dtypes.push_back(input.dtype());

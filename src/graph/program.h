@@ -18,6 +18,7 @@ struct ElementwiseProgram {
     std::int32_t num_operands = 0;
     std::array<std::int32_t, 3> operands{};
     DType dtype = float32;  ///< of the result
+    Attributes attributes;
   };
 
   Shape shape;
@@ -25,6 +26,9 @@ struct ElementwiseProgram {
   std::vector<Instruction> instructions;
   std::vector<std::int32_t> results;  ///< the register of each output
 
+  std::int32_t num_registers() const {
+    return num_inputs() + static_cast<std::int32_t>(instructions.size());
+  }
   std::int32_t num_inputs() const { return static_cast<std::int32_t>(input_dtypes.size()); }
   DType dtype(std::int32_t reg) const {
     const std::int32_t inputs = num_inputs();
@@ -37,8 +41,7 @@ inline const ElementwiseProgram& program_of(const Node& node) {
   return *node.attributes().get<std::shared_ptr<const ElementwiseProgram>>("program");
 }
 
-/// Whether an instruction says all that an elementwise node is: op, dtype and operands. It has no
-/// room for other attributes, and waits for nobody.
+/// Whether an instruction says all that an elementwise node is: it waits for nobody.
 bool is_instruction(const Node& node);
 
 /// The program of a fused node, or one of an elementwise op on its own.

@@ -50,6 +50,20 @@ class Broadcast {
   bool is_one_row() const { return rank_ == 1; }
   /// Along the innermost axis: 1 or 0.
   const Offsets& inner_steps() const { return axes_[0].steps; }
+  /// Of the innermost axis.
+  std::int64_t inner_extent() const { return axes_[0].extent; }
+  /// Where the operands' elements for the output's element `position` are.
+  Offsets offsets_at(std::int64_t position) const {
+    Offsets offsets{};
+    for (std::size_t axis = 0; axis < rank_; ++axis) {
+      // A division for each axis but the outermost: this is asked often.
+      const std::int64_t rest = axis + 1 < rank_ ? position / axes_[axis].extent : 0;
+      const std::int64_t index = position - rest * axes_[axis].extent;
+      for (std::size_t i = 0; i < N; ++i) offsets[i] += index * axes_[axis].steps[i];
+      position = rest;
+    }
+    return offsets;
+  }
 
   /// Calls `row(position, offsets, length)` for the parts of rows that make up the output's
   /// elements [begin, end): `length` elements from `position` on, from the operands' `offsets`

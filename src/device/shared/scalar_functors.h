@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <string_view>
 #include <type_traits>
@@ -10,8 +11,12 @@
 #include "device/shared/math_functions.h"
 
 /// The scalar arithmetic of every elementwise op, written once for CPU and GPU. A functor names
-/// its op and the types that it takes; the lists at the end are what devices expand into kernels,
+/// its op and the types that it takes; the list at the end is what devices expand into kernels,
 /// and the only place where an op has to be entered.
+///
+/// Operands are of one type, up to three. Behind them come the op's scalar attributes that
+/// `parameters` names, converted to that type. A functor that says kChooses gives, by a condition
+/// that is its first operand, one of the others, whatever their bits mean.
 ///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
@@ -30,6 +35,22 @@ using Floats = List<float, double>;
 using Numbers = List<float, double, std::int32_t, std::int64_t, std::uint8_t>;
 using Bools = List<bool>;
 using AllTypes = List<float, double, std::int32_t, std::int64_t, std::uint8_t, bool>;
+
+/// How many attributes a functor takes, and how many arguments of type T in all.
+template <class F>
+inline constexpr std::size_t kParameters = 0;
+template <class F>
+  requires requires { F::parameters; }
+inline constexpr std::size_t kParameters<F> = std::size(F::parameters);
+template <class F, class T>
+inline constexpr std::size_t kOperands = std::is_invocable_v<F, T>
+                                             ? 1
+                                             : (std::is_invocable_v<F, T, T> ? 2 : 3);
+
+template <class F, class... T>
+concept HasRare = requires(T... x) {
+  F::is_rare(x...);
+};
 
 /// The type to calculate in: integers wrap around, which signed ones must not do.
 template <class T>
@@ -229,6 +250,58 @@ struct Relu {
     return x < T{0} ? T{0} : x;
   }
 };
+struct LeakyRelu {
+  static constexpr std::string_view op = "leaky_relu";
+  static constexpr std::string_view parameters[] = {"slope"};
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x, T slope) const {
+    return x > T{0} ? x : slope * x;
+  }
+};
+struct Elu {
+  static constexpr std::string_view op = "elu";
+  static constexpr std::string_view parameters[] = {"alpha"};
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x, T alpha) const {
+    const T below = alpha * math::expm1(x > T{0} ? T{0} : x);
+    return x > T{0} ? x : below;
+  }
+};
+struct Softplus {
+  static constexpr std::string_view op = "softplus";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return (x < T{0} ? T{0} : x) + math::log1p(math::exp(-std::fabs(x)));
+  }
+};
+struct Floor {
+  static constexpr std::string_view op = "floor";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return std::floor(x);
+  }
+};
+struct Ceil {
+  static constexpr std::string_view op = "ceil";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return std::ceil(x);
+  }
+};
+/// Halves go to the even neighbour.
+struct Round {
+  static constexpr std::string_view op = "round";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    return std::nearbyint(x);
+  }
+};
 struct Sigmoid {
   static constexpr std::string_view op = "sigmoid";
   using Types = Floats;
@@ -352,6 +425,48 @@ struct LogicalNot {
   HOST_DEVICE bool operator()(bool x) const { return !x; }
 };
 
+struct IsNan {
+  static constexpr std::string_view op = "is_nan";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE bool operator()(T x) const {
+    return x != x;
+  }
+};
+
+// --- Three operands ----------------------------------------------------------------------------
+
+struct Where {
+  static constexpr std::string_view op = "where";
+  static constexpr bool kChooses = true;
+  using Types = AllTypes;
+  /// Without a branch, which no vector has. A condition is 0 or 1.
+  template <class T>
+  HOST_DEVICE T operator()(std::uint8_t condition, T yes, T no) const {
+    const T mask = static_cast<T>(T{0} - static_cast<T>(condition));
+    return static_cast<T>((yes & mask) | (no & static_cast<T>(~mask)));
+  }
+};
+struct Clip {
+  static constexpr std::string_view op = "clip";
+  using Types = Numbers;
+  template <class T>
+  HOST_DEVICE T operator()(T x, T low, T high) const {
+    return Minimum{}(Maximum{}(x, low), high);
+  }
+};
+/// Exact at both ends, t = 0 and t = 1.
+struct Lerp {
+  static constexpr std::string_view op = "lerp";
+  using Types = Floats;
+  template <class T>
+  HOST_DEVICE T operator()(T a, T b, T t) const {
+    const T way = b - a;
+    const T from_a = a + t * way, from_b = b - (T{1} - t) * way;
+    return t < static_cast<T>(0.5) ? from_a : from_b;
+  }
+};
+
 // --- Reductions --------------------------------------------------------------------------------
 
 /// A reduction starts from `start` and combines by `Combine`; `finish` sees the number of
@@ -425,11 +540,11 @@ struct ArgMin {
 
 // --- The lists ---------------------------------------------------------------------------------
 
-using Unary = List<Neg, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Sigmoid,
-                   Tanh, Erf, Sin, Cos, LogicalNot>;
-using Arithmetic = List<Add, Sub, Mul, Div, Pow, Maximum, Minimum, ReluGrad>;
-using Comparison =
-    List<Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, LogicalAnd, LogicalOr>;
+using Elementwise =
+    List<Neg, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Abs, Sign, Relu, LeakyRelu, Elu,
+         Softplus, Floor, Ceil, Round, Sigmoid, Tanh, Erf, Sin, Cos, LogicalNot, IsNan, Add, Sub,
+         Mul, Div, Pow, Maximum, Minimum, ReluGrad, Equal, NotEqual, Less, LessEqual, Greater,
+         GreaterEqual, LogicalAnd, LogicalOr, Where, Clip, Lerp>;
 using Reduction = List<Sum, Mean, Prod, Max, Min>;
 using IndexReduction = List<ArgMax, ArgMin>;
 

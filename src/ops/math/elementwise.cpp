@@ -1,3 +1,4 @@
+#include <cmath>
 #include <limits>
 #include <numbers>
 
@@ -66,11 +67,21 @@ Grads grad_sqrt(Context c) { return {0.5 * c.grad() / c.output()}; }
 Grads grad_rsqrt(Context c) { return {-0.5 * c.grad() * (c.output() * square(c.output()))}; }
 Grads grad_square(Context c) { return {2 * c.grad() * c.input(0)}; }
 Grads grad_abs(Context c) { return {c.grad() * sign(c.input(0))}; }
-Grads grad_sign(Context) { return {Output()}; }
 Grads grad_relu(Context c) { return {relu_grad(c.output(), c.grad())}; }
 Grads grad_relu_grad(Context c) {
   return {Output(), unbroadcast(relu_grad(c.input(0), c.grad()), c.input(1))};
 }
+Grads grad_leaky_relu(Context c) {
+  const double slope = c.attribute<double>("slope");
+  return {where(greater(c.input(0), 0), c.grad(), slope * c.grad())};
+}
+Grads grad_elu(Context c) {
+  const Output below = c.attribute<double>("alpha") * exp(minimum(c.input(0), 0));
+  return {where(greater(c.input(0), 0), c.grad(), c.grad() * below)};
+}
+Grads grad_softplus(Context c) { return {c.grad() * sigmoid(c.input(0))}; }
+/// Steps, which are flat where they have a derivative.
+Grads grad_of_steps(Context) { return {Output()}; }
 Grads grad_sigmoid(Context c) { return {c.grad() * c.output() * (1 - c.output())}; }
 Grads grad_tanh(Context c) { return {c.grad() * (1 - square(c.output()))}; }
 Grads grad_erf(Context c) {
@@ -83,6 +94,19 @@ Grads grad_where(Context c) {
   const Output condition = c.input(0);
   return {Output(), unbroadcast(where(condition, c.grad(), 0), c.input(1)),
           unbroadcast(where(condition, 0, c.grad()), c.input(2))};
+}
+
+/// A bound has the gradient where it is the result, x where it lies on one of them, too.
+Grads grad_clip(Context c) {
+  const Output x = c.input(0), low = c.input(1), high = c.input(2), g = c.grad();
+  const Output above = greater(maximum(x, low), high);
+  const Output below = logical_and(logical_not(above), less(x, low));
+  return {unbroadcast(where(logical_or(above, below), 0, g), x),
+          unbroadcast(where(below, g, 0), low), unbroadcast(where(above, g, 0), high)};
+}
+Grads grad_lerp(Context c) {
+  const Output a = c.input(0), b = c.input(1), t = c.input(2), g = c.grad();
+  return {unbroadcast(g * (1 - t), a), unbroadcast(g * t, b), unbroadcast(g * (b - a), t)};
 }
 
 Grads grad_cast(Context c) {
@@ -116,6 +140,24 @@ void infer_binary(InferContext& context) {
   context.require_same_dtype(0, 1);
   require_numbers(context);
   context.output(context.dtype(0), broadcast_inputs(context));
+}
+
+void infer_ternary(InferContext& context) {
+  context.require_inputs(3);
+  context.require_same_dtype(0, 1);
+  context.require_same_dtype(0, 2);
+  require_numbers(context);
+  context.output(context.dtype(0), broadcast_inputs(context));
+}
+void infer_floating_ternary(InferContext& context) {
+  context.require_dtype(0, {float32, float64});
+  infer_ternary(context);
+}
+
+void infer_is_nan(InferContext& context) {
+  context.require_inputs(1);
+  context.require_dtype(0, {float32, float64});
+  context.output(boolean, context.shape(0));
 }
 
 void infer_equality(InferContext& context) {
@@ -176,6 +218,40 @@ Output square(Output x, Where where) { return make("square", {x}, where); }
 Output abs(Output x, Where where) { return make("abs", {x}, where); }
 Output sign(Output x, Where where) { return make("sign", {x}, where); }
 Output relu(Output x, Where where) { return make("relu", {x}, where); }
+Output leaky_relu(Output x, double slope, Where where) {
+  return make("leaky_relu", {x}, where, {{"slope", slope}});
+}
+Output elu(Output x, double alpha, Where where) {
+  return make("elu", {x}, where, {{"alpha", alpha}});
+}
+Output softplus(Output x, Where where) { return make("softplus", {x}, where); }
+Output silu(Output x, Where where) { return mul(x, sigmoid(x, where), where); }
+Output gelu(Output x, bool approximate, Where where) {
+  BuildTransaction transaction(graph_of("gelu", {x}, where));
+  const auto times = [&](double factor, Output y) { return mul(factor, y, where); };
+  Output gate;
+  if (approximate) {
+    const Output cube = mul(x, square(x, where), where);
+    gate =
+        tanh(times(std::sqrt(2 / std::numbers::pi), add(x, times(0.044715, cube), where)), where);
+  } else {
+    gate = erf(times(1 / std::numbers::sqrt2, x), where);
+  }
+  return transaction.commit(mul(times(0.5, x), add(gate, 1, where), where));
+}
+Output floor(Output x, Where where) { return make("floor", {x}, where); }
+Output ceil(Output x, Where where) { return make("ceil", {x}, where); }
+Output round(Output x, Where where) { return make("round", {x}, where); }
+Output is_nan(Output x, Where where) { return make("is_nan", {x}, where); }
+Output clip(Output x, Operand low, Operand high, Where where) {
+  BuildTransaction transaction(graph_of("clip", {x}, where));
+  return transaction.commit(
+      make("clip", {x, low.resolve(x, where), high.resolve(x, where)}, where));
+}
+Output lerp(Output a, Output b, Operand t, Where where) {
+  BuildTransaction transaction(graph_of("lerp", {a, b}, where));
+  return transaction.commit(make("lerp", {a, b, t.resolve(a, where)}, where));
+}
 Output sigmoid(Output x, Where where) { return make("sigmoid", {x}, where); }
 Output tanh(Output x, Where where) { return make("tanh", {x}, where); }
 Output erf(Output x, Where where) { return make("erf", {x}, where); }
@@ -257,8 +333,14 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"rsqrt", plain, infer_floating, grad_rsqrt});
   registry.add({"square", plain, infer_unary, grad_square});
   registry.add({"abs", plain, infer_unary, grad_abs});
-  registry.add({"sign", plain, infer_unary, grad_sign});
+  registry.add({"sign", plain, infer_unary, grad_of_steps});
+  registry.add({"floor", plain, infer_floating, grad_of_steps});
+  registry.add({"ceil", plain, infer_floating, grad_of_steps});
+  registry.add({"round", plain, infer_floating, grad_of_steps});
   registry.add({"relu", plain, infer_unary, grad_relu});
+  registry.add({"leaky_relu", plain, infer_floating, grad_leaky_relu});
+  registry.add({"elu", plain, infer_floating, grad_elu});
+  registry.add({"softplus", plain, infer_floating, grad_softplus});
   registry.add({"sigmoid", plain, infer_floating, grad_sigmoid});
   registry.add({"tanh", plain, infer_floating, grad_tanh});
   registry.add({"erf", plain, infer_floating, grad_erf});
@@ -273,6 +355,7 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"less_equal", comparison, infer_order});
   registry.add({"greater", comparison, infer_order});
   registry.add({"greater_equal", comparison, infer_order});
+  registry.add({"is_nan", comparison, infer_is_nan});
 
   const Traits logical = {
       .elementwise = true, .commutative = true, .in_place = true, .non_differentiable = true};
@@ -283,6 +366,8 @@ void register_elementwise_ops(OpRegistry& registry) {
                 infer_logical});
 
   registry.add({"where", {.elementwise = true, .kernel_input = 1}, infer_where, grad_where});
+  registry.add({"clip", plain, infer_ternary, grad_clip});
+  registry.add({"lerp", plain, infer_floating_ternary, grad_lerp});
   registry.add({"cast", {.elementwise = true}, infer_cast, grad_cast});
 }
 

@@ -229,6 +229,7 @@ class Fusion {
     ElementwiseProgram::Instruction instruction;
     instruction.op = traits.update_op ? &op_registry().at(traits.update_op) : &node.op();
     instruction.dtype = node.dtype();
+    if (!traits.update_op) instruction.attributes = node.attributes();
     for (const Output& input : node.inputs())
       instruction.operands[at(instruction.num_operands++)] = registers_.at(input);
     registers_.set(node.output(),

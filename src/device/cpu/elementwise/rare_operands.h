@@ -9,11 +9,6 @@
 /// what comes of an operand does not depend on its neighbours.
 namespace gradgraph::GRADGRAPH_ISA {
 
-template <class F, class T>
-concept HasRare = requires(T x) {
-  F::is_rare(x);
-};
-
 /// Whether some of `length` operands are rare. Compilers find no vectors in bools.
 template <class F, class T>
 bool any_rare(const T* x, std::int64_t length) {

@@ -9,12 +9,15 @@ using Instruction = ElementwiseProgram::Instruction;
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
+std::span<const std::int32_t> operands_of(const Instruction& instruction) {
+  return std::span(instruction.operands).first(at(instruction.num_operands));
+}
+
 bool has_one_dtype(const ElementwiseProgram& program, DType dtype) {
   return std::ranges::all_of(program.instructions, [&](const Instruction& instruction) {
-    return instruction.dtype == dtype && instruction.num_operands <= 2 &&
-           std::all_of(instruction.operands.begin(),
-                       instruction.operands.begin() + instruction.num_operands,
-                       [&](std::int32_t reg) { return program.dtype(reg) == dtype; });
+    return instruction.dtype == dtype &&
+           std::ranges::all_of(operands_of(instruction),
+                               [&](std::int32_t reg) { return program.dtype(reg) == dtype; });
   });
 }
 
@@ -23,10 +26,9 @@ bool has_one_dtype(const ElementwiseProgram& program, DType dtype) {
 std::vector<bool> find_stored(const ElementwiseProgram& program, std::vector<bool> kept) {
   std::int32_t result = program.num_inputs();
   for (const Instruction& instruction : program.instructions) {
-    const auto [a, b] = std::pair(instruction.operands[0], instruction.operands[1]);
-    for (std::int32_t i = 0; i < instruction.num_operands; ++i)
-      if (instruction.operands[at(i)] != result - 1) kept[at(instruction.operands[at(i)])] = true;
-    if (instruction.num_operands == 2 && a == b) kept[at(a)] = true;
+    const auto operands = operands_of(instruction);
+    for (const std::int32_t reg : operands)
+      if (reg != result - 1 || std::ranges::count(operands, reg) > 1) kept[at(reg)] = true;
     ++result;
   }
   return kept;
@@ -45,25 +47,37 @@ Chain::Chain(const ElementwiseProgram& program, const std::vector<bool>& fixed,
 
   const std::vector<bool> stored = find_stored(program, kept);
   std::vector<Step> steps;
-  const std::int32_t inputs = program.num_inputs();
-  const auto is_fixed = [&](std::int32_t reg) { return reg < inputs && fixed[at(reg)]; };
-  const auto add = [&](Link::Code code, std::int32_t reg) {
-    const bool moves = reg < inputs ? reg >= 0 && !is_fixed(reg) : kept[at(reg)];
-    steps.push_back({code, reg, moves});
-    return code != nullptr;
+  const std::int32_t inputs = program.num_inputs(), registers = program.num_registers();
+  const auto is_fixed = [&](std::int32_t reg) {
+    return reg >= registers || (reg >= 0 && reg < inputs && fixed[at(reg)]);
   };
-  std::int32_t held = -1, result = inputs;  // `held` is the register that travels
+  const auto add = [&](Link::Code code, std::int32_t reg) {
+    Step::Walk walk = Step::stays;
+    if (is_fixed(reg))
+      walk = Step::fixed;
+    else if (reg >= 0 && (reg < inputs || kept[at(reg)]))
+      walk = Step::moves;
+    steps.push_back({code, reg, walk});
+  };
+  // `held` is the register that travels, `parameter` the next one.
+  std::int32_t held = -1, result = inputs, parameter = registers;
   for (const Instruction& instruction : program.instructions) {
-    const auto [a, b] = std::pair(instruction.operands[0], instruction.operands[1]);
-    const bool unary = instruction.num_operands == 1;
-    const bool other_left = !unary && held == b && held != a;
-    if (!other_left && held != a) add(is_fixed(a) ? codes_->load_fixed : codes_->load, a);
-    const std::int32_t other = other_left ? a : b;
-    const std::string& op = instruction.op->name;
-    const bool known =
-        unary ? add(find_unary_link(*codes_, op), -1)
-              : add(find_binary_link(*codes_, op, other_left, is_fixed(other)), other);
-    if (!known) return;
+    const OpLinks* links = find_links(*codes_, instruction.op->name);
+    if (!links) return;
+    auto others = std::vector(operands_of(instruction).begin(), operands_of(instruction).end());
+    auto travels = std::ranges::find(others, held);
+    if (travels == others.end()) {
+      travels = others.begin();
+      add(is_fixed(*travels) ? codes_->load_fixed : codes_->load, *travels);
+    }
+    const auto place = static_cast<std::size_t>(travels - others.begin());
+    others.erase(travels);
+    for (std::size_t i = 0; i < parameters_of(instruction.op->name).size(); ++i)
+      others.push_back(parameter++);
+    const Link::Code code = links->code[place][std::ranges::all_of(others, is_fixed)];
+    if (!code) return;
+    add(code, others.empty() ? -1 : others[0]);
+    for (std::size_t i = 1; i < others.size(); ++i) add(nullptr, others[i]);
     held = result++;
     if (stored[at(held)]) add(codes_->store, held);
   }

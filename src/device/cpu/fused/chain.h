@@ -14,8 +14,10 @@ namespace gradgraph {
 class Chain {
  public:
   Chain() = default;
-  /// `fixed` tells the inputs that have one element for all. Of `kept` registers all elements
-  /// are wanted in memory; others are there, where they must be, for a block at a time.
+  /// `fixed` tells the inputs that have one element for all; all parameters have. Of `kept`
+  /// registers all elements are wanted in memory; others are there, where they must be, for a
+  /// block at a time. The parameters of instructions, in their order, are registers behind the
+  /// program's own.
   Chain(const ElementwiseProgram& program, const std::vector<bool>& fixed,
         const std::vector<bool>& kept);
 
@@ -37,16 +39,19 @@ class Chain {
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       const Step& step = steps_[i];
       const Place at = step.reg < 0 ? Place{} : place(step.reg);
-      links[i] = {step.code, at.memory, at.line_step, step.moves ? kLinkLines * at.line_step : 0};
+      std::ptrdiff_t block_step = 0;
+      if (step.walk == Step::moves) block_step = kLinkLines * at.line_step;
+      if (step.walk == Step::fixed) block_step = Link::kFixed;
+      links[i] = {step.code, at.memory, at.line_step, block_step};
     }
     codes_->run(links, blocks);
   }
 
  private:
   struct Step {
-    Link::Code code;
+    Link::Code code;   ///< null: one more operand of the code before
     std::int32_t reg;  ///< in memory; -1 for none
-    bool moves;        ///< from block to block
+    enum Walk : std::uint8_t { stays, moves, fixed } walk;  ///< from block to block
   };
 
   const LinkTable::Codes* codes_ = nullptr;

@@ -1,7 +1,6 @@
 #include "device/cpu/fused/links.h"
 
 #include "device/cpu/isa/levels.h"
-#include "device/shared/scalar_functors.h"
 
 namespace gradgraph {
 
@@ -9,26 +8,9 @@ GRADGRAPH_LEVELS(LinkTable::Get, links)
 
 const LinkTable& best_links() { return GRADGRAPH_AT_LEVEL(best_isa(), links)(); }
 
-namespace {
-
-template <class Codes, class... F>
-const Codes* find_in(std::string_view op, const Codes* codes, functors::List<F...>) {
-  const Codes* found = nullptr;
-  ((F::op == op ? found = codes : nullptr, ++codes), ...);
-  return found;
-}
-
-}  // namespace
-
-Link::Code find_unary_link(const LinkTable::Codes& codes, std::string_view op) {
-  const auto* found = find_in(op, codes.unary, functors::Unary{});
-  return found ? *found : nullptr;
-}
-
-Link::Code find_binary_link(const LinkTable::Codes& codes, std::string_view op, bool other_left,
-                            bool other_fixed) {
-  const auto* found = find_in(op, codes.arithmetic, functors::Arithmetic{});
-  return found ? (*found)[other_left][other_fixed] : nullptr;
+const OpLinks* find_links(const LinkTable::Codes& codes, std::string_view op) {
+  const std::size_t place = place_in_list(op);
+  return place < kElementwiseOps ? &codes.of_op[place] : nullptr;
 }
 
 }  // namespace gradgraph

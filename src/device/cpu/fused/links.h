@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "device/cpu/elementwise/rows.h"
+#include "device/cpu/elementwise/loop_list.h"
 #include "gradgraph/dtype.h"
 
 namespace gradgraph {
@@ -19,24 +19,29 @@ struct Link {
 
   Code code = nullptr;
   /// Where the first block of the other operand is, or where that block goes; bytes from one of
-  /// its lines to the next, and from block to block.
+  /// its lines to the next, and from block to block, or kFixed. An op of more operands has a link
+  /// for each that does not travel, of which the first has the code.
   char* memory = nullptr;
   std::ptrdiff_t line_step = 0, block_step = 0;
+
+  static constexpr std::ptrdiff_t kFixed = -1;  ///< one element for all
 };
 
 inline constexpr std::size_t kLinkDTypes = 2;  ///< float32, float64
 inline constexpr std::int64_t kLinkLines = 4;  ///< of a block
 
-/// The code of all links, compiled for one level of the instruction set. Ops are in the order of
-/// their lists of functors.
+/// The code of an op, compiled for one level of the instruction set: by the place of the operand
+/// that travels, and whether all others are fixed. Null where the op has none.
+struct OpLinks {
+  Link::Code code[kMaxOperands][2];
+};
+
 struct LinkTable {
   using Get = const LinkTable&();
 
   struct Codes {
     Link::Code load, load_fixed, store, end;
-    Link::Code unary[kMaxRowOps];
-    /// With the other operand in memory on the right or on the left, moving or fixed.
-    Link::Code arithmetic[kMaxRowOps][2][2];
+    OpLinks of_op[kElementwiseOps];  ///< in the order of the list of functors
     void (*run)(const Link* links, std::int64_t blocks);
   };
   std::int64_t line_bytes;
@@ -46,9 +51,7 @@ struct LinkTable {
 /// In the fastest form that this processor runs.
 const LinkTable& best_links();
 
-/// Null where `op` has no link. Of a binary op `other_left` says which operand is in memory.
-Link::Code find_unary_link(const LinkTable::Codes& codes, std::string_view op);
-Link::Code find_binary_link(const LinkTable::Codes& codes, std::string_view op, bool other_left,
-                            bool other_fixed);
+/// Null where `op` is none of the list.
+const OpLinks* find_links(const LinkTable::Codes& codes, std::string_view op);
 
 }  // namespace gradgraph

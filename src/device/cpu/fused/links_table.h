@@ -40,38 +40,35 @@ struct Links<T, std::index_sequence<I...>> {
 
   static constexpr int kLanes = kVectorBytes / sizeof(T);
 
-  template <class F>
-  [[gnu::always_inline]] static Vector apply(Vector x) {
-    T a[kLanes], y[kLanes];
-    __builtin_memcpy(a, &x, sizeof x);
-    GRADGRAPH_VECTORIZE
-    for (int i = 0; i < kLanes; ++i) y[i] = F{}(a[i]);
-    if constexpr (HasRare<F, T>)
-      if (any_rare<F>(a, kLanes)) compute_rare<F>(a, y, kLanes);
-    __builtin_memcpy(&x, y, sizeof x);
-    return x;
+  template <class F, class... Vectors>
+  [[gnu::always_inline]] static Vector apply(Vectors... operands) {
+    return apply<F>(std::make_index_sequence<sizeof...(Vectors)>{}, operands...);
   }
-  template <class F>
-  [[gnu::always_inline]] static Vector apply(Vector x, Vector other) {
-    T a[kLanes], b[kLanes], y[kLanes];
-    __builtin_memcpy(a, &x, sizeof x);
-    __builtin_memcpy(b, &other, sizeof x);
+  template <class F, std::size_t... K, class... Vectors>
+  [[gnu::always_inline]] static Vector apply(std::index_sequence<K...>, Vectors... operands) {
+    T x[sizeof...(K)][kLanes], y[kLanes];
+    (__builtin_memcpy(x[K], &operands, sizeof operands), ...);
     GRADGRAPH_VECTORIZE
-    for (int i = 0; i < kLanes; ++i) y[i] = F{}(a[i], b[i]);
-    __builtin_memcpy(&x, y, sizeof x);
-    return x;
+    for (int i = 0; i < kLanes; ++i) y[i] = F{}(x[K][i]...);
+    if constexpr (functors::HasRare<F, Same<T, K>...>)
+      if (any_rare<F>(x[0], kLanes)) compute_rare<F>(x[0], y, kLanes);
+    Vector result;
+    __builtin_memcpy(&result, y, sizeof result);
+    return result;
   }
+  template <class U, std::size_t>
+  using Same = U;
   /// Of a functor that is too long to be there eight times.
-  template <class F>
-  [[gnu::noinline]] static Vector apply_apart(Vector x, Vector other) {
-    return apply<F>(x, other);
+  template <class F, class... Vectors>
+  [[gnu::noinline]] static Vector apply_apart(Vectors... operands) {
+    return apply<F>(operands...);
   }
-  template <class F>
-  [[gnu::always_inline]] static Vector combine(Vector x, Vector other) {
+  template <class F, class... Vectors>
+  [[gnu::always_inline]] static Vector combine(Vectors... operands) {
     if constexpr (requires { F::kLong; })
-      return apply_apart<F>(x, other);
+      return apply_apart<F>(operands...);
     else
-      return apply<F>(x, other);
+      return apply<F>(operands...);
   }
 
   static char* place(const Link* link, std::ptrdiff_t block, std::size_t vector) {
@@ -109,7 +106,7 @@ struct Links<T, std::index_sequence<I...>> {
 
   template <class F>
   static void unary(const Link* link, std::ptrdiff_t block, Each<I>... x) {
-    return go_on(link, block, apply<F>(x)...);
+    return go_on(link, block, combine<F>(x)...);
   }
   template <class F, bool OtherLeft, bool OtherFixed>
   static void binary(const Link* link, std::ptrdiff_t block, Each<I>... x) {
@@ -122,6 +119,22 @@ struct Links<T, std::index_sequence<I...>> {
                               : combine<F>(x, moving(link, block, I)))...);
     }
   }
+  static Vector either(const Link* link, std::ptrdiff_t block, std::size_t vector) {
+    return link->block_step == Link::kFixed ? fixed(link) : moving(link, block, vector);
+  }
+  /// Operand `Place` travels, the others are where links tell.
+  template <class F, std::size_t Place, std::size_t... K>
+  [[gnu::always_inline]] static Vector gather(std::index_sequence<K...>, const Link* link,
+                                              std::ptrdiff_t block, std::size_t vector,
+                                              Vector x) {
+    return combine<F>(
+        (K == Place ? x : either(link + (K > Place ? K - 1 : K), block, vector))...);
+  }
+  template <class F, std::size_t Place, std::size_t Count>
+  static void many(const Link* link, std::ptrdiff_t block, Each<I>... x) {
+    return go_on(link + (Count - 2), block,
+                 gather<F, Place>(std::make_index_sequence<Count>{}, link, block, I, x)...);
+  }
 
   static void run(const Link* links, std::int64_t blocks) {
     const auto first = reinterpret_cast<Code>(links->code);
@@ -132,37 +145,47 @@ struct Links<T, std::index_sequence<I...>> {
 
   static Link::Code code(Code function) { return reinterpret_cast<Link::Code>(function); }
 
-  template <class... F, class... G>
-  static void fill(LinkTable::Codes& codes, functors::List<F...>, functors::List<G...>) {
+  template <class... F>
+  static void fill(LinkTable::Codes& codes, functors::List<F...>) {
     codes.load = code(load);
     codes.load_fixed = code(load_fixed);
     codes.store = code(store);
     codes.end = code(end);
     codes.run = run;
-    std::size_t i = 0;
-    ((codes.unary[i++] = unary_code<F>(typename F::Types{})), ...);
-    i = 0;
-    (fill_binary<G>(codes.arithmetic[i++]), ...);
+    auto* links = codes.of_op;
+    (fill_op<F>(*links++, typename F::Types{}), ...);
   }
   template <class F, class... Types>
-  static Link::Code unary_code(functors::List<Types...>) {
-    if constexpr ((std::is_same_v<T, Types> || ...)) return code(unary<F>);
-    return nullptr;
+  static void fill_op(OpLinks& links, functors::List<Types...>) {
+    if constexpr ((std::is_same_v<T, Types> || ...) && !requires { F::kChooses; })
+      fill_op<F>(links, std::make_index_sequence<functors::kOperands<F, T>>{});
   }
-  template <class F>
-  static void fill_binary(Link::Code (&codes)[2][2]) {
-    codes[false][false] = code(binary<F, false, false>);
-    codes[false][true] = code(binary<F, false, true>);
-    codes[true][false] = code(binary<F, true, false>);
-    codes[true][true] = code(binary<F, true, true>);
+  template <class F, std::size_t... K>
+  static void fill_op(OpLinks& links, std::index_sequence<K...>) {
+    // A condition travels in no vector.
+    if constexpr (!std::is_same_v<std::invoke_result_t<F, Same<T, K>...>, T>) {
+      return;
+    } else if constexpr (sizeof...(K) == 1) {
+      links.code[0][0] = links.code[0][1] = code(unary<F>);
+    } else if constexpr (sizeof...(K) == 2 && functors::kParameters<F> == 0) {
+      links.code[0][false] = code(binary<F, false, false>);
+      links.code[0][true] = code(binary<F, false, true>);
+      links.code[1][false] = code(binary<F, true, false>);
+      links.code[1][true] = code(binary<F, true, true>);
+    } else {
+      constexpr std::size_t kMoving = sizeof...(K) - functors::kParameters<F>;
+      ((K < kMoving ? links.code[K][0] = links.code[K][1] = code(many<F, K, sizeof...(K)>)
+                    : nullptr),
+       ...);
+    }
   }
 };
 
 inline LinkTable make_links() {
   LinkTable table{};
   table.line_bytes = kLineVectors * kVectorBytes;
-  Links<float>::fill(table.codes[0], functors::Unary{}, functors::Arithmetic{});
-  Links<double>::fill(table.codes[1], functors::Unary{}, functors::Arithmetic{});
+  Links<float>::fill(table.codes[0], functors::Elementwise{});
+  Links<double>::fill(table.codes[1], functors::Elementwise{});
   return table;
 }
 

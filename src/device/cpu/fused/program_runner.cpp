@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "device/kernel.h"
+#include "device/cpu/elements.h"
 
 namespace gradgraph {
 namespace {
@@ -12,6 +12,7 @@ using std::int64_t;
 
 constexpr int64_t kTile = 1024;
 constexpr std::size_t kSlotBytes = kTile * sizeof(double);
+constexpr int64_t kShortestRun = 256;
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 int64_t element_size(DType dtype) { return static_cast<int64_t>(size_of(dtype)); }
@@ -33,11 +34,27 @@ struct ProgramRunner::Tile {
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
                              std::int32_t updates, std::int32_t block)
     : results_(program.results),
-      row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1) {
+      row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1),
+      next_parameter_(program.num_registers()) {
   for (const Shape& shape : shapes) add_input(program, shape, block);
   for (const auto& instruction : program.instructions) add_step(program, instruction);
+  for (const auto& instruction : program.instructions) add_parameters(instruction);
+  choose_runs();
   assign_slots(updates);
-  make_chain(program);
+  // One instruction needs no thread.
+  if (steps_.size() > 1) make_chain(program);
+}
+
+bool ProgramRunner::knows(const Node& node) {
+  if (node.num_inputs() == 0 || node.num_inputs() > 3) return false;
+  const auto parameters = parameters_of(node.op().name);
+  return find_loop(node.op().name, node.input(node.num_inputs() - 1).dtype(), node.dtype()) &&
+         std::ranges::all_of(node.attributes(), [&](const Attributes::Entry& attribute) {
+           // A cast's, which the dtype of its result repeats.
+           const auto* dtype = std::get_if<DType>(&attribute.second);
+           return (dtype && attribute.first == "dtype" && *dtype == node.dtype()) ||
+                  std::ranges::find(parameters, attribute.first) != parameters.end();
+         });
 }
 
 std::size_t ProgramRunner::scratch_bytes() const {
@@ -70,17 +87,43 @@ void ProgramRunner::add_step(const ElementwiseProgram& program,
                              const ElementwiseProgram::Instruction& instruction) {
   const auto result = static_cast<std::int32_t>(registers_.size());
   const DType operand = program.dtype(instruction.operands[at(instruction.num_operands - 1)]);
-  const Row row = find_row(instruction.op->name, operand, instruction.dtype);
-  if (!row) throw KernelError("no row for " + instruction.op->name);
-  steps_.push_back({row, instruction.num_operands, instruction.operands, result});
+  const ElementLoop loop = find_loop(instruction.op->name, operand, instruction.dtype);
+  if (!loop) throw KernelError("no loop for " + instruction.op->name);
+  Step step{.loop = loop, .num_operands = instruction.num_operands, .result = result};
+  std::ranges::copy(instruction.operands, step.operands.begin());
+  for (std::size_t i = 0; i < parameters_of(instruction.op->name).size(); ++i)
+    step.operands[at(step.num_operands++)] = next_parameter_++;
+  steps_.push_back(step);
   registers_.push_back({Register::slot, 0, element_size(instruction.dtype)});
+}
+
+void ProgramRunner::add_parameters(const ElementwiseProgram::Instruction& instruction) {
+  for (const std::string_view name : parameters_of(instruction.op->name)) {
+    const auto index = static_cast<std::int32_t>(parameters_.size());
+    parameters_.push_back(
+        element_bits(instruction.dtype, instruction.attributes.get<double>(name)));
+    registers_.push_back({Register::parameter, index, element_size(instruction.dtype)});
+  }
+}
+
+/// Runs that are long enough spare laying out what is broadcast. But chains go by whole blocks,
+/// and rows that repeat are laid out once for many tiles.
+void ProgramRunner::choose_runs() {
+  const auto stays = [](const Expanded& input) { return input.walk.inner_steps()[0] == 0; };
+  if (expanded_.empty() || (steps_.size() > 1 && std::ranges::none_of(expanded_, stays))) return;
+  const auto extent = [](const Expanded& input) { return input.walk.inner_extent(); };
+  const int64_t shortest = extent(std::ranges::min(expanded_, {}, extent));
+  if (shortest < kShortestRun) return;
+  run_length_ = shortest;
+  for (const Expanded& input : expanded_)
+    if (stays(input)) registers_[at(input.reg)].kind = Register::run_input;
 }
 
 /// Registers share slots once nobody reads them any more. A step writes the output that it
 /// computes directly once the input whose place the output takes has been read: for an update
 /// its variable, else possibly any.
 void ProgramRunner::assign_slots(std::int32_t updates) {
-  const auto count = static_cast<std::int32_t>(registers_.size());
+  const auto count = static_cast<std::int32_t>(registers_.size() - parameters_.size());
   std::vector<std::int32_t> last_use(registers_.size(), -1);
   for (const Step& step : steps_)
     for (std::int32_t i = 0; i < step.num_operands; ++i)
@@ -95,7 +138,7 @@ void ProgramRunner::assign_slots(std::int32_t updates) {
     return slot;
   };
   // An expanded input keeps its input's index and finds its slot by its place in the list.
-  slots_ = static_cast<std::int32_t>(expanded_.size());
+  slots_ = run_length_ > 0 ? 0 : static_cast<std::int32_t>(expanded_.size());
   for (const Step& step : steps_) {
     Register& result = registers_[at(step.result)];
     const auto seen =
@@ -119,22 +162,27 @@ void ProgramRunner::assign_slots(std::int32_t updates) {
 
 void ProgramRunner::make_chain(const ElementwiseProgram& program) {
   std::vector<bool> fixed, kept(registers_.size());
-  for (const Register& reg : registers_) fixed.push_back(reg.kind == Register::fixed_input);
+  for (const Register& reg : registers_)
+    fixed.push_back(reg.kind == Register::fixed_input || reg.kind == Register::run_input);
   for (const std::int32_t result : results_) kept[at(result)] = true;
   chain_ = Chain(program, fixed, kept);
-  runs_strips_ = chain_ && std::ranges::all_of(expanded_, &Expanded::repeats_a_row) &&
+  runs_strips_ = chain_ && run_length_ == 0 &&
+                 std::ranges::all_of(expanded_, &Expanded::repeats_a_row) &&
                  std::ranges::all_of(results_, [&](std::int32_t result) {
                    return registers_[at(result)].kind == Register::output;
                  });
 }
 
-void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, int64_t begin, int64_t end, const void* block) const {
   int64_t length = 0, longest = 0;
+  bool accepted = true;
   for (int64_t position = begin; position < end; position += length) {
     const bool same_columns = position > begin && length % row_length_ == 0;
     longest = same_columns ? longest : 0;
-    length = std::min(kTile, end - position);
+    length = end - position;
+    if (steps_.size() > 1 || !expanded_.empty()) length = std::min(length, kTile);
+    if (run_length_ > 0) length = std::min(length, run_length_ - position % run_length_);
     const bool as_chain = chain_ && length >= chain_.block_elements();
     if (as_chain) length -= length % chain_.block_elements();
     const char* given = static_cast<const char*>(block);
@@ -142,11 +190,12 @@ void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     Tile tile = tile_in(inputs, outputs, scratch, position, length, given);
     tile.keeps_rows = length <= longest;
     longest = std::max(longest, length);
-    run_tile(tile, as_chain);
+    accepted &= run_tile(tile, as_chain);
   }
+  return accepted;
 }
 
-void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
+bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, const Part& part) const {
   const auto* block = static_cast<const char*>(part.block);
   const auto block_at = [&](int64_t row, int64_t column) {
@@ -160,10 +209,13 @@ void ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
   for (int64_t column = 0; column < columns; column += width)
     run_strip(tile_in(inputs, outputs, scratch, first + column, width, block_at(0, column)), rows,
               part.stride);
+  bool accepted = true;
   for (int64_t row = 0; row < part.rows; ++row) {
     const int64_t begin = row < rows ? columns : 0, start = first + row * row_length_;
-    run(inputs, outputs, scratch, start + begin, start + part.columns, block_at(row, begin));
+    accepted &=
+        run(inputs, outputs, scratch, start + begin, start + part.columns, block_at(row, begin));
   }
+  return accepted;
 }
 
 ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
@@ -176,7 +228,7 @@ ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
   return {inputs, outputs, slots, links, expanded, block, position, length, false};
 }
 
-void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
+bool ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
   for (std::size_t i = 0; i < expanded_.size(); ++i)
     if (!tile.keeps_rows || !expanded_[i].repeats_a_row)
       tile.expanded[i] = expand(expanded_[i], tile);
@@ -184,15 +236,19 @@ void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
     chain_.run(tile.length / chain_.block_elements(), tile.links, [&](std::int32_t reg) {
       return Chain::Place{address(reg, tile), chain_.line_elements() * registers_[at(reg)].size};
     });
+  bool accepted = true;
   for (const Step& step : steps_) {
     if (as_chain) break;
-    std::array<const void*, 3> operands{};
+    std::array<const void*, kMaxOperands> operands{};
     unsigned moves = 0;
     for (std::size_t i = 0; i < at(step.num_operands); ++i) {
       operands[i] = address(step.operands[i], tile);
-      if (registers_[at(step.operands[i])].kind != Register::fixed_input) moves |= 1u << i;
+      const Register::Kind kind = registers_[at(step.operands[i])].kind;
+      if (kind != Register::fixed_input && kind != Register::run_input &&
+          kind != Register::parameter)
+        moves |= 1u << i;
     }
-    step.row(operands.data(), moves, address(step.result, tile), tile.length);
+    accepted &= step.loop(operands.data(), moves, address(step.result, tile), tile.length);
   }
   for (std::size_t i = 0; i < results_.size(); ++i) {
     const Register& reg = registers_[at(results_[i])];
@@ -200,6 +256,7 @@ void ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
     std::memcpy(static_cast<char*>(tile.outputs[i]) + tile.position * reg.size,
                 address(results_[i], tile), static_cast<std::size_t>(tile.length * reg.size));
   }
+  return accepted;
 }
 
 /// The tile is the strip's first row.
@@ -224,10 +281,13 @@ char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
   switch (kind) {
     case Register::moving_input: return input(index) + tile.position * size;
     case Register::fixed_input: return input(index);
+    case Register::parameter:
+      return reinterpret_cast<char*>(const_cast<std::uint64_t*>(&parameters_[at(index)]));
     case Register::block: return const_cast<char*>(tile.block);
     case Register::output:
       return static_cast<char*>(tile.outputs[at(index)]) + tile.position * size;
-    case Register::expanded_input: return const_cast<char*>(tile.expanded[at(index)]);
+    case Register::expanded_input:
+    case Register::run_input: return const_cast<char*>(tile.expanded[at(index)]);
     case Register::slot: return tile.scratch + at(index) * kSlotBytes;
   }
   __builtin_unreachable();
@@ -257,6 +317,7 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
   const Register& reg = registers_[at(input.reg)];
   const int64_t size = reg.size;
   const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
+  if (run_length_ > 0) return from + input.walk.offsets_at(tile.position)[0] * size;
   char* to = tile.scratch + at(reg.index) * kSlotBytes;
   const char* place = to;
   const bool moves = input.walk.inner_steps()[0] == 1;

@@ -7,23 +7,26 @@
 #include <vector>
 
 #include "device/cpu/broadcast.h"
-#include "device/cpu/elementwise/rows.h"
+#include "device/cpu/elementwise/loops.h"
 #include "device/cpu/fused/chain.h"
 #include "graph/program.h"
 
 namespace gradgraph {
 
 /// Runs an ElementwiseProgram tile by tile, a tile being what stays in the first-level cache:
-/// whole blocks as one chain where the program is one, the rest instruction by instruction, by
-/// the rows that the ops' own kernels use. Both give the same bits.
+/// whole blocks as one chain where the program is one, the rest instruction by instruction. Both
+/// give the same bits, as do the ops' own kernels, which are programs of one instruction.
 class ProgramRunner {
  public:
   static constexpr std::int32_t kNoBlock = -1;
 
+  /// Whether there is a loop for this elementwise node, which takes all of its attributes.
+  static bool knows(const Node& node);
+
   /// `shapes` are those of the inputs. The first `updates` outputs are new values of the inputs
   /// of the same number, and written where these are. Input `block` is made by the caller, who
   /// has a part of it at hand; in the arrays of `run` the two operands that it is made of stand
-  /// in its place. Throws KernelError for an op that has no row.
+  /// in its place. Throws KernelError for an op that has no loop.
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
                 std::int32_t updates = 0, std::int32_t block = kNoBlock);
 
@@ -32,7 +35,8 @@ class ProgramRunner {
 
   /// Computes elements [begin, end) of all outputs. Element `begin` of the block is at `block`,
   /// and the rest follow it. Without updates the first output may be one of the moving inputs.
-  void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+  /// Returns false when an op refuses an operand.
+  bool run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
            std::int64_t begin, std::int64_t end, const void* block = nullptr) const;
 
   /// A part of a program over a matrix, and the block's elements there, in rows `stride` apart.
@@ -41,26 +45,35 @@ class ProgramRunner {
     const void* block;
     std::int64_t stride;
   };
-  /// Computes a part of all outputs.
-  void run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
+  /// Computes a part of all outputs. Returns false when an op refuses an operand.
+  bool run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
            const Part& part) const;
 
  private:
   /// Where a register's elements are while a tile is computed.
   struct Register {
-    enum Kind : std::uint8_t { moving_input, fixed_input, block, expanded_input, slot, output };
+    enum Kind : std::uint8_t {
+      moving_input,
+      fixed_input,
+      run_input,  ///< the same for all elements of a run
+      parameter,
+      block,
+      expanded_input,
+      slot,
+      output
+    };
     Kind kind = slot;
-    std::int32_t index = 0;  ///< of the input, the slot or the output
+    std::int32_t index = 0;  ///< of the input, the parameter, the slot or the output
     std::int64_t size = 0;   ///< bytes of an element
   };
   struct Step {
-    Row row = nullptr;
-    std::int32_t num_operands = 0;
-    std::array<std::int32_t, 3> operands{};  ///< registers
-    std::int32_t result = 0;                 ///< register
+    ElementLoop loop = nullptr;
+    std::int32_t num_operands = 0;                      ///< parameters included
+    std::array<std::int32_t, kMaxOperands> operands{};  ///< registers
+    std::int32_t result = 0;                            ///< register
   };
-  /// An input that is broadcast. A tile within one row of it is read where it is, any other one
-  /// is laid out in a slot first.
+  /// An input that is broadcast. A tile within one row of it is read where it is, and so is every
+  /// tile where they end with runs. Any other one is laid out in a slot first.
   struct Expanded {
     std::int32_t reg, input;
     Broadcast<1> walk;
@@ -71,22 +84,29 @@ class ProgramRunner {
   void add_input(const ElementwiseProgram& program, const Shape& shape, std::int32_t block);
   void add_step(const ElementwiseProgram& program,
                 const ElementwiseProgram::Instruction& instruction);
+  void add_parameters(const ElementwiseProgram::Instruction& instruction);
+  void choose_runs();
   void assign_slots(std::int32_t updates);
   void make_chain(const ElementwiseProgram& program);
   Tile tile_in(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
                std::int64_t position, std::int64_t length, const char* block) const;
-  void run_tile(const Tile& tile, bool as_chain) const;
+  bool run_tile(const Tile& tile, bool as_chain) const;
   void run_strip(const Tile& tile, std::int64_t rows, std::int64_t block_stride) const;
   const char* expand(const Expanded& input, const Tile& tile) const;
   char* address(std::int32_t reg, const Tile& tile) const;
 
-  std::vector<Register> registers_;
+  std::vector<Register> registers_;        ///< of the program, then of all parameters
+  std::vector<std::uint64_t> parameters_;  ///< their bits, in the low bytes
   std::vector<Step> steps_;
   std::vector<Expanded> expanded_;
   std::vector<std::int32_t> results_;  ///< the register of each output
   Chain chain_;
   std::int32_t slots_ = 0;
   std::int64_t row_length_ = 1;  ///< of the program's shape
+  std::int32_t next_parameter_ = 0;
+  /// Tiles end where an input that is broadcast goes back or on to its next element: after so
+  /// many elements. 0 where they do not.
+  std::int64_t run_length_ = 0;
   /// Whether strips of a part, a line of the chain's blocks wide, are run as chains.
   bool runs_strips_ = false;
   std::int64_t block_size_ = 0;  ///< bytes of one of its elements
