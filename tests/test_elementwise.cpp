@@ -10,27 +10,16 @@
 #include "device/kernel.h"
 #include "device/shared/scalar_functors.h"
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 
 /// What rows cannot show of elementwise ops: kinks, errors, large shapes, shared buffers.
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-template <class E>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::string at_line(unsigned line) {
   return "(test_elementwise.cpp:" + std::to_string(line) + ")";

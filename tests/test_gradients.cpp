@@ -31,9 +31,11 @@ struct Fixture {
   /// An op without a gradient, of floating values.
   Output opaque(Output x, SourceLocation where = SourceLocation::current()) {
     static const OpDef& op =
-        op_registry().add({.name = "opaque",
-                           .traits = {.internal = true, .non_differentiable = true},
-                           .infer = [](InferContext& c) { c.output(c.dtype(0), c.shape(0)); }});
+        op_registry()
+            .add({.name = "opaque",
+                  .traits = {.internal = true, .non_differentiable = true},
+                  .infer = [](InferContext& c) { c.output(c.dtype(0), c.shape(0)); }})
+            .describe("x", {"x"});
     return graph.add(op, {x}, {}, where).output();
   }
 };

@@ -28,10 +28,11 @@ const OpDef& choose_op() {
     add_filling(registry, 3, [](const KernelSite& site) {
       return site.output_shape().rank() == 1 && site.output_shape()[0] % 2 == 0;
     });
-    return op_registry().add(
-        {.name = "choose", .traits = {.internal = true}, .infer = [](InferContext& context) {
-           context.output(float32, context.shape(0));
-         }});
+    return op_registry()
+        .add({.name = "choose",
+              .traits = {.internal = true},
+              .infer = [](InferContext& context) { context.output(float32, context.shape(0)); }})
+        .describe("a number of the kernel's choice", {"x"});
   }();
   return op;
 }

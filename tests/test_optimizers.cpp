@@ -7,8 +7,11 @@
 #include <string>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 using nlohmann::json;
 
 namespace {
@@ -125,19 +128,6 @@ void check_parameters(Session& session, const Network& network, const json& expe
     for (std::size_t i = 0; i < wanted.size(); ++i)
       CHECK(std::fabs(value.data<double>()[i] - wanted[i]) <= 1e-12);
   }
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

@@ -152,7 +152,6 @@ class Changed {
       }
     if (node.id() == change.node) {
       if (change.kind == Change::Kind::attribute) attributes.set(change.name, change.value);
-      if (change.kind == Change::Kind::unknown) attributes.set(kUnknown, true);
     }
     std::vector<Output> inputs;
     for (const Output& input : node.inputs()) inputs.push_back(copy_of(input));
@@ -160,6 +159,9 @@ class Changed {
     Node& made = graph.add(node.op(), inputs, attributes, node.where(),
                            keeps_name ? std::string_view(node.name()) : std::string_view());
     if (node.id() == change.node && change.kind == Change::Kind::device) made.set_device("cpu");
+    // As if the op had got it; building would refuse it.
+    if (node.id() == change.node && change.kind == Change::Kind::unknown)
+      const_cast<Attributes&>(made.attributes()).set(kUnknown, true);
     if (node.op().name == "placeholder") inputs_.push_back(made.output());
     return made;
   }

@@ -28,11 +28,12 @@ namespace gradgraph GRADGRAPH_API {
 class Graph;
 class Node;
 struct OpDef;
+struct Schema;
 class GradientContext;
 class NameTable;
 
 /// One result of a node: the symbolic handle that a user holds. Cheap to copy; valid as long as
-/// its Graph. A default Output is empty and stands for "no gradient" or "input left out".
+/// its Graph. A default Output is empty and stands for "no gradient".
 /// `==` compares handles; element-wise comparison is `gg::equal`.
 class Output {
  public:
@@ -76,7 +77,8 @@ struct ElementwiseProgram;
 
 using Attribute =
     std::variant<bool, std::int64_t, double, std::string, DType, Shape, std::vector<std::int64_t>,
-                 Tensor, std::shared_ptr<const ElementwiseProgram>>;
+                 Tensor, std::shared_ptr<const ElementwiseProgram>, std::vector<double>,
+                 std::vector<std::string>>;
 
 /// The attributes of a node by name: a handful, so a flat list. Copies share it.
 class Attributes {
@@ -84,7 +86,8 @@ class Attributes {
   using Entry = std::pair<std::string_view, Attribute>;
 
   Attributes() = default;
-  /// The names must outlive the graph: string literals.
+  /// Names must live until a node has the attributes, whose names are its op's own; where the op
+  /// has no schema, until the graph is gone.
   Attributes(std::initializer_list<Entry> entries);
 
   const Attribute* find(std::string_view name) const;
@@ -97,6 +100,10 @@ class Attributes {
     if (!value) fail(name);
     return *value;
   }
+
+  /// Becomes what `schema` has: in its order and with its names, those left out by their
+  /// defaults. Throws BuildError for an attribute that is not there, of another type, or missing.
+  void complete(const Schema& schema);
 
   const Entry* begin() const { return entries_.get(); }
   const Entry* end() const { return entries_ ? entries_.get() + size_ : nullptr; }
@@ -263,6 +270,8 @@ class Graph {
   friend class Node;
   friend class BuildTransaction;
 
+  void check_schema(const OpDef& op, OutputList inputs, Attributes& attributes,
+                    SourceLocation where);
   /// A node without a name.
   Node& append(const OpDef& op, std::string_view name, OutputList inputs, Attributes attributes,
                std::span<Node* const> control_inputs, SourceLocation where);

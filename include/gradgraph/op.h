@@ -137,6 +137,29 @@ class GradientContext {
   std::span<const Output> inputs_, outputs_, grads_;
 };
 
+/// One input of an op. An optional one may be left out, by a shorter list of inputs; a list is
+/// any number of inputs, the last ones.
+struct InputDef {
+  enum class Kind : std::uint8_t { single, optional, list };
+  std::string name;
+  Kind kind = Kind::single;
+};
+
+struct AttributeDef {
+  std::string name;
+  Attribute value;  ///< what it is where nobody says; where it is required, a value of its type
+  bool required = false;
+  std::string doc;  ///< one line
+};
+
+/// What a node of an op consists of, from which checks, messages and docs/ops.md come.
+struct Schema {
+  std::string doc;  ///< one line; empty: nothing is known of the op, and nothing checked
+  std::vector<InputDef> inputs;
+  std::vector<AttributeDef> attributes;
+  int version = 1;  ///< grows when nodes of the op come to mean something else
+};
+
 struct OpDef {
   std::string name;
   Traits traits;
@@ -152,13 +175,28 @@ struct OpDef {
   /// product and its sum. Null where they are not worth counting, and for elementwise ops, which
   /// count one per element.
   double (*flops)(const Node&) = nullptr;
+  Schema schema = {};
+
+  /// `doc` is one line. Inputs by name: "x", optional ones as "bias?", lists as "values...".
+  OpDef& describe(std::string doc, std::initializer_list<std::string_view> inputs);
+  /// An attribute that has a default.
+  OpDef& attribute(std::string attribute, Attribute value, std::string doc);
+  /// One of type T that each node must have.
+  template <class T>
+  OpDef& required_attribute(std::string attribute, std::string doc) {
+    schema.attributes.push_back({std::move(attribute), T(), true, std::move(doc)});
+    return *this;
+  }
+  /// "leaky_relu(x, slope: double = 0.01)".
+  std::string signature() const;
 };
 
 /// All ops by name. The library's own are there from the start; programs may add theirs.
 class OpRegistry {
  public:
-  /// Throws BuildError when the name is taken or there is no `infer`.
-  const OpDef& add(OpDef op);
+  /// Throws BuildError when the name is taken or there is no `infer`. What comes back is for
+  /// OpDef::describe and the like; it lives as long as the registry.
+  OpDef& add(OpDef op);
   const OpDef* find(std::string_view name) const;
   /// Throws BuildError for a name that is not registered.
   const OpDef& at(std::string_view name) const;

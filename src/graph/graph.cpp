@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/name_table.h"
+#include "graph/schema.h"
 #include "graph/slot.h"
 
 namespace gradgraph {
@@ -173,12 +174,27 @@ Node& Graph::put(const OpDef& op, OutputList inputs, Attributes attributes,
   return node;
 }
 
+/// Completes the attributes, too.
+void Graph::check_schema(const OpDef& op, OutputList inputs, Attributes& attributes,
+                         SourceLocation where) {
+  if (context_.where.known()) where = context_.where;
+  const InferContext context(op, name_buffer_, inputs, attributes, where, type_buffer_);
+  check_inputs(op, context);
+  if (op.schema.attributes.empty() && attributes.begin() == attributes.end()) return;
+  try {
+    attributes.complete(op.schema);
+  } catch (const BuildError& error) {
+    context.fail(error.what());
+  }
+}
+
 Node& Graph::add(const OpDef& op, OutputList inputs, Attributes attributes, SourceLocation where,
                  std::string_view name) {
   if (!context_.fixed_name.empty())
     name_buffer_ = context_.fixed_name;
   else
     name_buffer_.assign(context_.scope).append(name.empty() ? op.name : name);
+  if (!op.schema.doc.empty()) check_schema(op, inputs, attributes, where);
   Node& node =
       append(op, name_buffer_, inputs, std::move(attributes), context_.control_inputs, where);
   NameTable::Entry& entry = names_->claim(name_buffer_);

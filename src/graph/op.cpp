@@ -89,12 +89,12 @@ void InferContext::fail(const std::string& message) const {
       where_);
 }
 
-const OpDef& OpRegistry::add(OpDef op) {
+OpDef& OpRegistry::add(OpDef op) {
   if (!op.infer) throw BuildError(fmt::format("op '{}' has no shape inference", op.name));
   if (ops_.contains(op.name))
     throw BuildError(fmt::format("op '{}' is registered already", op.name));
   auto owned = std::make_unique<OpDef>(std::move(op));
-  const OpDef& added = *owned;
+  OpDef& added = *owned;
   ops_.emplace(added.name, std::move(owned));
   return added;
 }

@@ -20,7 +20,6 @@ void require_broadcast(const InferContext& context, const Shape& small, const Sh
 }
 
 void infer_broadcast_to(InferContext& context) {
-  context.require_inputs(2);
   require_entries(context, 1, 0);
   const Shape& x = context.shape(0);
   Shape shape = context.vector_value(1);
@@ -32,7 +31,6 @@ void infer_broadcast_to(InferContext& context) {
 }
 
 void infer_sum_to(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(0, {float32, float64, int32, int64, uint8});
   require_entries(context, 1, 0);
   const Shape& x = context.shape(0);
@@ -45,14 +43,12 @@ void infer_sum_to(InferContext& context) {
 }
 
 void infer_fill(InferContext& context) {
-  context.require_inputs(2);
   require_entries(context, 0, 0);
   context.require_rank(1, 0);
   context.output(context.dtype(1), context.vector_value(0));
 }
 
 void infer_tile(InferContext& context) {
-  context.require_inputs(2);
   require_entries(context, 1, 0);
   const Shape multiples = context.vector_value(1);
   Shape shape = context.shape(0);
@@ -115,10 +111,14 @@ Output tile(Output x, IntVector multiples, Where where) {
 }
 
 void register_broadcasting_ops(OpRegistry& registry) {
-  registry.add({"broadcast_to", {.static_inputs = 0b10}, infer_broadcast_to, grad_broadcast_to});
-  registry.add({"sum_to", {.static_inputs = 0b10}, infer_sum_to, grad_sum_to});
-  registry.add({"fill", {.static_inputs = 0b01}, infer_fill, grad_fill});
-  registry.add({"tile", {.static_inputs = 0b10}, infer_tile, grad_tile});
+  registry.add({"broadcast_to", {.static_inputs = 0b10}, infer_broadcast_to, grad_broadcast_to})
+      .describe("x repeated to a shape", {"x", "shape"});
+  registry.add({"sum_to", {.static_inputs = 0b10}, infer_sum_to, grad_sum_to})
+      .describe("x summed to a shape that broadcasts to its own", {"x", "shape"});
+  registry.add({"fill", {.static_inputs = 0b01}, infer_fill, grad_fill})
+      .describe("a value everywhere", {"shape", "value"});
+  registry.add({"tile", {.static_inputs = 0b10}, infer_tile, grad_tile})
+      .describe("x repeated along each axis", {"x", "multiples"});
 }
 
 }  // namespace gradgraph

@@ -108,9 +108,12 @@ std::vector<Output> custom_gradient(
 }
 
 void register_custom_gradient_op(OpRegistry& registry) {
-  registry.add({.name = "custom_gradient",
-                .infer = infer_custom_gradient,
-                .gradient = grad_custom_gradient});
+  registry
+      .add({.name = "custom_gradient",
+            .infer = infer_custom_gradient,
+            .gradient = grad_custom_gradient})
+      .describe("the first inputs, with a gradient that the user gives", {"values..."})
+      .required_attribute<std::int64_t>("outputs", "how many inputs are results");
 }
 
 }  // namespace gradgraph

@@ -59,27 +59,55 @@ double product_flops(const Node& node) {
 }  // namespace
 
 void register_fused_ops(OpRegistry& registry) {
-  registry.add(
-      {.name = "fused",
-       .traits = {.elementwise = true, .in_place = true, .internal = true, .fused = true},
-       .infer = infer_fused});
-  registry.add({.name = "fused_sums",
-                .traits = {.internal = true, .fused = true},
-                .infer = infer_fused_sums});
+  registry
+      .add({.name = "fused",
+            .traits = {.elementwise = true, .in_place = true, .internal = true, .fused = true},
+            .infer = infer_fused})
+      .describe("an elementwise program", {"values..."})
+      .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
+          "program", "what is computed for each element");
+  registry
+      .add({.name = "fused_sums",
+            .traits = {.internal = true, .fused = true},
+            .infer = infer_fused_sums})
+      .describe("an elementwise program and sums of what it gives", {"values..."})
+      .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
+          "program", "what is computed for each element")
+      .required_attribute<bool>("leading", "axes before the split are summed")
+      .required_attribute<std::int64_t>("split", "the first of the other axes")
+      .required_attribute<bool>("mean", "divided by their number")
+      .required_attribute<bool>("keeps_elements", "the program's result is a result")
+      .required_attribute<Shape>("shape", "of the sums");
   // Its first inputs are variables, one per output.
-  registry.add(
-      {.name = "fused_update",
-       .traits = {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
-       .infer = infer_fused});
-  registry.add({.name = "matmul_with_epilogue",
-                .traits = {.internal = true, .fused = true},
-                .infer = infer_product,
-                .flops = product_flops});
-  registry.add(
-      {.name = "matmul_with_update",
-       .traits = {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
-       .infer = infer_product,
-       .flops = product_flops});
+  registry
+      .add({.name = "fused_update",
+            .traits =
+                {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
+            .infer = infer_fused})
+      .describe("updates of variables by an elementwise program", {"values..."})
+      .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
+          "program", "what is computed for each element");
+  registry
+      .add({.name = "matmul_with_epilogue",
+            .traits = {.internal = true, .fused = true},
+            .infer = infer_product,
+            .flops = product_flops})
+      .describe("a product of matrices, and an elementwise program of it", {"values..."})
+      .required_attribute<bool>("transpose_a", "a is read by columns")
+      .required_attribute<bool>("transpose_b", "b is read by columns")
+      .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
+          "program", "what is computed for each element");
+  registry
+      .add({.name = "matmul_with_update",
+            .traits =
+                {.stateful = true, .updates_variable = true, .internal = true, .fused = true},
+            .infer = infer_product,
+            .flops = product_flops})
+      .describe("updates of variables by a product of matrices", {"values..."})
+      .required_attribute<bool>("transpose_a", "a is read by columns")
+      .required_attribute<bool>("transpose_b", "b is read by columns")
+      .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
+          "program", "what is computed for each element");
 }
 
 }  // namespace gradgraph

@@ -82,13 +82,9 @@ Output unbroadcast(Output grad, Output like) {
   return sum_to(grad, shape_of(like));
 }
 
-void infer_same(InferContext& context) {
-  context.require_inputs(1);
-  context.output(context.dtype(0), context.shape(0));
-}
+void infer_same(InferContext& context) { context.output(context.dtype(0), context.shape(0)); }
 
 void infer_floating(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64});
   context.output(context.dtype(0), context.shape(0));
 }

@@ -16,7 +16,6 @@ void infer_shaped(InferContext& context) {
 }
 
 void infer_uniform(InferContext& context) {
-  context.require_inputs(1);
   const double low = context.attribute<double>("low"), high = context.attribute<double>("high");
   if (!(low < high) || !std::isfinite(high - low))
     context.fail(fmt::format("[{},{}) is no interval", low, high));
@@ -24,7 +23,6 @@ void infer_uniform(InferContext& context) {
 }
 
 void infer_normal(InferContext& context) {
-  context.require_inputs(1);
   const double mean = context.attribute<double>("mean");
   const double stddev = context.attribute<double>("stddev");
   if (!(stddev >= 0) || !std::isfinite(stddev) || !std::isfinite(mean))
@@ -33,7 +31,6 @@ void infer_normal(InferContext& context) {
 }
 
 void infer_dropout_mask(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(1, {boolean});
   context.require_rank(1, 0);
   const double rate = context.attribute<double>("rate");
@@ -83,10 +80,25 @@ void register_random_ops(OpRegistry& registry) {
                         .non_differentiable = true,
                         .static_inputs = 0b1,
                         .kernel_input = Traits::kOutput};
-  registry.add({"random_uniform", draws, infer_uniform});
-  registry.add({"random_normal", draws, infer_normal});
-  registry.add({"truncated_normal", draws, infer_normal});
-  registry.add({"dropout_mask", draws, infer_dropout_mask});
+  registry.add({"random_uniform", draws, infer_uniform})
+      .describe("evenly distributed numbers", {"shape"})
+      .required_attribute<DType>("dtype", "of the numbers")
+      .attribute("low", 0.0, "the least")
+      .attribute("high", 1.0, "above all");
+  registry.add({"random_normal", draws, infer_normal})
+      .describe("normally distributed numbers", {"shape"})
+      .required_attribute<DType>("dtype", "of the numbers")
+      .attribute("mean", 0.0, "their mean")
+      .attribute("stddev", 1.0, "their standard deviation");
+  registry.add({"truncated_normal", draws, infer_normal})
+      .describe("normally distributed numbers within two standard deviations", {"shape"})
+      .required_attribute<DType>("dtype", "of the numbers")
+      .attribute("mean", 0.0, "their mean")
+      .attribute("stddev", 1.0, "their standard deviation");
+  registry.add({"dropout_mask", draws, infer_dropout_mask})
+      .describe("0 with a probability, else what makes the mean 1", {"x", "shape"})
+      .required_attribute<DType>("dtype", "of the result")
+      .required_attribute<double>("rate", "the probability of 0");
 }
 
 }  // namespace gradgraph

@@ -6,12 +6,10 @@ namespace gradgraph {
 namespace {
 
 void infer_placeholder(InferContext& context) {
-  context.require_inputs(0);
   context.output(context.attribute<DType>("dtype"), context.attribute<Shape>("shape"));
 }
 
 void infer_constant(InferContext& context) {
-  context.require_inputs(0);
   const Tensor& value = context.attribute<Tensor>("value");
   context.require(!value.empty_handle(), "the value is an empty tensor");
   context.output(value.dtype(), value.shape());
@@ -34,7 +32,6 @@ void infer_variable(InferContext& context) {
 }
 
 void infer_assign(InferContext& context) {
-  context.require_inputs(2);
   context.require(context.input(0).node().op().name == "variable", "input 0 must be a variable");
   context.require_same_dtype(0, 1);
   context.require(context.shape(0).compatible_with(context.shape(1)),
@@ -114,29 +111,50 @@ Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name
 
 void register_source_ops(OpRegistry& registry) {
   const Traits source = {.no_kernel = true};
-  registry.add({.name = "placeholder", .traits = source, .infer = infer_placeholder});
-  registry.add({.name = "constant",
-                .traits = source,
-                .infer = infer_constant,
-                .vector_value = constant_vector});
-  registry.add({.name = "variable",
-                .traits = {.stateful = true, .no_kernel = true},
-                .infer = infer_variable});
+  registry.add({.name = "placeholder", .traits = source, .infer = infer_placeholder})
+      .describe("what a run feeds", {})
+      .required_attribute<DType>("dtype", "of the value")
+      .required_attribute<Shape>("shape", "-1 where a run decides");
+  registry
+      .add({.name = "constant",
+            .traits = source,
+            .infer = infer_constant,
+            .vector_value = constant_vector})
+      .describe("a value", {})
+      .required_attribute<Tensor>("value", "the value");
+  registry
+      .add({.name = "variable",
+            .traits = {.stateful = true, .no_kernel = true},
+            .infer = infer_variable})
+      .describe("a value that a session keeps from run to run", {})
+      .required_attribute<DType>("dtype", "of the value")
+      .required_attribute<Shape>("shape", "of the value");
   Traits update = {.stateful = true, .updates_variable = true, .non_differentiable = true};
   for (const auto& [name, op] : {std::pair{"assign_add", "add"}, {"assign_sub", "sub"}}) {
     update.update_op = op;
-    registry.add({.name = name, .traits = update, .infer = infer_assign});
+    registry.add({.name = name, .traits = update, .infer = infer_assign})
+        .describe(fmt::format("the variable becomes {}(variable, value)", op),
+                  {"variable", "value"});
   }
   update.update_op = nullptr;
   update.overwrites_variable = true;
-  registry.add({.name = "assign", .traits = update, .infer = infer_assign});
-  registry.add({.name = "group",
-                .traits = {.stateful = true, .no_kernel = true, .non_differentiable = true},
-                .infer = infer_group});
-  registry.add(
-      {.name = "fetch", .traits = {.internal = true, .moves_value = true}, .infer = infer_group});
-  registry.add(
-      {.name = "copy", .traits = {.internal = true, .moves_value = true}, .infer = infer_same});
+  registry.add({.name = "assign", .traits = update, .infer = infer_assign})
+      .describe("the variable becomes the value", {"variable", "value"});
+  registry
+      .add({.name = "group",
+            .traits = {.stateful = true, .no_kernel = true, .non_differentiable = true},
+            .infer = infer_group})
+      .describe("an order: control inputs, and no value", {"values..."});
+  registry
+      .add({.name = "fetch",
+            .traits = {.internal = true, .moves_value = true},
+            .infer = infer_group})
+      .describe("moves a value to the host", {"values..."});
+  registry
+      .add({.name = "copy",
+            .traits = {.internal = true, .moves_value = true},
+            .infer = infer_same})
+      .describe("a value on another device", {"x"});
 }
 
 }  // namespace gradgraph

@@ -21,7 +21,6 @@ Shape indexed_shape(const InferContext& context, const Shape& shape, int axis,
 }
 
 void infer_gather(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(1, {int32, int64});
   const int axis = front_axis(context, context.attribute<std::int64_t>("axis"), context.rank(0));
   context.output(context.dtype(0),
@@ -43,7 +42,6 @@ std::optional<Shape> gather_value(const Node& node) {
 }
 
 void infer_scatter_add(InferContext& context) {
-  context.require_inputs(3);
   require_entries(context, 0, 0);
   context.require_dtype(1, {int32, int64});
   context.require_dtype(2, {float32, float64, int32, int64, uint8});
@@ -67,7 +65,6 @@ void infer_check_indices(InferContext& context) {
 }
 
 void infer_one_hot(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {int32, int64, uint8});
   const std::int64_t depth = context.attribute<std::int64_t>("depth");
   if (depth < 0) context.fail(fmt::format("the depth is {}", depth));
@@ -112,15 +109,27 @@ Output one_hot(Output indices, std::int64_t depth, DType dtype, Where where) {
 }
 
 void register_indexing_ops(OpRegistry& registry) {
-  registry.add({"gather", {.may_fail = true}, infer_gather, grad_gather, gather_value});
-  registry.add({"scatter_add",
-                {.may_fail = true, .static_inputs = 0b001, .kernel_input = 2},
-                infer_scatter_add,
-                grad_scatter_add});
-  registry.add({"check_indices",
-                {.in_place = true, .may_fail = true, .non_differentiable = true},
-                infer_check_indices});
-  registry.add({"one_hot", {.non_differentiable = true}, infer_one_hot});
+  registry.add({"gather", {.may_fail = true}, infer_gather, grad_gather, gather_value})
+      .describe("the parts of x along an axis that indices name", {"x", "indices"})
+      .required_attribute<std::int64_t>("axis", "from 0");
+  registry
+      .add({"scatter_add",
+            {.may_fail = true, .static_inputs = 0b001, .kernel_input = 2},
+            infer_scatter_add,
+            grad_scatter_add})
+      .describe("zeros, to which updates are added where indices say",
+                {"shape", "indices", "updates"})
+      .required_attribute<std::int64_t>("axis", "from 0");
+  registry
+      .add({"check_indices",
+            {.in_place = true, .may_fail = true, .non_differentiable = true},
+            infer_check_indices})
+      .describe("indices, which must be in [0, size)", {"indices"})
+      .required_attribute<std::int64_t>("size", "the number of classes or rows");
+  registry.add({"one_hot", {.non_differentiable = true}, infer_one_hot})
+      .describe("1 at the index, else 0, along a last axis", {"indices"})
+      .required_attribute<std::int64_t>("depth", "of that axis")
+      .required_attribute<DType>("dtype", "of the result");
 }
 
 }  // namespace gradgraph

@@ -20,7 +20,6 @@ std::int64_t joined(const InferContext& context, std::int64_t a, std::int64_t b)
 }
 
 void infer_transpose(InferContext& context) {
-  context.require_inputs(1);
   const Ints& permutation = context.attribute<Ints>("permutation");
   const Shape& shape = context.shape(0);
   Ints sorted = permutation;
@@ -93,7 +92,6 @@ Grads grad_concat(Context c) {
 }
 
 void infer_split(InferContext& context) {
-  context.require_inputs(1);
   const Ints& sizes = context.attribute<Ints>("sizes");
   Shape shape = context.shape(0);
   const int axis = front_axis(context, context.attribute<std::int64_t>("axis"), shape.rank());
@@ -125,7 +123,6 @@ Shape per_axis(const InferContext& context, int i) {
 }
 
 void infer_slice(InferContext& context) {
-  context.require_inputs(3);
   require_entries(context, 1, 0);
   require_entries(context, 2, -1);
   const Shape begin = per_axis(context, 1), size = per_axis(context, 2);
@@ -157,7 +154,6 @@ Grads grad_slice(Context c) {
 }
 
 void infer_pad(InferContext& context) {
-  context.require_inputs(3);
   require_entries(context, 1, 0);
   require_entries(context, 2, 0);
   const Shape before = per_axis(context, 1), after = per_axis(context, 2);
@@ -213,11 +209,22 @@ Output pad(Output x, IntVector before, IntVector after, double value, Where wher
 
 void register_movement_ops(OpRegistry& registry) {
   const Traits cut = {.static_inputs = 0b110};
-  registry.add({"transpose", {}, infer_transpose, grad_transpose});
-  registry.add({"concat", {}, infer_concat, grad_concat, concat_value});
-  registry.add({"split", {}, infer_split, grad_split});
-  registry.add({"slice", cut, infer_slice, grad_slice, slice_value});
-  registry.add({"pad", cut, infer_pad, grad_pad});
+  registry.add({"transpose", {}, infer_transpose, grad_transpose})
+      .describe("axes in another order", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("permutation",
+                                                     "axis i of the result is this one of x");
+  registry.add({"concat", {}, infer_concat, grad_concat, concat_value})
+      .describe("one behind the other along an axis", {"values..."})
+      .required_attribute<std::int64_t>("axis", "from 0");
+  registry.add({"split", {}, infer_split, grad_split})
+      .describe("pieces along an axis", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("sizes", "of the pieces")
+      .required_attribute<std::int64_t>("axis", "from 0");
+  registry.add({"slice", cut, infer_slice, grad_slice, slice_value})
+      .describe("a block of x", {"x", "begin", "size"});
+  registry.add({"pad", cut, infer_pad, grad_pad})
+      .describe("x with a border", {"x", "before", "after"})
+      .attribute("value", 0.0, "of the border");
 }
 
 }  // namespace gradgraph

@@ -10,10 +10,7 @@ namespace {
 using Grads = std::vector<Output>;
 using Context = const GradientContext&;
 
-void infer_shape_of(InferContext& context) {
-  context.require_inputs(1);
-  context.output(int64, {context.rank(0)});
-}
+void infer_shape_of(InferContext& context) { context.output(int64, {context.rank(0)}); }
 
 std::optional<Shape> shape_value(const Node& node) { return node.input(0).shape(); }
 
@@ -45,7 +42,6 @@ std::int64_t left_over(const InferContext& context, const Shape& shape, std::int
 }
 
 void infer_reshape(InferContext& context) {
-  context.require_inputs(2);
   require_entries(context, 1, -1);
   Shape shape = context.vector_value(1);
   const auto unknowns = std::count(shape.begin(), shape.end(), any);
@@ -66,7 +62,6 @@ void infer_reshape(InferContext& context) {
 }
 
 void infer_flatten(InferContext& context) {
-  context.require_inputs(1);
   const Shape& shape = context.shape(0);
   context.require(shape.rank() >= 1, "needs at least one axis");
   const auto rest = shape.dims().subspan(1);
@@ -75,7 +70,6 @@ void infer_flatten(InferContext& context) {
 }
 
 void infer_expand_dims(InferContext& context) {
-  context.require_inputs(1);
   const Shape& shape = context.shape(0);
   context.require(shape.rank() < Shape::kMaxRank, "there are as many axes as there can be");
   const int at =
@@ -87,7 +81,6 @@ void infer_expand_dims(InferContext& context) {
 }
 
 void infer_squeeze(InferContext& context) {
-  context.require_inputs(1);
   const Shape& shape = context.shape(0);
   std::uint32_t dropped = 0;
   for (const std::int64_t axis : context.attribute<std::vector<std::int64_t>>("axes"))
@@ -137,21 +130,31 @@ Output stop_gradient(Output x, Where where) { return make("stop_gradient", {x}, 
 
 void register_shape_ops(OpRegistry& registry) {
   const Traits alias = {.alias = true};
-  registry.add({"shape_of",
-                {.non_differentiable = true, .shape_only = true},
-                infer_shape_of,
-                nullptr,
-                shape_value});
-  registry.add({"reshape",
-                {.alias = true, .static_inputs = 0b10},
-                infer_reshape,
-                grad_reshape,
-                same_vector});
-  registry.add({"flatten", alias, infer_flatten, grad_same_elements});
-  registry.add({"expand_dims", alias, infer_expand_dims, grad_same_elements});
-  registry.add({"squeeze", alias, infer_squeeze, grad_same_elements, same_vector});
-  registry.add({"identity", alias, infer_same, grad_identity, same_vector});
-  registry.add({"stop_gradient", alias, infer_same, grad_none, same_vector});
+  registry
+      .add({"shape_of",
+            {.non_differentiable = true, .shape_only = true},
+            infer_shape_of,
+            nullptr,
+            shape_value})
+      .describe("the shape of x, int64", {"x"});
+  registry
+      .add({"reshape",
+            {.alias = true, .static_inputs = 0b10},
+            infer_reshape,
+            grad_reshape,
+            same_vector})
+      .describe("the same elements in another shape", {"x", "shape"});
+  registry.add({"flatten", alias, infer_flatten, grad_same_elements})
+      .describe("all axes but the first become one", {"x"});
+  registry.add({"expand_dims", alias, infer_expand_dims, grad_same_elements})
+      .describe("one more axis, of extent 1", {"x"})
+      .required_attribute<std::int64_t>("axis", "where it is in the result, from 0");
+  registry.add({"squeeze", alias, infer_squeeze, grad_same_elements, same_vector})
+      .describe("without axes of extent 1", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that go, from 0");
+  registry.add({"identity", alias, infer_same, grad_identity, same_vector}).describe("x", {"x"});
+  registry.add({"stop_gradient", alias, infer_same, grad_none, same_vector})
+      .describe("x, through which no gradient flows", {"x"});
 }
 
 }  // namespace gradgraph

@@ -130,20 +130,17 @@ void require_numbers(InferContext& context) {
 }
 
 void infer_unary(InferContext& context) {
-  context.require_inputs(1);
   require_numbers(context);
   context.output(context.dtype(0), context.shape(0));
 }
 
 void infer_binary(InferContext& context) {
-  context.require_inputs(2);
   context.require_same_dtype(0, 1);
   require_numbers(context);
   context.output(context.dtype(0), broadcast_inputs(context));
 }
 
 void infer_ternary(InferContext& context) {
-  context.require_inputs(3);
   context.require_same_dtype(0, 1);
   context.require_same_dtype(0, 2);
   require_numbers(context);
@@ -155,38 +152,32 @@ void infer_floating_ternary(InferContext& context) {
 }
 
 void infer_is_nan(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64});
   context.output(boolean, context.shape(0));
 }
 
 void infer_equality(InferContext& context) {
-  context.require_inputs(2);
   context.require_same_dtype(0, 1);
   context.output(boolean, broadcast_inputs(context));
 }
 
 void infer_order(InferContext& context) {
-  context.require_inputs(2);
   require_numbers(context);
   infer_equality(context);
 }
 
 void infer_logical(InferContext& context) {
-  context.require_inputs(context.num_inputs() == 1 ? 1 : 2);
   for (int i = 0; i < context.num_inputs(); ++i) context.require_dtype(i, {boolean});
   context.output(boolean, broadcast_inputs(context));
 }
 
 void infer_where(InferContext& context) {
-  context.require_inputs(3);
   context.require_dtype(0, {boolean});
   context.require_same_dtype(1, 2);
   context.output(context.dtype(1), broadcast_inputs(context));
 }
 
 void infer_cast(InferContext& context) {
-  context.require_inputs(1);
   context.output(context.attribute<DType>("dtype"), context.shape(0));
 }
 
@@ -314,61 +305,84 @@ void register_elementwise_ops(OpRegistry& registry) {
   const Traits commutative = {.elementwise = true, .commutative = true, .in_place = true};
   // Integers may meet a zero divisor or a negative power.
   const Traits refusing = {.elementwise = true, .in_place = true, .may_fail = true};
-  registry.add({"add", commutative, infer_binary, grad_add});
-  registry.add({"sub", plain, infer_binary, grad_sub});
-  registry.add({"mul", commutative, infer_binary, grad_mul});
-  registry.add({"div", refusing, infer_binary, grad_div});
-  registry.add({"pow", refusing, infer_binary, grad_pow});
+  registry.add({"add", commutative, infer_binary, grad_add}).describe("a + b", {"a", "b"});
+  registry.add({"sub", plain, infer_binary, grad_sub}).describe("a - b", {"a", "b"});
+  registry.add({"mul", commutative, infer_binary, grad_mul}).describe("a * b", {"a", "b"});
+  registry.add({"div", refusing, infer_binary, grad_div})
+      .describe("a / b; of integers, towards zero", {"a", "b"});
+  registry.add({"pow", refusing, infer_binary, grad_pow})
+      .describe("base to the power of exponent", {"base", "exponent"});
   // Of 0 and -0 they give the second.
-  registry.add({"maximum", plain, infer_binary, grad_maximum});
-  registry.add({"minimum", plain, infer_binary, grad_minimum});
-  registry.add({"relu_grad", plain, infer_binary, grad_relu_grad});
+  registry.add({"maximum", plain, infer_binary, grad_maximum})
+      .describe("the larger one; NaN if either is", {"a", "b"});
+  registry.add({"minimum", plain, infer_binary, grad_minimum})
+      .describe("the smaller one; NaN if either is", {"a", "b"});
+  registry.add({"relu_grad", plain, infer_binary, grad_relu_grad})
+      .describe("grad where y > 0, else 0", {"y", "grad"});
 
-  registry.add({"neg", plain, infer_unary, grad_neg});
-  registry.add({"exp", plain, infer_floating, grad_exp});
-  registry.add({"expm1", plain, infer_floating, grad_expm1});
-  registry.add({"log", plain, infer_floating, grad_log});
-  registry.add({"log1p", plain, infer_floating, grad_log1p});
-  registry.add({"sqrt", plain, infer_floating, grad_sqrt});
-  registry.add({"rsqrt", plain, infer_floating, grad_rsqrt});
-  registry.add({"square", plain, infer_unary, grad_square});
-  registry.add({"abs", plain, infer_unary, grad_abs});
-  registry.add({"sign", plain, infer_unary, grad_of_steps});
-  registry.add({"floor", plain, infer_floating, grad_of_steps});
-  registry.add({"ceil", plain, infer_floating, grad_of_steps});
-  registry.add({"round", plain, infer_floating, grad_of_steps});
-  registry.add({"relu", plain, infer_unary, grad_relu});
-  registry.add({"leaky_relu", plain, infer_floating, grad_leaky_relu});
-  registry.add({"elu", plain, infer_floating, grad_elu});
-  registry.add({"softplus", plain, infer_floating, grad_softplus});
-  registry.add({"sigmoid", plain, infer_floating, grad_sigmoid});
-  registry.add({"tanh", plain, infer_floating, grad_tanh});
-  registry.add({"erf", plain, infer_floating, grad_erf});
-  registry.add({"sin", plain, infer_floating, grad_sin});
-  registry.add({"cos", plain, infer_floating, grad_cos});
+  registry.add({"neg", plain, infer_unary, grad_neg}).describe("-x", {"x"});
+  registry.add({"exp", plain, infer_floating, grad_exp}).describe("e to the power of x", {"x"});
+  registry.add({"expm1", plain, infer_floating, grad_expm1}).describe("exp(x) - 1", {"x"});
+  registry.add({"log", plain, infer_floating, grad_log}).describe("the natural logarithm", {"x"});
+  registry.add({"log1p", plain, infer_floating, grad_log1p}).describe("log(1 + x)", {"x"});
+  registry.add({"sqrt", plain, infer_floating, grad_sqrt}).describe("the square root", {"x"});
+  registry.add({"rsqrt", plain, infer_floating, grad_rsqrt}).describe("1 / sqrt(x)", {"x"});
+  registry.add({"square", plain, infer_unary, grad_square}).describe("x * x", {"x"});
+  registry.add({"abs", plain, infer_unary, grad_abs}).describe("the absolute value", {"x"});
+  registry.add({"sign", plain, infer_unary, grad_of_steps}).describe("-1, 0 or 1", {"x"});
+  registry.add({"floor", plain, infer_floating, grad_of_steps})
+      .describe("the integer below", {"x"});
+  registry.add({"ceil", plain, infer_floating, grad_of_steps})
+      .describe("the integer above", {"x"});
+  registry.add({"round", plain, infer_floating, grad_of_steps})
+      .describe("the nearest integer, halves to the even one", {"x"});
+  registry.add({"relu", plain, infer_unary, grad_relu}).describe("max(x, 0)", {"x"});
+  registry.add({"leaky_relu", plain, infer_floating, grad_leaky_relu})
+      .describe("x where x > 0, else slope * x", {"x"})
+      .attribute("slope", 0.01, "factor of negative x");
+  registry.add({"elu", plain, infer_floating, grad_elu})
+      .describe("x where x > 0, else alpha * (exp(x) - 1)", {"x"})
+      .attribute("alpha", 1.0, "minus the limit for small x");
+  registry.add({"softplus", plain, infer_floating, grad_softplus})
+      .describe("log(1 + exp(x))", {"x"});
+  registry.add({"sigmoid", plain, infer_floating, grad_sigmoid})
+      .describe("1 / (1 + exp(-x))", {"x"});
+  registry.add({"tanh", plain, infer_floating, grad_tanh})
+      .describe("the hyperbolic tangent", {"x"});
+  registry.add({"erf", plain, infer_floating, grad_erf}).describe("the error function", {"x"});
+  registry.add({"sin", plain, infer_floating, grad_sin}).describe("the sine of x radians", {"x"});
+  registry.add({"cos", plain, infer_floating, grad_cos})
+      .describe("the cosine of x radians", {"x"});
 
   const Traits comparison = {.elementwise = true, .non_differentiable = true};
   const Traits symmetric = {.elementwise = true, .commutative = true, .non_differentiable = true};
-  registry.add({"equal", symmetric, infer_equality});
-  registry.add({"not_equal", symmetric, infer_equality});
-  registry.add({"less", comparison, infer_order});
-  registry.add({"less_equal", comparison, infer_order});
-  registry.add({"greater", comparison, infer_order});
-  registry.add({"greater_equal", comparison, infer_order});
-  registry.add({"is_nan", comparison, infer_is_nan});
+  registry.add({"equal", symmetric, infer_equality}).describe("a = b", {"a", "b"});
+  registry.add({"not_equal", symmetric, infer_equality}).describe("not a = b", {"a", "b"});
+  registry.add({"less", comparison, infer_order}).describe("a < b", {"a", "b"});
+  registry.add({"less_equal", comparison, infer_order}).describe("a <= b", {"a", "b"});
+  registry.add({"greater", comparison, infer_order}).describe("a > b", {"a", "b"});
+  registry.add({"greater_equal", comparison, infer_order}).describe("a >= b", {"a", "b"});
+  registry.add({"is_nan", comparison, infer_is_nan}).describe("whether x is NaN", {"x"});
 
   const Traits logical = {
       .elementwise = true, .commutative = true, .in_place = true, .non_differentiable = true};
-  registry.add({"logical_and", logical, infer_logical});
-  registry.add({"logical_or", logical, infer_logical});
-  registry.add({"logical_not",
-                {.elementwise = true, .in_place = true, .non_differentiable = true},
-                infer_logical});
+  registry.add({"logical_and", logical, infer_logical}).describe("a and b", {"a", "b"});
+  registry.add({"logical_or", logical, infer_logical}).describe("a or b", {"a", "b"});
+  registry
+      .add({"logical_not",
+            {.elementwise = true, .in_place = true, .non_differentiable = true},
+            infer_logical})
+      .describe("not x", {"x"});
 
-  registry.add({"where", {.elementwise = true, .kernel_input = 1}, infer_where, grad_where});
-  registry.add({"clip", plain, infer_ternary, grad_clip});
-  registry.add({"lerp", plain, infer_floating_ternary, grad_lerp});
-  registry.add({"cast", {.elementwise = true}, infer_cast, grad_cast});
+  registry.add({"where", {.elementwise = true, .kernel_input = 1}, infer_where, grad_where})
+      .describe("a where the condition holds, else b", {"condition", "a", "b"});
+  registry.add({"clip", plain, infer_ternary, grad_clip})
+      .describe("min(max(x, low), high)", {"x", "low", "high"});
+  registry.add({"lerp", plain, infer_floating_ternary, grad_lerp})
+      .describe("a + t * (b - a)", {"a", "b", "t"});
+  registry.add({"cast", {.elementwise = true}, infer_cast, grad_cast})
+      .describe("x in another dtype", {"x"})
+      .required_attribute<DType>("dtype", "of the result");
 }
 
 }  // namespace gradgraph

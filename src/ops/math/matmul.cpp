@@ -7,7 +7,6 @@ namespace {
 Shape leading(const Shape& shape) { return Shape(shape.dims().first(shape.dims().size() - 2)); }
 
 void infer_matmul(InferContext& context) {
-  context.require_inputs(2);
   context.require_same_dtype(0, 1);
   context.require_dtype(0, {float32, float64, int32, int64});
   context.require(context.rank(0) >= 2 && context.rank(1) >= 2,
@@ -58,8 +57,14 @@ Output matmul(Output a, Output b, MatmulOptions options, Where where) {
 }
 
 void register_matmul_ops(OpRegistry& registry) {
-  registry.add(
-      {.name = "matmul", .infer = infer_matmul, .gradient = grad_matmul, .flops = matmul_flops});
+  registry
+      .add({.name = "matmul",
+            .infer = infer_matmul,
+            .gradient = grad_matmul,
+            .flops = matmul_flops})
+      .describe("the product of matrices, or of batches of them", {"a", "b"})
+      .attribute("transpose_a", false, "a is read by columns")
+      .attribute("transpose_b", false, "b is read by columns");
 }
 
 }  // namespace gradgraph

@@ -136,19 +136,16 @@ Shape reduced_shape(InferContext& context, const AxisList& axes, bool keep_dims)
 }
 
 void infer_over_axes(InferContext& context) {
-  context.require_inputs(1);
   context.output(context.dtype(0), reduced_shape(context, context.attribute<AxisList>("axes"),
                                                  context.attribute<bool>("keep_dims")));
 }
 
 void infer_sum(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64, int32, int64});
   infer_over_axes(context);
 }
 
 void infer_mean(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64});
   infer_over_axes(context);
 }
@@ -162,14 +159,12 @@ void require_elements(InferContext& context, const AxisList& axes, const Shape& 
 }
 
 void infer_extremum(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64, int32, int64, uint8});
   infer_over_axes(context);
   require_elements(context, context.attribute<AxisList>("axes"), context.outputs()[0].shape);
 }
 
 void infer_index(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64, int32, int64, uint8});
   const AxisList axes = {context.attribute<std::int64_t>("axis")};
   const Shape shape = reduced_shape(context, axes, context.attribute<bool>("keep_dims"));
@@ -219,13 +214,34 @@ Output argmin(Output x, std::int64_t axis, bool keep_dims, Where where) {
 }
 
 void register_reduction_ops(OpRegistry& registry) {
-  registry.add({"sum", {}, infer_sum, grad_sum});
-  registry.add({"mean", {}, infer_mean, grad_mean});
-  registry.add({"prod", {}, infer_sum, grad_prod});
-  registry.add({"max", {}, infer_extremum, grad_extremum});
-  registry.add({"min", {}, infer_extremum, grad_extremum});
-  registry.add({"argmax", {.non_differentiable = true}, infer_index});
-  registry.add({"argmin", {.non_differentiable = true}, infer_index});
+  registry.add({"sum", {}, infer_sum, grad_sum})
+      .describe("the sum over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"mean", {}, infer_mean, grad_mean})
+      .describe("the mean over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"prod", {}, infer_sum, grad_prod})
+      .describe("the product over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"max", {}, infer_extremum, grad_extremum})
+      .describe("the largest element; NaN if any is over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"min", {}, infer_extremum, grad_extremum})
+      .describe("the smallest element; NaN if any is over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"argmax", {.non_differentiable = true}, infer_index})
+      .describe("the index of the first largest element, int64", {"x"})
+      .required_attribute<std::int64_t>("axis", "from 0")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"argmin", {.non_differentiable = true}, infer_index})
+      .describe("the index of the first smallest element, int64", {"x"})
+      .required_attribute<std::int64_t>("axis", "from 0")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
 }
 
 }  // namespace gradgraph

@@ -144,18 +144,30 @@ Output conv2d_filter_grad(Output x, IntVector filter_shape, Output grad, Conv2dO
 }
 
 void register_convolution_ops(OpRegistry& registry) {
-  registry.add(
-      {.name = "conv2d", .infer = infer_conv2d, .gradient = grad_conv2d, .flops = conv2d_flops});
-  registry.add({.name = "conv2d_input_grad",
-                .traits = {.static_inputs = 1u << 0},
-                .infer = infer_input_grad,
-                .gradient = grad_input_grad,
-                .flops = input_grad_flops});
-  registry.add({.name = "conv2d_filter_grad",
-                .traits = {.static_inputs = 1u << 1},
-                .infer = infer_filter_grad,
-                .gradient = grad_filter_grad,
-                .flops = filter_grad_flops});
+  with_convolution_attributes(
+      registry
+          .add({.name = "conv2d",
+                .infer = infer_conv2d,
+                .gradient = grad_conv2d,
+                .flops = conv2d_flops})
+          .describe("the convolution (cross-correlation) of images with filters",
+                    {"x", "filter"}));
+  with_convolution_attributes(registry
+                                  .add({.name = "conv2d_input_grad",
+                                        .traits = {.static_inputs = 1u << 0},
+                                        .infer = infer_input_grad,
+                                        .gradient = grad_input_grad,
+                                        .flops = input_grad_flops})
+                                  .describe("the gradient of a convolution by its images",
+                                            {"x_shape", "filter", "grad"}));
+  with_convolution_attributes(registry
+                                  .add({.name = "conv2d_filter_grad",
+                                        .traits = {.static_inputs = 1u << 1},
+                                        .infer = infer_filter_grad,
+                                        .gradient = grad_filter_grad,
+                                        .flops = filter_grad_flops})
+                                  .describe("the gradient of a convolution by its filters",
+                                            {"x", "filter_shape", "grad"}));
 }
 
 }  // namespace gradgraph

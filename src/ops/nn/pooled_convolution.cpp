@@ -35,7 +35,6 @@ void require_pooled(const InferContext& context, const Shape& image, const Shape
 }
 
 void infer_forward(InferContext& context) {
-  context.require_inputs(3);
   require_float_image(context, 0, 1);
   context.require_same_dtype(0, 2);
   const PooledConvolution conv(context.attributes(), context.shape(0), context.shape(1));
@@ -45,7 +44,6 @@ void infer_forward(InferContext& context) {
 }
 
 void infer_input_grad(InferContext& context) {
-  context.require_inputs(4);
   require_float_image(context, 1, 2);
   const Shape image = context.vector_value(0);
   require_pooled(context, image, context.shape(1));
@@ -53,7 +51,6 @@ void infer_input_grad(InferContext& context) {
 }
 
 void infer_filter_grad(InferContext& context) {
-  context.require_inputs(4);
   require_float_image(context, 0, 2);
   const Shape filter = context.vector_value(1);
   require_pooled(context, context.shape(0), filter);
@@ -79,20 +76,34 @@ double filter_grad_flops(const Node& node) { return grad_flops(node, node.shape(
 }  // namespace
 
 void register_pooled_convolution_ops(OpRegistry& registry) {
-  registry.add({.name = "conv2d_relu_pool",
+  with_convolution_attributes(
+      registry
+          .add({.name = "conv2d_relu_pool",
                 .traits = {.internal = true, .fused = true},
                 .infer = infer_forward,
-                .flops = forward_flops});
-  // (shape of x, filter, gradient, choice) -> gradient of x
-  registry.add({.name = "conv2d_relu_pool_input_grad",
+                .flops = forward_flops})
+          .describe("max_pool2d(relu(conv2d + bias)), and which tap each maximum is",
+                    {"x", "filter", "bias"}))
+      .required_attribute<std::vector<std::int64_t>>("window",
+                                                     "height and width of the pool's windows");
+  with_convolution_attributes(
+      registry
+          .add({.name = "conv2d_relu_pool_input_grad",
                 .traits = {.internal = true, .fused = true, .static_inputs = 1u << 0},
                 .infer = infer_input_grad,
-                .flops = input_grad_flops});
-  // (x, shape of the filter, gradient, choice) -> gradients of filter and bias
-  registry.add({.name = "conv2d_relu_pool_filter_grad",
+                .flops = input_grad_flops})
+          .describe("its gradient by x", {"x_shape", "filter", "grad", "choice"}))
+      .required_attribute<std::vector<std::int64_t>>("window",
+                                                     "height and width of the pool's windows");
+  with_convolution_attributes(
+      registry
+          .add({.name = "conv2d_relu_pool_filter_grad",
                 .traits = {.internal = true, .fused = true, .static_inputs = 1u << 1},
                 .infer = infer_filter_grad,
-                .flops = filter_grad_flops});
+                .flops = filter_grad_flops})
+          .describe("its gradients by filter and bias", {"x", "filter_shape", "grad", "choice"}))
+      .required_attribute<std::vector<std::int64_t>>("window",
+                                                     "height and width of the pool's windows");
 }
 
 }  // namespace gradgraph

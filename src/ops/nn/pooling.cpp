@@ -47,7 +47,6 @@ Shape pool_shapes(const InferContext& context, const Shape& x) {
 }
 
 void infer_pool(InferContext& context) {
-  context.require_inputs(1);
   context.require_dtype(0, {float32, float64});
   context.output(context.dtype(0), pool_shapes(context, context.shape(0)));
 }
@@ -58,7 +57,6 @@ void require_grad_shape(const InferContext& context, const Shape& expected) {
 }
 
 void infer_max_pool_grad(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(0, {float32, float64});
   context.require_same_dtype(0, 1);
   require_grad_shape(context, pool_shapes(context, context.shape(0)));
@@ -66,7 +64,6 @@ void infer_max_pool_grad(InferContext& context) {
 }
 
 void infer_max_pool_pick(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(0, {float32, float64});
   context.require_same_dtype(0, 1);
   context.require(context.shape(0).compatible_with(context.shape(1)),
@@ -75,7 +72,6 @@ void infer_max_pool_pick(InferContext& context) {
 }
 
 void infer_avg_pool_grad(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(1, {float32, float64});
   Shape x = context.vector_value(0);
   require_grad_shape(context, pool_shapes(context, x));
@@ -126,16 +122,30 @@ Output avg_pool2d_grad(IntVector input_shape, Output grad, Pool2dOptions options
 }
 
 void register_pooling_ops(OpRegistry& registry) {
-  registry.add({.name = "max_pool2d", .infer = infer_pool, .gradient = grad_max_pool});
-  registry.add(
-      {.name = "max_pool2d_grad", .infer = infer_max_pool_grad, .gradient = grad_max_pool_grad});
-  registry.add(
-      {.name = "max_pool2d_pick", .infer = infer_max_pool_pick, .gradient = grad_max_pool_pick});
-  registry.add({.name = "avg_pool2d", .infer = infer_pool, .gradient = grad_avg_pool});
-  registry.add({.name = "avg_pool2d_grad",
-                .traits = {.static_inputs = 1u << 0},
-                .infer = infer_avg_pool_grad,
-                .gradient = grad_avg_pool_grad});
+  with_pool_attributes(
+      registry.add({.name = "max_pool2d", .infer = infer_pool, .gradient = grad_max_pool})
+          .describe("the maximum of each window", {"x"}));
+  with_pool_attributes(
+      registry
+          .add({.name = "max_pool2d_grad",
+                .infer = infer_max_pool_grad,
+                .gradient = grad_max_pool_grad})
+          .describe("what each window gives to its first maximum", {"x", "grad"}));
+  with_pool_attributes(
+      registry
+          .add({.name = "max_pool2d_pick",
+                .infer = infer_max_pool_pick,
+                .gradient = grad_max_pool_pick})
+          .describe("what stands in y where the maximum of x's window is", {"x", "y"}));
+  with_pool_attributes(
+      registry.add({.name = "avg_pool2d", .infer = infer_pool, .gradient = grad_avg_pool})
+          .describe("the mean of each window", {"x"}));
+  with_pool_attributes(registry
+                           .add({.name = "avg_pool2d_grad",
+                                 .traits = {.static_inputs = 1u << 0},
+                                 .infer = infer_avg_pool_grad,
+                                 .gradient = grad_avg_pool_grad})
+                           .describe("the gradient of avg_pool2d by x", {"x_shape", "grad"}));
 }
 
 }  // namespace gradgraph

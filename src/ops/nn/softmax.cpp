@@ -9,7 +9,6 @@ namespace {
 using Grads = std::vector<Output>;
 
 void infer_bias_add(InferContext& context) {
-  context.require_inputs(2);
   context.require_same_dtype(0, 1);
   context.require_dtype(0, {float32, float64, int32, int64});
   context.require_rank(1, 1);
@@ -58,7 +57,6 @@ Shape merge(Shape shape, const Shape& other) {
 }
 
 void infer_cross_entropy(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(0, {float32, float64});
   context.require_same_dtype(0, 1);
   context.require(context.rank(0) >= 1, "logits need a class axis");
@@ -74,7 +72,6 @@ Grads grad_cross_entropy(const GradientContext& c) {
 }
 
 void infer_sparse_cross_entropy(InferContext& context) {
-  context.require_inputs(2);
   context.require_dtype(0, {float32, float64});
   context.require_dtype(1, {int32, int64});
   context.require(context.rank(0) >= 1, "logits need a class axis");
@@ -100,7 +97,6 @@ Grads grad_sparse_cross_entropy(const GradientContext& c) {
 /// The gradient of a cross entropy by its logits, and, if asked for, the loss itself: both from
 /// one softmax. `grad`, that of the loss, has a number for each row, or one for all of them.
 void infer_cross_entropy_grad(InferContext& context) {
-  context.require_inputs(3);
   context.require_dtype(0, {float32, float64});
   context.require_same_dtype(0, 2);
   context.require(context.rank(0) >= 1, "logits need a class axis");
@@ -151,20 +147,38 @@ Output sparse_softmax_cross_entropy(Output logits, Output labels, Where where) {
 }
 
 void register_softmax_ops(OpRegistry& registry) {
-  registry.add({"bias_add", {.in_place = true}, infer_bias_add, grad_bias_add});
-  registry.add({"softmax", {}, infer_softmax, grad_softmax});
-  registry.add({"log_softmax", {}, infer_softmax, grad_log_softmax});
-  registry.add({"softmax_cross_entropy", {}, infer_cross_entropy, grad_cross_entropy});
-  registry.add({"sparse_softmax_cross_entropy",
-                {.may_fail = true},
-                infer_sparse_cross_entropy,
-                grad_sparse_cross_entropy});
-  registry.add({.name = "softmax_cross_entropy_grad",
-                .traits = {.internal = true},
-                .infer = infer_dense_cross_entropy_grad});
-  registry.add({.name = "sparse_softmax_cross_entropy_grad",
-                .traits = {.may_fail = true, .internal = true},
-                .infer = infer_sparse_cross_entropy_grad});
+  registry.add({"bias_add", {.in_place = true}, infer_bias_add, grad_bias_add})
+      .describe("x plus a number for each channel", {"x", "bias"})
+      .attribute("layout", std::string("nhwc"),
+                 "where channels are: \"nhwc\", the last axis, or \"nchw\", the second");
+  registry.add({"softmax", {}, infer_softmax, grad_softmax})
+      .describe("exp(x) by its sum along an axis", {"x"})
+      .required_attribute<std::int64_t>("axis", "from 0");
+  registry.add({"log_softmax", {}, infer_softmax, grad_log_softmax})
+      .describe("the logarithm of softmax", {"x"})
+      .required_attribute<std::int64_t>("axis", "from 0");
+  registry.add({"softmax_cross_entropy", {}, infer_cross_entropy, grad_cross_entropy})
+      .describe("the loss of each row, labels are distributions", {"logits", "labels"});
+  registry
+      .add({"sparse_softmax_cross_entropy",
+            {.may_fail = true},
+            infer_sparse_cross_entropy,
+            grad_sparse_cross_entropy})
+      .describe("the loss of each row, labels are classes", {"logits", "labels"});
+  registry
+      .add({.name = "softmax_cross_entropy_grad",
+            .traits = {.internal = true},
+            .infer = infer_dense_cross_entropy_grad})
+      .describe("the gradient of the loss by the logits", {"logits", "labels", "grad"})
+      .required_attribute<bool>("with_loss", "the loss is a second result")
+      .required_attribute<bool>("skips_zeros", "rows whose gradient is 0 are not looked at");
+  registry
+      .add({.name = "sparse_softmax_cross_entropy_grad",
+            .traits = {.may_fail = true, .internal = true},
+            .infer = infer_sparse_cross_entropy_grad})
+      .describe("the gradient of the loss by the logits", {"logits", "labels", "grad"})
+      .required_attribute<bool>("with_loss", "the loss is a second result")
+      .required_attribute<bool>("checks_labels", "labels are refused here");
 }
 
 }  // namespace gradgraph

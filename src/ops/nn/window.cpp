@@ -121,4 +121,31 @@ Shape image_shape(Layout layout, std::int64_t batch, const Windows& windows,
   return {batch, channels, windows.height.output, windows.width.output};
 }
 
+namespace {
+OpDef& with_padding(OpDef& op) {
+  return op.attribute("padding", std::string("valid"), "valid, same or explicit")
+      .attribute("border", std::vector<std::int64_t>{},
+                 "where it is explicit: above, below, left, right");
+}
+OpDef& with_layout(OpDef& op) {
+  return op.attribute("layout", std::string("nhwc"), "of images: nhwc or nchw");
+}
+}  // namespace
+
+OpDef& with_convolution_attributes(OpDef& op) {
+  const std::vector<std::int64_t> ones = {1, 1};
+  op.attribute("strides", ones, "from window to window, down and right");
+  with_padding(op)
+      .attribute("dilations", ones, "from element to element of a window")
+      .attribute("groups", std::int64_t{1}, "of channels that have filters of their own");
+  return with_layout(op);
+}
+
+OpDef& with_pool_attributes(OpDef& op) {
+  using Extents = std::vector<std::int64_t>;
+  op.required_attribute<Extents>("window", "height and width of a window")
+      .required_attribute<Extents>("strides", "from window to window, down and right");
+  return with_layout(with_padding(op));
+}
+
 }  // namespace gradgraph

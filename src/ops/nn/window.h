@@ -74,4 +74,8 @@ Windows checked_windows(const InferContext& context, const Shape& image, Pair wi
 Shape image_shape(Layout layout, std::int64_t batch, const Windows& windows,
                   std::int64_t channels);
 
+/// To the schemas of convolutions, and of pools.
+OpDef& with_convolution_attributes(OpDef& op);
+OpDef& with_pool_attributes(OpDef& op);
+
 }  // namespace gradgraph
