@@ -144,7 +144,7 @@ def main():
         program = copy / "rows"
         run(link_command(build, objects, program), cwd=build)
         check_rows(program, "elementwise", "celu")
-        check_rows(program, "array", "flip")
+        check_rows(program, "array", "roll")
         run([str(program), "--test-case=op rows: every op has a row"])
 
 

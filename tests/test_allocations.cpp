@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "gradgraph/gradgraph.h"
+#include "op_rows.h"
 
 // Every allocation of this process, counted while the flag is set: operator new ends in malloc
 // or aligned_alloc, and so does everything that C libraries allocate.
@@ -105,6 +106,28 @@ TEST_CASE("batches allocate nothing from the second epoch on") {
     counting = false;
     CHECK(allocations == 0);
   }
+}
+
+TEST_CASE("no kernel allocates, whether the reference or the fastest") {
+  for (const tests::OpRow& row : tests::op_rows())
+    for (const bool reference : {false, true}) {
+      Graph graph;
+      std::vector<Output> inputs;
+      for (const Tensor& value : row.inputs)
+        inputs.push_back(placeholder(graph, value.dtype(), value.shape()));
+      const std::vector<Output> outputs = row.build(inputs);
+      if (row.inputs.empty() || &outputs[0].graph() != &graph) continue;
+      Session session(graph, {.threads = 2, .reference_kernels = reference});
+      Callable step = session.prepare(inputs, outputs);
+      for (int i = 0; i < 2; ++i) step.run(row.inputs.data(), row.inputs.size());
+      allocations = 0;
+      counting = true;
+      step.run(row.inputs.data(), row.inputs.size());
+      counting = false;
+      CAPTURE(row.name);
+      CAPTURE(reference);
+      CHECK(allocations == 0);
+    }
 }
 
 }  // namespace gradgraph

@@ -19,9 +19,11 @@ template <class Body>
 decltype(auto) dispatch_size(DType dtype, Body&& body) {
   switch (size_of(dtype)) {
     case 1: return body.template operator()<std::uint8_t>();
+    case 2: return body.template operator()<std::uint16_t>();
     case 4: return body.template operator()<std::uint32_t>();
-    default: return body.template operator()<std::uint64_t>();
+    case 8: return body.template operator()<std::uint64_t>();
   }
+  throw KernelError("no kernel moves elements of " + std::to_string(size_of(dtype)) + " bytes");
 }
 
 /// Calls `body.template operator()<T>()` with a type that adds like `dtype`; integers are
@@ -49,6 +51,23 @@ inline std::int64_t extent(const Shape& shape, int first, int last) {
   std::int64_t count = 1;
   for (int axis = first; axis < last; ++axis) count *= shape[axis];
   return count;
+}
+
+/// The reduced axes of a node as bits.
+inline std::uint32_t axes_attribute(const KernelSite& site) {
+  std::uint32_t axes = 0;
+  for (const std::int64_t axis : site.attribute<std::vector<std::int64_t>>("axes"))
+    axes |= 1u << axis;
+  return axes;
+}
+
+/// The axes along which sum_to adds up: those that the target lacks or has with size 1.
+inline std::uint32_t broadcast_axes(const Shape& x, const Shape& target) {
+  const int leading = x.rank() - target.rank();
+  std::uint32_t axes = 0;
+  for (int axis = 0; axis < x.rank(); ++axis)
+    if (axis < leading || target[axis - leading] == 1) axes |= 1u << axis;
+  return axes;
 }
 
 }  // namespace gradgraph

@@ -1,8 +1,18 @@
 #include "device/cpu/kernels.h"
 
+#include "device/cpu/reference/kernels.h"
+
 namespace gradgraph {
 
+void register_reference_kernels(KernelRegistry& registry) {
+  register_reference_indexing(registry);
+  register_reference_reductions(registry);
+  register_reference_softmax(registry);
+  register_reference_windows(registry);
+}
+
 void register_cpu_kernels(KernelRegistry& registry) {
+  register_reference_kernels(registry);
   register_convolution_kernels(registry);
   register_direct_convolution_kernels(registry);
   register_cross_entropy_kernels(registry);

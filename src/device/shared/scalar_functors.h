@@ -137,7 +137,8 @@ struct Maximum {
   using Types = Numbers;
   template <class T>
   HOST_DEVICE T operator()(T a, T b) const {
-    return a > b || a != a ? a : b;
+    const T larger = a > b ? a : b;
+    return a != a ? a : larger;  // two choices, of which compilers make vectors
   }
 };
 struct ReluGrad {
@@ -153,7 +154,8 @@ struct Minimum {
   using Types = Numbers;
   template <class T>
   HOST_DEVICE T operator()(T a, T b) const {
-    return a < b || a != a ? a : b;
+    const T smaller = a < b ? a : b;
+    return a != a ? a : smaller;
   }
 };
 

@@ -13,13 +13,13 @@ using Ints = std::vector<std::int64_t>;
 std::size_t index(int axis) { return static_cast<std::size_t>(axis); }
 
 /// A kernel that makes its output with one copy of input `input`.
-Kernel copy_kernel(StridedCopy copy, std::size_t input = 0) {
+Kernel copy_kernel(Copy copy, std::size_t input = 0) {
   return {[copy = std::move(copy), input](const KernelArgs& args) {
     copy(args.inputs[input], args.outputs[0]);
   }};
 }
 
-Kernel make_transpose(const KernelSite& site) {
+Kernel make_transpose(const KernelSite& site, CopyMaker make_copy) {
   const Shape& to = site.output_shape();
   const Ints from_strides = contiguous_strides(site.input_shape(0)),
              to_strides = contiguous_strides(to);
@@ -28,7 +28,7 @@ Kernel make_transpose(const KernelSite& site) {
   for (int axis = 0; axis < to.rank(); ++axis)
     axes.push_back({to[axis], from_strides[static_cast<std::size_t>(permutation[index(axis)])],
                     to_strides[index(axis)]});
-  return copy_kernel(StridedCopy(axes, 0, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make_copy(axes, 0, 0, site.output_dtype(), site.threads()));
 }
 
 /// Copies between a whole tensor and a part of `whole` as long as `size` along `axis`.
@@ -38,16 +38,16 @@ std::vector<CopyAxis> along_axis(const Shape& whole, int axis, std::int64_t size
   return {{extent(whole, 0, axis), into ? part : block, into ? block : part}, {part, 1, 1}};
 }
 
-Kernel make_concat(const KernelSite& site) {
+Kernel make_concat(const KernelSite& site, CopyMaker make_copy) {
   const Shape& to = site.output_shape();
   const int axis = static_cast<int>(site.attribute<std::int64_t>("axis"));
   const std::int64_t inner = extent(to, axis + 1, to.rank());
-  std::vector<StridedCopy> copies;
+  std::vector<Copy> copies;
   std::int64_t offset = 0;
   for (int i = 0; i < site.num_inputs(); ++i) {
     const std::int64_t size = site.input_shape(i)[axis];
-    copies.emplace_back(along_axis(to, axis, size, true), 0, offset, site.output_dtype(),
-                        site.threads());
+    copies.push_back(make_copy(along_axis(to, axis, size, true), 0, offset, site.output_dtype(),
+                               site.threads()));
     offset += size * inner;
   }
   return {[copies = std::move(copies)](const KernelArgs& args) {
@@ -55,15 +55,15 @@ Kernel make_concat(const KernelSite& site) {
   }};
 }
 
-Kernel make_split(const KernelSite& site) {
+Kernel make_split(const KernelSite& site, CopyMaker make_copy) {
   const Shape& from = site.input_shape(0);
   const int axis = static_cast<int>(site.attribute<std::int64_t>("axis"));
   const std::int64_t inner = extent(from, axis + 1, from.rank());
-  std::vector<StridedCopy> copies;
+  std::vector<Copy> copies;
   std::int64_t offset = 0;
   for (const std::int64_t size : site.attribute<Ints>("sizes")) {
-    copies.emplace_back(along_axis(from, axis, size, false), offset, 0, site.input_dtype(0),
-                        site.threads());
+    copies.push_back(make_copy(along_axis(from, axis, size, false), offset, 0,
+                               site.input_dtype(0), site.threads()));
     offset += size * inner;
   }
   if (offset != extent(from, axis, from.rank()))
@@ -74,7 +74,7 @@ Kernel make_split(const KernelSite& site) {
   }};
 }
 
-Kernel make_slice(const KernelSite& site) {
+Kernel make_slice(const KernelSite& site, CopyMaker make_copy) {
   const Shape &from = site.input_shape(0), &to = site.output_shape();
   const Ints begin = site.static_vector(1);
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
@@ -88,12 +88,12 @@ Kernel make_slice(const KernelSite& site) {
     offset += first * from_strides[index(axis)];
     axes.push_back({to[axis], from_strides[index(axis)], to_strides[index(axis)]});
   }
-  return copy_kernel(StridedCopy(axes, offset, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make_copy(axes, offset, 0, site.output_dtype(), site.threads()));
 }
 
 /// Copies the inside, and sets on each axis in turn the part before and the part after it, as
 /// far as earlier axes have not: every element is written once.
-Kernel make_pad(const KernelSite& site) {
+Kernel make_pad(const KernelSite& site, CopyMaker make_copy) {
   const Shape &from = site.input_shape(0), &to = site.output_shape();
   const Ints before = site.static_vector(1), after = site.static_vector(2);
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
@@ -107,28 +107,29 @@ Kernel make_pad(const KernelSite& site) {
     border.push_back({to[axis], 0, to_strides[index(axis)]});
     offset += before[index(axis)] * to_strides[index(axis)];
   }
-  const StridedCopy copy(inside, 0, offset, dtype, site.threads());
-  std::vector<StridedCopy> fills;
+  const Copy copy = make_copy(inside, 0, offset, dtype, site.threads());
+  std::vector<Copy> fills;
   offset = 0;
   for (int axis = 0; axis < to.rank(); ++axis) {
     const std::int64_t stride = to_strides[index(axis)], first = before[index(axis)];
     CopyAxis& here = border[index(axis)];
     here.size = first;
-    fills.emplace_back(border, 0, offset, dtype, site.threads());
+    fills.push_back(make_copy(border, 0, offset, dtype, site.threads()));
     here.size = after[index(axis)];
-    fills.emplace_back(border, 0, offset + (first + from[axis]) * stride, dtype, site.threads());
+    fills.push_back(
+        make_copy(border, 0, offset + (first + from[axis]) * stride, dtype, site.threads()));
     here.size = from[axis];
     offset += first * stride;
   }
   const std::uint64_t value = element_bits(dtype, site.attribute<double>("value"));
   return {[copy, fills = std::move(fills), value](const KernelArgs& args) {
     copy(args.inputs[0], args.outputs[0]);
-    for (const StridedCopy& fill : fills) fill(&value, args.outputs[0]);
+    for (const Copy& fill : fills) fill(&value, args.outputs[0]);
   }};
 }
 
 /// Each axis of the output twice: the copies, and the elements of one copy.
-Kernel make_tile(const KernelSite& site) {
+Kernel make_tile(const KernelSite& site, CopyMaker make_copy) {
   const Shape &from = site.input_shape(0), &to = site.output_shape();
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
   const Ints multiples = site.static_vector(1);
@@ -137,11 +138,12 @@ Kernel make_tile(const KernelSite& site) {
     axes.push_back({multiples[index(axis)], 0, from[axis] * to_strides[index(axis)]});
     axes.push_back({from[axis], from_strides[index(axis)], to_strides[index(axis)]});
   }
-  return copy_kernel(StridedCopy(axes, 0, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make_copy(axes, 0, 0, site.output_dtype(), site.threads()));
 }
 
-Kernel make_broadcast(const KernelSite& site, int input) {
-  const Shape &from = site.input_shape(input), &to = site.output_shape();
+template <int Input>
+Kernel make_broadcast(const KernelSite& site, CopyMaker make_copy) {
+  const Shape &from = site.input_shape(Input), &to = site.output_shape();
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
   const int leading = to.rank() - from.rank();
   std::vector<CopyAxis> axes;
@@ -150,23 +152,27 @@ Kernel make_broadcast(const KernelSite& site, int input) {
     axes.push_back(
         {to[axis], repeats ? 0 : from_strides[index(axis - leading)], to_strides[index(axis)]});
   }
-  return copy_kernel(StridedCopy(axes, 0, 0, site.output_dtype(), site.threads()),
-                     static_cast<std::size_t>(input));
+  return copy_kernel(make_copy(axes, 0, 0, site.output_dtype(), site.threads()),
+                     std::size_t{Input});
 }
 
 }  // namespace
 
 void register_movement_kernels(KernelRegistry& registry) {
-  registry.add("transpose", kCpu, kAllDTypes, make_transpose);
-  registry.add("concat", kCpu, kAllDTypes, make_concat);
-  registry.add("split", kCpu, kAllDTypes, make_split);
-  registry.add("slice", kCpu, kAllDTypes, make_slice);
-  registry.add("pad", kCpu, kAllDTypes, make_pad);
-  registry.add("tile", kCpu, kAllDTypes, make_tile);
-  registry.add("broadcast_to", kCpu, kAllDTypes,
-               [](const KernelSite& site) { return make_broadcast(site, 0); });
-  registry.add("fill", kCpu, kAllDTypes,
-               [](const KernelSite& site) { return make_broadcast(site, 1); });
+  for (const CopyMaker copy : {view_copy, loop_copy}) {
+    const auto add = [&](std::string_view op, Kernel (*make)(const KernelSite&, CopyMaker)) {
+      registry.add(op, kCpu, kAllDTypes,
+                   [=](const KernelSite& site) { return make(site, copy); });
+    };
+    add("transpose", make_transpose);
+    add("concat", make_concat);
+    add("split", make_split);
+    add("slice", make_slice);
+    add("pad", make_pad);
+    add("tile", make_tile);
+    add("broadcast_to", make_broadcast<0>);
+    add("fill", make_broadcast<1>);
+  }
 }
 
 }  // namespace gradgraph

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "device/cpu/broadcast.h"
+#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
 #include "device/shared/scalar_functors.h"
@@ -364,15 +365,6 @@ Kernel reduce_kernel(const Shape& shape, std::uint32_t reduced_axes, int threads
   return {run, static_cast<std::size_t>(between + partials + totals) * sizeof(A)};
 }
 
-/// The axes along which sum_to adds up: those that the target lacks or has with size 1.
-std::uint32_t broadcast_axes(const Shape& x, const Shape& target) {
-  const int leading = x.rank() - target.rank();
-  std::uint32_t axes = 0;
-  for (int axis = 0; axis < x.rank(); ++axis)
-    if (axis < leading || target[axis - leading] == 1) axes |= 1u << axis;
-  return axes;
-}
-
 /// Where each of [outer, length, inner] has its best element along the middle axis.
 template <class R, class T>
 Kernel index_kernel(const KernelSite& site) {
@@ -408,12 +400,6 @@ Kernel index_kernel(const KernelSite& site) {
       }
     });
   }};
-}
-
-std::uint32_t axes_attribute(const KernelSite& site) {
-  std::uint32_t axes = 0;
-  for (const int64_t axis : site.attribute<std::vector<int64_t>>("axes")) axes |= 1u << axis;
-  return axes;
 }
 
 template <class R, class... T>

@@ -12,8 +12,8 @@ namespace {
 
 /// Rows and columns of a block that is turned over in the first-level cache.
 constexpr std::int64_t kBlock = 16;
-/// Pairs of axes that a tile or a gather splits count too.
-constexpr std::size_t kMaxAxes = 2 * Shape::kMaxRank + 1;
+/// A tile splits each axis in two.
+constexpr std::size_t kMaxAxes = 2 * Shape::kMaxRank;
 
 /// Walks the outer axes in order, keeping both offsets.
 class Odometer {
@@ -54,29 +54,39 @@ void copy_run(const T* from, T* to, const CopyAxis& axis, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) to[i * axis.to] = from[i * axis.from];
 }
 
-}  // namespace
+class StridedCopy {
+ public:
+  StridedCopy(const std::vector<CopyAxis>& axes, std::int64_t from_offset, std::int64_t to_offset,
+              DType dtype, int threads);
 
-std::vector<std::int64_t> contiguous_strides(const Shape& shape) {
-  std::vector<std::int64_t> strides(static_cast<std::size_t>(shape.rank()));
-  std::int64_t stride = 1;
-  for (int axis = shape.rank(); axis-- > 0; stride *= shape[axis])
-    strides[static_cast<std::size_t>(axis)] = stride;
-  return strides;
-}
+  void operator()(const void* from, void* to) const {
+    if (total_ > 0) run_(*this, from, to);
+  }
+
+ private:
+  template <class T>
+  static void run(const StridedCopy& copy, const void* from, void* to);
+  template <class T>
+  void copy_runs(const T* from, T* to, std::int64_t begin, std::int64_t end) const;
+  template <class T>
+  void copy_blocks(const T* from, T* to, std::int64_t begin, std::int64_t end) const;
+
+  std::vector<CopyAxis> outer_;
+  CopyAxis inner_;
+  CopyAxis across_;  ///< contiguous in the source; size 0 where runs are copied
+  std::int64_t total_ = 1;
+  std::int64_t from_offset_, to_offset_;
+  int threads_;
+  void (*run_)(const StridedCopy&, const void*, void*) = nullptr;
+};
 
 StridedCopy::StridedCopy(const std::vector<CopyAxis>& axes, std::int64_t from_offset,
                          std::int64_t to_offset, DType dtype, int threads)
-    : from_offset_(from_offset), to_offset_(to_offset), threads_(threads) {
-  for (const CopyAxis& axis : axes) {
-    total_ *= axis.size;
-    if (axis.size == 1) continue;
-    const bool joins = !outer_.empty() && outer_.back().from == axis.from * axis.size &&
-                       outer_.back().to == axis.to * axis.size;
-    if (joins)
-      outer_.back() = {outer_.back().size * axis.size, axis.from, axis.to};
-    else
-      outer_.push_back(axis);
-  }
+    : outer_(joined_axes(axes)),
+      from_offset_(from_offset),
+      to_offset_(to_offset),
+      threads_(threads) {
+  for (const CopyAxis& axis : axes) total_ *= axis.size;
   if (outer_.empty()) outer_.push_back({1, 1, 1});
   inner_ = outer_.back();
   outer_.pop_back();
@@ -141,6 +151,35 @@ void StridedCopy::run(const StridedCopy& copy, const void* from, void* to) {
                [&](std::int64_t begin, std::int64_t end) {
                  copy.copy_blocks(source, target, begin, end);
                });
+}
+
+}  // namespace
+
+std::vector<std::int64_t> contiguous_strides(const Shape& shape) {
+  std::vector<std::int64_t> strides(static_cast<std::size_t>(shape.rank()));
+  std::int64_t stride = 1;
+  for (int axis = shape.rank(); axis-- > 0; stride *= shape[axis])
+    strides[static_cast<std::size_t>(axis)] = stride;
+  return strides;
+}
+
+std::vector<CopyAxis> joined_axes(const std::vector<CopyAxis>& axes) {
+  std::vector<CopyAxis> joined;
+  for (const CopyAxis& axis : axes) {
+    if (axis.size == 1) continue;
+    const bool joins = !joined.empty() && joined.back().from == axis.from * axis.size &&
+                       joined.back().to == axis.to * axis.size;
+    if (joins)
+      joined.back() = {joined.back().size * axis.size, axis.from, axis.to};
+    else
+      joined.push_back(axis);
+  }
+  return joined;
+}
+
+Copy loop_copy(const std::vector<CopyAxis>& axes, std::int64_t from_offset,
+               std::int64_t to_offset, DType dtype, int threads) {
+  return StridedCopy(axes, from_offset, to_offset, dtype, threads);
 }
 
 }  // namespace gradgraph

@@ -45,8 +45,8 @@ class OneThread {
 struct OneThread {};
 #endif
 
-/// OpenBLAS' AVX-512 kernel for small float matrices allocates memory for the last columns where
-/// there are up to eight beyond a multiple of sixteen. How many these are here.
+/// OpenBLAS' AVX-512 kernels for small matrices allocate memory for the last columns where there
+/// are up to half a vector beyond a multiple of whole ones. How many these are here.
 template <class T>
 std::int64_t columns_that_allocate(const Matrix<const T>& a, const Matrix<const T>& b,
                                    const Matrix<T>& c) {
@@ -54,10 +54,9 @@ std::int64_t columns_that_allocate(const Matrix<const T>& a, const Matrix<const 
   const bool is_small = static_cast<double>(c.rows) * static_cast<double>(c.columns) *
                             static_cast<double>(a.columns) <=
                         kSmall;
-  const std::int64_t rest = c.columns % 16;
-  return std::is_same_v<T, float> && is_small && !a.transposed && !b.transposed && rest <= 8
-             ? rest
-             : 0;
+  constexpr std::int64_t kVector = 64 / sizeof(T);
+  const std::int64_t rest = c.columns % kVector;
+  return is_small && !a.transposed && !b.transposed && rest <= kVector / 2 ? rest : 0;
 }
 
 /// `gemm` on row-major matrices; a transposed result is the product of the flipped operands.
