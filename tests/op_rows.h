@@ -24,8 +24,9 @@ struct OpRow {
   bool gradient = true;
   /// Float inputs that take part in the gradient check; empty means all of them.
   std::vector<int> differentiable = {};
-  /// float32 inputs are also tried as these, when the values fit; expected is converted.
-  std::vector<DType> also = {float64};
+  /// float32 inputs are also tried as these, when the values fit; expected is converted. With
+  /// float16 and bfloat16 results may be off by four units, since a row may have several ops.
+  std::vector<DType> also = {float64, float16, bfloat16};
   /// The row is repeated with all dimensions unknown; off for ops that must know some.
   bool unknown_dims = true;
 };

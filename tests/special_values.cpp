@@ -43,17 +43,18 @@ template <class T>
 std::string differ(const Tensor& actual, const Tensor& expected, double tolerance, double scale) {
   for (std::int64_t i = 0; i < actual.num_elements(); ++i) {
     const T a = actual.data<T>()[i], e = expected.data<T>()[i];
-    if constexpr (std::is_floating_point_v<T>) {
-      if (std::isnan(a) && std::isnan(e)) continue;
-      if (a == e && std::signbit(a) == std::signbit(e)) continue;
-      const double x = a, y = e;
-      if (tolerance > 0 && a != e && std::isfinite(x) && std::isfinite(y) &&
+    if constexpr (is_floating(dtype_of<T>)) {
+      const auto x = static_cast<double>(a), y = static_cast<double>(e);
+      if (std::isnan(x) && std::isnan(y)) continue;
+      if (x == y && std::signbit(x) == std::signbit(y)) continue;
+      if (tolerance > 0 && std::isfinite(x) && std::isfinite(y) &&
           std::fabs(x - y) <= tolerance * std::max(std::fabs(y), scale))
         continue;
     } else {
       if (a == e) continue;
     }
-    return fmt::format("element {} is {} instead of {}", i, a, e);
+    return fmt::format("element {} is {} instead of {}", i, convert<double>(a),
+                       convert<double>(e));
   }
   return {};
 }
@@ -64,6 +65,12 @@ Tensor special_values(DType dtype) {
   return visit_dtype(dtype, [&]<class T>() {
     if constexpr (std::is_same_v<T, bool>) {
       return Tensor{false, true};
+    } else if constexpr (is_half(dtype_of<T>)) {
+      Tensor values = special_values(float32).cast(dtype);
+      // The ends of its own range, and of its denormal numbers.
+      values.data<T>()[0] = T::from_bits(0x7c00u - 1);
+      values.data<T>()[6] = T::from_bits(1);
+      return values;
     } else {
       const std::vector<T> list = list_of<T>();
       return Tensor::from(list, {static_cast<std::int64_t>(list.size())});

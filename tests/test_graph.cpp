@@ -377,7 +377,7 @@ TEST_SUITE("bad input") {
     const auto build = [&] { gg::exp(x); };
     check_refused(
         graph,
-        "[exp] 'exp': input 0 must be float32 or float64, not int32: int32[2]" + at_line(line),
+        "[exp] 'exp': input 0 must be of a floating dtype, not int32: int32[2]" + at_line(line),
         build);
   }
 

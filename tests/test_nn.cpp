@@ -278,7 +278,7 @@ TEST_CASE_FIXTURE(Fixture, "nn: errors name the layer and the user's line") {
     CHECK_MESSAGE(contains(message, "test_nn.cpp:"), message);
   };
   fails([&] { nn::dense(flat, {}, "fc"); }, "[dense] 'fc': units must be positive, not 0");
-  fails([&] { nn::dense(counts, {.units = 1}, "fc"); }, "must be float32 or float64, not int64");
+  fails([&] { nn::dense(counts, {.units = 1}, "fc"); }, "must be of a floating dtype, not int64");
   fails([&] { nn::dense(Output(), {.units = 1}); }, "[dense]");
   fails([&] { nn::dense(images({any}), {.units = 1}, "fc"); },
         "x must be [..., inputs], not [?]");

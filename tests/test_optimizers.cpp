@@ -10,9 +10,9 @@
 #include "messages.h"
 
 using namespace gradgraph;
+using nlohmann::json;
 using tests::contains;
 using tests::message_of;
-using nlohmann::json;
 
 namespace {
 

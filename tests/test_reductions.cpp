@@ -198,7 +198,7 @@ TEST_CASE("reductions: what does not fit is refused where it is written") {
       {__LINE__, [&] { mean(x, outside); }, "[mean] 'mean': axis -4 is outside [-3,3)"},
       {__LINE__, [&] { prod(x, twice); }, "[prod] 'prod': axis 1 is named twice"},
       {__LINE__, [&] { mean(n); },
-       "[mean] 'mean': input 0 must be float32 or float64, not int32"},
+       "[mean] 'mean': input 0 must be of a floating dtype, not int32"},
       {__LINE__, [&] { sum(b); }, "[sum] 'sum': input 0 must be"},
       {__LINE__, [&] { sum(u); }, "not uint8"},
       {__LINE__, [&] { max(b); }, "[max] 'max': input 0 must be"},

@@ -93,6 +93,9 @@ class InferContext {
 
   void require_inputs(int count) const;
   void require_dtype(int i, std::initializer_list<DType> allowed) const;
+  void require_floating(int i) const;
+  /// Of a floating or an integer dtype.
+  void require_number(int i) const;
   void require_same_dtype(int i, int j) const;
   void require_rank(int i, int rank) const;
   /// Throws BuildError "[op] 'node': <message>: <dtypes and shapes>  (file:line)".

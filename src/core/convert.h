@@ -14,7 +14,12 @@ namespace gradgraph {
 /// the nearest end, NaN becomes 0, and booleans are "is not zero".
 template <class To, class From>
 [[gnu::always_inline]] constexpr To convert(From value) {
-  if constexpr (std::same_as<To, bool>) {
+  if constexpr (is_half(dtype_of<From>)) {
+    return convert<To>(static_cast<float>(value));
+  } else if constexpr (is_half(dtype_of<To>)) {
+    using Wide = std::conditional_t<std::same_as<From, float>, float, double>;
+    return To(static_cast<Wide>(value));
+  } else if constexpr (std::same_as<To, bool>) {
     return value != From{};
   } else if constexpr (std::integral<To> && std::floating_point<From>) {
     // 2^(bits of To): exact in any floating type, unlike the integer's maximum.
@@ -39,6 +44,8 @@ decltype(auto) visit_dtype(DType dtype, Body&& body) {
     case DType::int64: return body.template operator()<std::int64_t>();
     case DType::uint8: return body.template operator()<std::uint8_t>();
     case DType::boolean: return body.template operator()<bool>();
+    case DType::float16: return body.template operator()<Half>();
+    case DType::bfloat16: return body.template operator()<BFloat16>();
   }
   __builtin_unreachable();
 }

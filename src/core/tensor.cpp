@@ -147,7 +147,10 @@ template <class T>
 void print(fmt::memory_buffer& out, const T* data, const Shape& shape, int axis,
            std::int64_t stride) {
   if (axis == shape.rank()) {
-    fmt::format_to(std::back_inserter(out), "{}", *data);
+    if constexpr (is_half(dtype_of<T>))
+      fmt::format_to(std::back_inserter(out), "{}", static_cast<float>(*data));
+    else
+      fmt::format_to(std::back_inserter(out), "{}", *data);
     return;
   }
   const std::int64_t size = shape[axis], step = size > 0 ? stride / size : 0;

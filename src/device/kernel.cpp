@@ -28,7 +28,7 @@ void KernelRegistry::add(std::string_view op, std::string_view device_kind,
 Kernel KernelRegistry::make(const KernelSite& site, std::string_view device_kind,
                             bool reference) const {
   const Node& node = site.node();
-  const auto found = kernels_.find(key(node.op().name, device_kind, kernel_dtype(node)));
+  const auto found = kernels_.find(key(node.op().name, device_kind, site.kernel_dtype()));
   if (found == kernels_.end()) return {};
   const std::vector<Make>& makes = found->second;
   if (!reference)

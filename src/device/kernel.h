@@ -59,14 +59,19 @@ struct Kernel {
 /// The node that a kernel is made for. All shapes are known.
 class KernelSite {
  public:
-  explicit KernelSite(const Node& node, int threads = 1) : node_(node), threads_(threads) {}
+  explicit KernelSite(const Node& node, int threads = 1, bool in_float32 = false)
+      : node_(node), threads_(threads), in_float32_(in_float32) {}
 
   const Node& node() const { return node_; }
   int num_inputs() const { return node_.num_inputs(); }
   const Shape& input_shape(int i) const { return node_.input(i).shape(); }
   const Shape& output_shape(int i = 0) const { return node_.shape(i); }
-  DType input_dtype(int i) const { return node_.input(i).dtype(); }
-  DType output_dtype(int i = 0) const { return node_.dtype(i); }
+  DType input_dtype(int i) const { return seen_as(node_.input(i).dtype()); }
+  DType output_dtype(int i = 0) const { return seen_as(node_.dtype(i)); }
+  /// Which kernels there are is asked by this one.
+  DType kernel_dtype() const { return seen_as(gradgraph::kernel_dtype(node_)); }
+  /// The same node with values of float32 in place of float16 and bfloat16.
+  KernelSite in_float32() const { return KernelSite(node_, threads_, true); }
   /// The value of static int64 vector input i.
   std::vector<std::int64_t> static_vector(int i) const;
   template <class T>
@@ -77,8 +82,11 @@ class KernelSite {
   int threads() const { return threads_; }
 
  private:
+  DType seen_as(DType dtype) const { return in_float32_ && is_half(dtype) ? float32 : dtype; }
+
   const Node& node_;
   int threads_;
+  bool in_float32_;
 };
 
 /// Which kernels exist: (op, kind of device, dtype) -> how to make one. A missing kernel is a

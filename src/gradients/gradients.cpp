@@ -181,8 +181,8 @@ void check(const char* role, const std::vector<Output>& values, const Graph& gra
     if (value.node().num_outputs() == 0)
       fail(fmt::format("{} '{}' has no value", role, value.name()), where);
     if (!is_floating(value.dtype()))
-      fail(fmt::format("{} '{}' is {}{}; only float32 and float64 have gradients", role,
-                       value.name(), value.dtype(), value.shape()),
+      fail(fmt::format("{} '{}' is {}{}; only floating dtypes have gradients", role, value.name(),
+                       value.dtype(), value.shape()),
            where);
   }
 }

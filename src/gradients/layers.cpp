@@ -27,7 +27,7 @@ class LayerBuilder {
   }
   void require_floating(const Output& x) const {
     require(is_floating(x.dtype()),
-            fmt::format("x must be float32 or float64, not {}", x.dtype()));
+            fmt::format("x must be of a floating dtype, not {}", x.dtype()));
   }
   void require_training(const Output& training) const {
     require(static_cast<bool>(training), "needs `training`, a boolean scalar");

@@ -69,6 +69,16 @@ void InferContext::require_dtype(int i, std::initializer_list<DType> allowed) co
   fail(fmt::format("input {} must be {}, not {}", i, fmt::join(allowed, " or "), dtype(i)));
 }
 
+void InferContext::require_floating(int i) const {
+  if (!is_floating(dtype(i)))
+    fail(fmt::format("input {} must be of a floating dtype, not {}", i, dtype(i)));
+}
+
+void InferContext::require_number(int i) const {
+  if (!is_floating(dtype(i)) && !is_integer(dtype(i)))
+    fail(fmt::format("input {} must be numbers, not {}", i, dtype(i)));
+}
+
 void InferContext::require_same_dtype(int i, int j) const {
   if (dtype(i) != dtype(j)) fail(fmt::format("dtypes differ: {} and {}", dtype(i), dtype(j)));
 }

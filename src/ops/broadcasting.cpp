@@ -31,7 +31,7 @@ void infer_broadcast_to(InferContext& context) {
 }
 
 void infer_sum_to(InferContext& context) {
-  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  context.require_number(0);
   require_entries(context, 1, 0);
   const Shape& x = context.shape(0);
   Shape shape = context.vector_value(1);

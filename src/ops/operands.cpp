@@ -85,7 +85,7 @@ Output unbroadcast(Output grad, Output like) {
 void infer_same(InferContext& context) { context.output(context.dtype(0), context.shape(0)); }
 
 void infer_floating(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.output(context.dtype(0), context.shape(0));
 }
 

@@ -11,7 +11,8 @@ namespace {
 void infer_shaped(InferContext& context) {
   require_entries(context, 0, 0);
   const DType dtype = context.attribute<DType>("dtype");
-  if (!is_floating(dtype)) context.fail(fmt::format("draws float32 or float64, not {}", dtype));
+  if (!is_floating(dtype))
+    context.fail(fmt::format("draws numbers of a floating dtype, not {}", dtype));
   context.output(dtype, context.vector_value(0));
 }
 

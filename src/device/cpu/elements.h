@@ -8,8 +8,8 @@
 
 namespace gradgraph {
 
-inline constexpr std::initializer_list<DType> kAllDTypes = {float32, float64, int32,
-                                                            int64,   uint8,   boolean};
+inline constexpr std::initializer_list<DType> kAllDTypes = {float32, float64, int32,   int64,
+                                                            uint8,   boolean, float16, bfloat16};
 inline constexpr std::initializer_list<DType> kNumberDTypes = {float32, float64, int32, int64,
                                                                uint8};
 

@@ -30,6 +30,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_shape_kernels(registry);
   register_softmax_kernels(registry);
   register_source_kernels(registry);
+  register_half_kernels(registry);  // the last: for what has kernels
 }
 
 }  // namespace gradgraph

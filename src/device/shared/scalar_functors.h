@@ -9,6 +9,7 @@
 
 #include "device/shared/host_device.h"
 #include "device/shared/math_functions.h"
+#include "gradgraph/half.h"
 
 /// The scalar arithmetic of every elementwise op, written once for CPU and GPU. A functor names
 /// its op and the types that it takes; the list at the end is what devices expand into kernels,
@@ -35,6 +36,9 @@ using Floats = List<float, double>;
 using Numbers = List<float, double, std::int32_t, std::int64_t, std::uint8_t>;
 using Bools = List<bool>;
 using AllTypes = List<float, double, std::int32_t, std::int64_t, std::uint8_t, bool>;
+/// Those that are only stored, too: whoever calculates with a Half or BFloat16 does it in float.
+using StoredTypes =
+    List<float, double, std::int32_t, std::int64_t, std::uint8_t, bool, Half, BFloat16>;
 
 /// How many attributes a functor takes, and how many arguments of type T in all.
 template <class F>
@@ -441,7 +445,7 @@ struct IsNan {
 struct Where {
   static constexpr std::string_view op = "where";
   static constexpr bool kChooses = true;
-  using Types = AllTypes;
+  using Types = StoredTypes;
   /// Without a branch, which no vector has. A condition is 0 or 1.
   template <class T>
   HOST_DEVICE T operator()(std::uint8_t condition, T yes, T no) const {

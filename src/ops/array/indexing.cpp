@@ -44,7 +44,7 @@ std::optional<Shape> gather_value(const Node& node) {
 void infer_scatter_add(InferContext& context) {
   require_entries(context, 0, 0);
   context.require_dtype(1, {int32, int64});
-  context.require_dtype(2, {float32, float64, int32, int64, uint8});
+  context.require_number(2);
   Shape shape = context.vector_value(0);
   const int axis = front_axis(context, context.attribute<std::int64_t>("axis"), shape.rank());
   const int index_axes = context.rank(1);

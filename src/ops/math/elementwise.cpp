@@ -125,9 +125,7 @@ Shape broadcast_inputs(InferContext& context) {
   return shape;
 }
 
-void require_numbers(InferContext& context) {
-  context.require_dtype(0, {float32, float64, int32, int64, uint8});
-}
+void require_numbers(InferContext& context) { context.require_number(0); }
 
 void infer_unary(InferContext& context) {
   require_numbers(context);
@@ -147,12 +145,12 @@ void infer_ternary(InferContext& context) {
   context.output(context.dtype(0), broadcast_inputs(context));
 }
 void infer_floating_ternary(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   infer_ternary(context);
 }
 
 void infer_is_nan(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.output(boolean, context.shape(0));
 }
 

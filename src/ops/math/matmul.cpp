@@ -8,7 +8,7 @@ Shape leading(const Shape& shape) { return Shape(shape.dims().first(shape.dims()
 
 void infer_matmul(InferContext& context) {
   context.require_same_dtype(0, 1);
-  context.require_dtype(0, {float32, float64, int32, int64});
+  context.require_dtype(0, {float32, float64, int32, int64, float16, bfloat16});
   context.require(context.rank(0) >= 2 && context.rank(1) >= 2,
                   "both operands must have at least 2 axes");
   const Shape &a = context.shape(0), &b = context.shape(1);

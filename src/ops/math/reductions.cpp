@@ -141,12 +141,12 @@ void infer_over_axes(InferContext& context) {
 }
 
 void infer_sum(InferContext& context) {
-  context.require_dtype(0, {float32, float64, int32, int64});
+  context.require_dtype(0, {float32, float64, int32, int64, float16, bfloat16});
   infer_over_axes(context);
 }
 
 void infer_mean(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   infer_over_axes(context);
 }
 
@@ -159,13 +159,13 @@ void require_elements(InferContext& context, const AxisList& axes, const Shape& 
 }
 
 void infer_extremum(InferContext& context) {
-  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  context.require_number(0);
   infer_over_axes(context);
   require_elements(context, context.attribute<AxisList>("axes"), context.outputs()[0].shape);
 }
 
 void infer_index(InferContext& context) {
-  context.require_dtype(0, {float32, float64, int32, int64, uint8});
+  context.require_number(0);
   const AxisList axes = {context.attribute<std::int64_t>("axis")};
   const Shape shape = reduced_shape(context, axes, context.attribute<bool>("keep_dims"));
   require_elements(context, axes, shape);

@@ -53,7 +53,7 @@ Shape convolve_shapes(const InferContext& context, const Shape& x, const Shape& 
 void infer_operands(InferContext& context, int count, int first, int second) {
   context.require_inputs(count);
   context.require_same_dtype(first, second);
-  context.require_dtype(first, {float32, float64});
+  context.require_floating(first);
 }
 
 void infer_conv2d(InferContext& context) {

@@ -47,7 +47,7 @@ Shape pool_shapes(const InferContext& context, const Shape& x) {
 }
 
 void infer_pool(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.output(context.dtype(0), pool_shapes(context, context.shape(0)));
 }
 
@@ -57,14 +57,14 @@ void require_grad_shape(const InferContext& context, const Shape& expected) {
 }
 
 void infer_max_pool_grad(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.require_same_dtype(0, 1);
   require_grad_shape(context, pool_shapes(context, context.shape(0)));
   context.output(context.dtype(0), context.shape(0));
 }
 
 void infer_max_pool_pick(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.require_same_dtype(0, 1);
   context.require(context.shape(0).compatible_with(context.shape(1)),
                   "the values' shape is not the image's");
@@ -72,7 +72,7 @@ void infer_max_pool_pick(InferContext& context) {
 }
 
 void infer_avg_pool_grad(InferContext& context) {
-  context.require_dtype(1, {float32, float64});
+  context.require_floating(1);
   Shape x = context.vector_value(0);
   require_grad_shape(context, pool_shapes(context, x));
   const int channels = axes_of(layout_attribute(context.attributes())).channels;

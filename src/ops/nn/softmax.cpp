@@ -10,7 +10,7 @@ using Grads = std::vector<Output>;
 
 void infer_bias_add(InferContext& context) {
   context.require_same_dtype(0, 1);
-  context.require_dtype(0, {float32, float64, int32, int64});
+  context.require_dtype(0, {float32, float64, int32, int64, float16, bfloat16});
   context.require_rank(1, 1);
   const bool nhwc = layout_attribute(context.attributes()) == Layout::nhwc;
   context.require(context.rank(0) >= (nhwc ? 1 : 2), "the input has no channel axis");
@@ -57,7 +57,7 @@ Shape merge(Shape shape, const Shape& other) {
 }
 
 void infer_cross_entropy(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.require_same_dtype(0, 1);
   context.require(context.rank(0) >= 1, "logits need a class axis");
   context.require(context.shape(0).compatible_with(context.shape(1)),
@@ -72,7 +72,7 @@ Grads grad_cross_entropy(const GradientContext& c) {
 }
 
 void infer_sparse_cross_entropy(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.require_dtype(1, {int32, int64});
   context.require(context.rank(0) >= 1, "logits need a class axis");
   const Shape rows = rows_of(context.shape(0));
@@ -97,7 +97,7 @@ Grads grad_sparse_cross_entropy(const GradientContext& c) {
 /// The gradient of a cross entropy by its logits, and, if asked for, the loss itself: both from
 /// one softmax. `grad`, that of the loss, has a number for each row, or one for all of them.
 void infer_cross_entropy_grad(InferContext& context) {
-  context.require_dtype(0, {float32, float64});
+  context.require_floating(0);
   context.require_same_dtype(0, 2);
   context.require(context.rank(0) >= 1, "logits need a class axis");
   const Shape rows = rows_of(context.shape(0));

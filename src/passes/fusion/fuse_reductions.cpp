@@ -52,7 +52,7 @@ class ReductionFusion {
   bool is_candidate(const Node& node) const {
     const Traits& traits = node.op().traits;
     return traits.elementwise && node.num_outputs() == 1 && is_floating(node.dtype()) &&
-           (fused_.matches(node) || context_.fuses(node)) &&
+           !is_half(node.dtype()) && (fused_.matches(node) || context_.fuses(node)) &&
            context_.has_kernel(node, fused_sums_->name);
   }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/convert.h"
 #include "core/text.h"
 #include "ops/builders.h"
 #include "passes/rewriting/known_op.h"
@@ -102,16 +103,9 @@ Tensor first_element(const Tensor& tensor) {
 
 namespace {
 double first_number(const Tensor& tensor) {
-  const void* first = tensor.raw();
-  switch (tensor.dtype()) {
-    case float32: return static_cast<double>(*static_cast<const float*>(first));
-    case float64: return *static_cast<const double*>(first);
-    case int32: return static_cast<double>(*static_cast<const std::int32_t*>(first));
-    case int64: return static_cast<double>(*static_cast<const std::int64_t*>(first));
-    case uint8: return static_cast<double>(*static_cast<const std::uint8_t*>(first));
-    case boolean: return *static_cast<const bool*>(first) ? 1 : 0;
-  }
-  __builtin_unreachable();
+  return visit_dtype(tensor.dtype(), [&]<class T>() {
+    return convert<double>(*static_cast<const T*>(tensor.raw()));
+  });
 }
 }  // namespace
 

@@ -141,6 +141,8 @@ bool loses_nothing(DType from, DType to) {
     case int64: return to == int64;
     case float32: return to == float32 || to == float64;
     case float64: return to == float64;
+    case float16:
+    case bfloat16: return to == from || to == float32 || to == float64;
   }
   return false;
 }

@@ -144,9 +144,19 @@ class Comparison {
     return describe_elements(name, a, b, noisy);
   }
 
+  static double tolerance_of(DType dtype) {
+    switch (dtype) {
+      case float32: return 1e-4;
+      case float64: return 1e-9;
+      case float16: return 0.02;
+      case bfloat16: return 0.1;
+      default: return 0;
+    }
+  }
+
   static std::string describe_elements(const std::string& name, const Tensor& a, const Tensor& b,
                                        const std::vector<Tensor>& noisy) {
-    const double tolerance = a.dtype() == float32 ? 1e-4 : a.dtype() == float64 ? 1e-9 : 0;
+    const double tolerance = tolerance_of(a.dtype());
     const Tensor x = a.cast(float64), y = b.cast(float64);
     double scale = 1e-4;
     for (const double value : y.span<double>())

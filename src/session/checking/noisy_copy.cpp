@@ -16,8 +16,18 @@ bool rounds(const Node& node) {
   return !traits.no_kernel && !traits.updates_variable && !traits.alias;
 }
 
+/// A few units in the last place of 1.
+double noise_of(DType dtype) {
+  switch (dtype) {
+    case float64: return 0x1p-50;
+    case float16: return 0x1p-9;
+    case bfloat16: return 0x1p-6;
+    default: return 0x1p-21;
+  }
+}
+
 Output add_noise(const Output& value) {
-  const double off = value.dtype() == float32 ? 0x1p-21 : 0x1p-50;
+  const double off = noise_of(value.dtype());
   return value * random_uniform(value.graph(), shape_of(value), value.dtype(), 1 - off, 1 + off);
 }
 

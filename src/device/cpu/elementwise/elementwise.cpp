@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/cpu/elements.h"
 #include "device/cpu/fused/program_runner.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
@@ -39,8 +40,13 @@ template <class F, class... T>
 void add_op(KernelRegistry& registry, functors::List<T...>) {
   const char* refusal = "";
   if constexpr (requires { F::refusal; }) refusal = F::refusal;
-  registry.add(F::op, kCpu, {dtype_of<T>...},
-               [refusal](const KernelSite& site) { return elementwise_kernel(site, refusal); });
+  const auto make = [refusal](const KernelSite& site) {
+    return elementwise_kernel(site, refusal);
+  };
+  registry.add(F::op, kCpu, {dtype_of<T>...}, make);
+  constexpr bool kOfFloats = (std::is_same_v<T, float> || ...);
+  if constexpr (kOfFloats && !(std::is_same_v<T, Half> || ...))
+    registry.add(F::op, kCpu, {float16, bfloat16}, make);
 }
 
 template <class... F>
@@ -52,7 +58,7 @@ void add_ops(KernelRegistry& registry, functors::List<F...>) {
 
 void register_elementwise_kernels(KernelRegistry& registry) {
   add_ops(registry, functors::Elementwise{});
-  registry.add("cast", kCpu, {float32, float64, int32, int64, uint8, boolean},
+  registry.add("cast", kCpu, kAllDTypes,
                [](const KernelSite& site) { return elementwise_kernel(site, ""); });
 }
 

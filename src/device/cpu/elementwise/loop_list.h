@@ -7,8 +7,6 @@
 
 namespace gradgraph {
 
-inline constexpr std::size_t kDTypes = 6;
-
 template <class... F>
 constexpr std::size_t count_of(functors::List<F...>) {
   return sizeof...(F);

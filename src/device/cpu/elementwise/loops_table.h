@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -118,6 +120,12 @@ constexpr std::size_t at(DType dtype) { return static_cast<std::size_t>(dtype); 
 template <class T, std::size_t>
 using Same = T;
 
+/// An unsigned integer of so many bytes.
+template <std::size_t Bytes>
+using BitsOf =
+    std::tuple_element_t<std::countr_zero(Bytes),
+                         std::tuple<std::uint8_t, std::uint16_t, std::uint32_t, std::uint64_t>>;
+
 template <class F, class T, std::size_t... K>
 constexpr ElementLoop loop_of(std::index_sequence<K...>) {
   return Loop<F, Same<T, K>...>::run;
@@ -125,10 +133,7 @@ constexpr ElementLoop loop_of(std::index_sequence<K...>) {
 template <class F, class T>
 constexpr ElementLoop loop_of() {
   if constexpr (requires { F::kChooses; }) {
-    using Bits =
-        std::conditional_t<sizeof(T) == 1, std::uint8_t,
-                           std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
-    return Loop<F, std::uint8_t, Bits, Bits>::run;
+    return Loop<F, std::uint8_t, BitsOf<sizeof(T)>, BitsOf<sizeof(T)>>::run;
   } else {
     return loop_of<F, T>(std::make_index_sequence<functors::kOperands<F, T>>{});
   }
@@ -154,7 +159,7 @@ constexpr LoopTable make_table(List<F...>, List<T...> types) {
   return table;
 }
 constexpr LoopTable make_table() {
-  return make_table(functors::Elementwise{}, functors::AllTypes{});
+  return make_table(functors::Elementwise{}, functors::StoredTypes{});
 }
 
 }  // namespace gradgraph::GRADGRAPH_ISA

@@ -2,6 +2,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/cpu/elements.h"
 #include "device/cpu/fused/program_runner.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
@@ -33,7 +34,7 @@ Kernel make_fused(const KernelSite& site) {
 
 void register_fused_kernels(KernelRegistry& registry) {
   for (const std::string_view op : {"fused", "fused_update"})
-    registry.add(op, kCpu, {float32, float64, int32, int64, uint8, boolean}, make_fused);
+    registry.add(op, kCpu, kAllDTypes, make_fused);
 }
 
 }  // namespace gradgraph

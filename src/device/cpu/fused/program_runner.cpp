@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "device/cpu/elements.h"
+#include "device/cpu/fused/half_programs.h"
 
 namespace gradgraph {
 namespace {
@@ -31,8 +32,12 @@ struct ProgramRunner::Tile {
   bool keeps_rows = false;  ///< inputs that repeat a row are laid out as they must be
 };
 
-ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
+ProgramRunner::ProgramRunner(const ElementwiseProgram& given, std::span<const Shape> shapes,
                              std::int32_t updates, std::int32_t block)
+    : ProgramRunner(in_float32(given), shapes, updates, block, Executable()) {}
+
+ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                             std::int32_t updates, std::int32_t block, Executable)
     : results_(program.results),
       row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1),
       next_parameter_(program.num_registers()) {
@@ -48,7 +53,8 @@ ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const 
 bool ProgramRunner::knows(const Node& node) {
   if (node.num_inputs() == 0 || node.num_inputs() > 3) return false;
   const auto parameters = parameters_of(node.op().name);
-  return find_loop(node.op().name, node.input(node.num_inputs() - 1).dtype(), node.dtype()) &&
+  const DType operand = node.input(node.num_inputs() - 1).dtype();
+  return find_loop(node.op().name, calculated_in(operand), calculated_in(node.dtype())) &&
          std::ranges::all_of(node.attributes(), [&](const Attributes::Entry& attribute) {
            // A cast's, which the dtype of its result repeats.
            const auto* dtype = std::get_if<DType>(&attribute.second);
@@ -305,6 +311,7 @@ void repeat(const char* element, char* to, int64_t count) {
 void repeat(const char* element, int64_t size, char* to, int64_t count) {
   switch (size) {
     case 1: return repeat<std::uint8_t>(element, to, count);
+    case 2: return repeat<std::uint16_t>(element, to, count);
     case 4: return repeat<std::uint32_t>(element, to, count);
     case 8: return repeat<std::uint64_t>(element, to, count);
   }

@@ -50,6 +50,11 @@ class ProgramRunner {
            const Part& part) const;
 
  private:
+  struct Executable {};
+  /// Of a program whose instructions all have loops.
+  ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                std::int32_t updates, std::int32_t block, Executable);
+
   /// Where a register's elements are while a tile is computed.
   struct Register {
     enum Kind : std::uint8_t {

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
 #include "device/shared/scalar_functors.h"
@@ -35,7 +36,7 @@ Kernel make_update(const KernelSite& site) {
 }  // namespace
 
 void register_source_kernels(KernelRegistry& registry) {
-  registry.add("assign", kCpu, {float32, float64, int32, int64, uint8, boolean}, make_assign);
+  registry.add("assign", kCpu, kAllDTypes, make_assign);
   registry.add("assign_add", kCpu, {float32, float64, int32, int64, uint8},
                make_update<functors::Add>);
   registry.add("assign_sub", kCpu, {float32, float64, int32, int64, uint8},
