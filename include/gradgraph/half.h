@@ -35,7 +35,20 @@ class Half {
   constexpr std::uint16_t bits() const { return bits_; }
 
  private:
-  [[gnu::always_inline]] static constexpr std::uint16_t round(float x);
+  [[gnu::always_inline]] static constexpr std::uint16_t round(float x) {
+    const std::uint32_t all = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t sign = all >> 16 & 0x8000u, rest = all & 0x7fffffffu;
+    std::uint32_t bits = 0;
+    if (rest > 0x7f800000u)
+      bits = 0x7e00u;
+    else if (rest >= 0x477ff000u)  // from halfway to 2^16 on
+      bits = 0x7c00u;
+    else if (rest >= 0x38800000u)
+      bits = (rest + 0xfffu + (rest >> 13 & 1u) - 0x38000000u) >> 13;
+    else  // a sum whose last bit is 2^-24
+      bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(rest) + 0.5f) - 0x3f000000u;
+    return static_cast<std::uint16_t>(bits | sign);
+  }
 
   std::uint16_t bits_;
 };
@@ -58,31 +71,14 @@ class BFloat16 {
   constexpr std::uint16_t bits() const { return bits_; }
 
  private:
-  [[gnu::always_inline]] static constexpr std::uint16_t round(float x);
+  [[gnu::always_inline]] static constexpr std::uint16_t round(float x) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
+    return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+  }
 
   std::uint16_t bits_;
 };
-
-constexpr std::uint16_t Half::round(float x) {
-  const std::uint32_t all = std::bit_cast<std::uint32_t>(x);
-  const std::uint32_t sign = all >> 16 & 0x8000u, rest = all & 0x7fffffffu;
-  std::uint32_t bits = 0;
-  if (rest > 0x7f800000u)
-    bits = 0x7e00u;
-  else if (rest >= 0x477ff000u)  // from halfway to 2^16 on
-    bits = 0x7c00u;
-  else if (rest >= 0x38800000u)
-    bits = (rest + 0xfffu + (rest >> 13 & 1u) - 0x38000000u) >> 13;
-  else  // a sum whose last bit is 2^-24
-    bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(rest) + 0.5f) - 0x3f000000u;
-  return static_cast<std::uint16_t>(bits | sign);
-}
-
-constexpr std::uint16_t BFloat16::round(float x) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
-  return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
 
 /// The nearest float whose last bit is 1, unless x is a float: rounded once more, to fewer bits,
 /// it gives what x itself would.
