@@ -6,27 +6,16 @@
 #include "device/cpu/elementwise/rare_operands.h"
 #include "device/cpu/fused/links.h"
 #include "device/cpu/isa/upper_halves.h"
+#include "device/cpu/isa/vector_of.h"
 #include "device/shared/scalar_functors.h"
 
 /// The code behind LinkTable. Included by one file per level of the instruction set, as
 /// rows_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
-#if defined(__AVX512F__)
-inline constexpr std::size_t kVectorBytes = 64;
-#elif defined(__AVX2__)
-inline constexpr std::size_t kVectorBytes = 32;
-#else
-inline constexpr std::size_t kVectorBytes = 16;
-#endif
 inline constexpr std::size_t kLineVectors = 2;
 /// As many as calling conventions pass in registers.
 inline constexpr std::size_t kLinkVectors = kLinkLines * kLineVectors;
-
-template <class T>
-struct VectorOf {
-  typedef T Type __attribute__((vector_size(kVectorBytes)));
-};
 
 template <class T, class Indices = std::make_index_sequence<kLinkVectors>>
 struct Links;
@@ -38,7 +27,7 @@ struct Links<T, std::index_sequence<I...>> {
   using Each = Vector;
   using Code = void (*)(const Link*, std::ptrdiff_t, Each<I>...);
 
-  static constexpr int kLanes = kVectorBytes / sizeof(T);
+  static constexpr int kLanes = VectorOf<T>::kLanes;
 
   template <class F, class... Vectors>
   [[gnu::always_inline]] static Vector apply(Vectors... operands) {

@@ -6,15 +6,11 @@
 #include <immintrin.h>
 #endif
 
+#include "device/cpu/isa/vector_of.h"
+
 /// Float vectors of one level of the instruction set, for code that is compiled once per level:
 /// everything is in a namespace of the level's name.
 namespace gradgraph::GRADGRAPH_ISA {
-
-#ifdef __clang__
-#define GRADGRAPH_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GRADGRAPH_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 #if defined(__AVX512F__)
 
@@ -91,7 +87,7 @@ inline Condition beats(Vector value, Vector best) {
 
 #else
 
-using Vector = float __attribute__((vector_size(16)));
+using Vector = VectorOf<float>::Type;
 using Mask = int;  ///< how many lanes
 inline constexpr int kLanes = 4, kRegisters = 16;
 

@@ -2,32 +2,25 @@
 
 #include <utility>
 
+#include "device/cpu/isa/vector_of.h"
 #include "device/cpu/matmul/gemm_tiles.h"
 
 /// The loops behind TileTable. Included by one file per level of the instruction set, each with
 /// compiler flags of its own and GRADGRAPH_ISA set to its name: everything here must have names
 /// of its own per level, since the linker keeps only one of several functions with one name.
 
-/// Registers cannot be indexed: loops over them must go.
-#ifdef __clang__
-#define GRADGRAPH_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define GRADGRAPH_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 namespace gradgraph::GRADGRAPH_ISA {
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kTileRows = 14;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8, kTileRows = 6;
+constexpr int kTileRows = 14;
 #else
-constexpr int kLanes = 4, kTileRows = 6;
+constexpr int kTileRows = 6;
 #endif
 
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
+using Vector = VectorOf<float>::Type;
+constexpr int kLanes = VectorOf<float>::kLanes;
 /// The same anywhere in memory.
-typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef float Unaligned __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void store(float* to, Vector x) { *reinterpret_cast<Unaligned*>(to) = x; }

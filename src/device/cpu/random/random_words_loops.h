@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "device/cpu/isa/vector_of.h"
 #include "device/cpu/random/random_words.h"
 #include "device/shared/philox.h"
 
@@ -14,15 +15,14 @@ namespace gradgraph::GRADGRAPH_ISA {
 
 /// Counters in a vector, and vectors of them that registers have room for.
 #if defined(__AVX512F__)
-inline constexpr int kCounters = 8, kGroups = 4;
-#elif defined(__AVX2__)
-inline constexpr int kCounters = 4, kGroups = 2;
+inline constexpr int kGroups = 4;
 #else
-inline constexpr int kCounters = 2, kGroups = 2;
+inline constexpr int kGroups = 2;
 #endif
+inline constexpr int kCounters = VectorOf<std::uint64_t>::kLanes;
 
 /// A word of each of some counters, in the low half of a lane; anything may be in the high one.
-typedef std::uint64_t Words __attribute__((vector_size(8 * kCounters)));
+using Words = VectorOf<std::uint64_t>::Type;
 
 inline Words all(std::uint64_t x) { return x - Words{}; }
 

@@ -5,6 +5,7 @@
 
 #include "device/cpu/broadcast.h"
 #include "device/cpu/isa/upper_halves.h"
+#include "device/cpu/isa/vector_of.h"
 #include "device/cpu/isa/vectors.h"
 #include "device/cpu/softmax/softmax_rows.h"
 #include "device/shared/math_functions.h"
@@ -12,14 +13,6 @@
 /// The loops behind SoftmaxTable. Included by one file per level of the instruction set, as
 /// rows_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
-
-#if defined(__AVX512F__)
-inline constexpr std::size_t kRowVectorBytes = 64;
-#elif defined(__AVX2__)
-inline constexpr std::size_t kRowVectorBytes = 32;
-#else
-inline constexpr std::size_t kRowVectorBytes = 16;
-#endif
 
 /// A row goes through registers in steps of 16 elements, at every level, each with sums of its
 /// own. What the last step has too many counts as -infinity, whose exponential is 0.
@@ -70,9 +63,9 @@ class Softmax {
   }
 
  private:
-  typedef T V __attribute__((vector_size(kRowVectorBytes)));
+  using V = typename VectorOf<T>::Type;
   static constexpr std::int64_t kStep = 16;
-  static constexpr int kSize = kRowVectorBytes / sizeof(T), kVectors = kStep / kSize;
+  static constexpr int kSize = VectorOf<T>::kLanes, kVectors = kStep / kSize;
   /// Steps whose terms are added before the sums go into a double, since rows may be long.
   static constexpr std::int64_t kRun = 8 * kStep;
   /// Where the rest is smaller than this, the logits behind the largest one are so far behind
