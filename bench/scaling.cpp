@@ -157,17 +157,17 @@ void measure(const Kind& kind, int nodes) {
     gg::RewriteLog log;
     gg::run_passes(*copy.graph,
                    {.fetches = copy.fetches,
-                    .can_fuse = gg::can_fuse,
+                    .can_fuse = gg::kernel_registry().preferences("cpu").can_fuse,
                     .has_kernel = has_kernel,
                     .evaluate = gg::host_evaluator()},
                    {}, log);
     if (log.count() > 0) gg::prune(copy);
   });
   gg::PlacementOptions options;
-  options.has_kernel = [](const gg::Node& node, std::string_view device_kind) {
+  options.supports = [](const gg::Node& node, std::string_view device_kind) {
     const gg::Traits& traits = node.op().traits;
     return traits.no_kernel || traits.moves_value ||
-           gg::kernel_registry().has(node.op().name, device_kind, gg::kernel_dtype(node));
+           gg::kernel_registry().supports(node, device_kind);
   };
   gg::Placement placement;
   row.stage("placement", [&] { placement = gg::place(*copy.graph, options); });

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -12,22 +12,22 @@
 #include <vector>
 
 #include "device/device.h"
+#include "recorded_work.h"
 
 /// A device that behaves like a GPU where there is none: its own memory, which faults when host
-/// code touches it, and queues that run late and at random speed.
+/// code touches it, and streams that run late and at random speed.
 namespace gradgraph::tests {
 
 /// Addresses carry a tag that makes them invalid; only the device's own threads take it off.
 /// Memory holds 0xCD.. until it is written and 0xDD.. after it is freed. Work on addresses that
-/// are not the device's, or not alive, is an error of the next synchronize, as a kernel's is.
-/// Like a GPU, the device goes on with later work after an error.
+/// are not the device's, or not alive, is an error that the stream's `check` throws, as a
+/// kernel's is. Like a GPU, the device goes on with later work after an error, updates apart.
 class SimulatedDevice : public Device {
  public:
-  static constexpr int kStreams = 4;
   /// Commands that a stream can hold; issuing more waits.
   static constexpr std::size_t kQueueLength = 256;
 
-  /// `number` tells the devices' addresses apart, below 64. Before a command the device sleeps at
+  /// `number` tells the devices' addresses apart, below 64. Before a command a stream sleeps at
   /// random, up to `max_delay_us`, by `seed`.
   SimulatedDevice(std::string name, int number, std::uint64_t seed, int max_delay_us);
   ~SimulatedDevice() override;
@@ -35,69 +35,41 @@ class SimulatedDevice : public Device {
   bool host_memory() const override { return false; }
   void* allocate(std::size_t bytes) override;
   void deallocate(void* memory) noexcept override;
+  /// As much as `limit_memory` says, if it was called.
+  Memory memory() const override;
 
-  void launch(int stream, const Launch& launch) override;
-  void copy(int stream, void* to, const void* from, std::size_t bytes, CopyKind kind) override;
-
-  std::unique_ptr<gradgraph::Event> make_event() override;
-  void record(int stream, gradgraph::Event& event) override;
-  void wait(int stream, gradgraph::Event& event) override;
-  void synchronize(gradgraph::Event& event) override;
-  void synchronize() override;
+  std::unique_ptr<Stream> make_stream() override;
+  std::unique_ptr<Event> make_event() override;
+  void synchronize(Event& event) override;
 
   std::size_t live_allocations() const;
+  /// How often `deallocate` was called with what `allocate` never gave.
+  std::size_t wrong_frees() const;
+  /// `allocate` refuses more than so many bytes in all; 0 for no limit.
+  void limit_memory(std::size_t bytes) { limit_ = bytes; }
+  /// Notes all that is issued to the device from now on, in `record`; null for nobody.
+  void record_to(WorkRecord* record) { record_ = record; }
 
  private:
-  /// Counts how often it was recorded, by the host and by its stream.
-  struct Event : gradgraph::Event {
-    std::uint64_t recorded = 0;
-    std::uint64_t reached = 0;
-    std::mutex mutex;
-    std::condition_variable changed;
-    void wait_for(std::uint64_t count);
-  };
-  struct Command {
-    enum class Kind : std::uint8_t { launch, copy, record, wait } kind = Kind::launch;
-    CopyKind copy_kind = CopyKind::within;
-    const Launch* launch = nullptr;
-    void* to = nullptr;
-    const void* from = nullptr;
-    std::size_t bytes = 0;
-    Event* event = nullptr;
-    std::uint64_t count = 0;
-  };
-  /// A ring of commands and the thread that works it off.
-  struct Stream {
-    std::array<Command, kQueueLength> commands;
-    std::uint64_t issued = 0;
-    std::uint64_t finished = 0;
-    bool stopping = false;
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::uint64_t random = 0;
-    std::vector<const void*> inputs;
-    std::vector<void*> outputs;
-    std::thread worker;
-  };
+  struct SimulatedEvent;
+  class SimulatedStream;
 
-  Stream& stream_at(int stream) { return streams_.at(static_cast<std::size_t>(stream)); }
-  void issue(int stream, const Command& command);
-  void work(Stream& stream);
-  void perform(Stream& stream, const Command& command);
-  void delay(Stream& stream) const;
-  /// The real address behind one of this device's, of which `bytes` must be alive.
+  /// The real address behind one of this device's, if `bytes` of it are alive; else null.
+  void* find(const void* address, std::size_t bytes) const;
+  /// The same; throws where there is none.
   void* real(const void* address, std::size_t bytes) const;
   const void* host(const void* address) const;
-  void keep_error(std::exception_ptr error);
-  void throw_error();
+  bool is_mine(const void* address) const;
+  /// The device of the same kind that has this address, or this one.
+  const SimulatedDevice& owner_of(const void* address) const;
 
   std::uintptr_t tag_;
+  std::uint64_t random_;
   int max_delay_us_;
-  std::array<Stream, kStreams> streams_;
+  std::size_t limit_ = 0, used_ = 0, wrong_frees_ = 0;
+  WorkRecord* record_ = nullptr;
   mutable std::mutex memory_mutex_;
   std::map<std::uintptr_t, std::size_t> memory_;  // bytes by real address
-  std::mutex error_mutex_;
-  std::exception_ptr error_;
 };
 
 /// Makes `kind` ("simulated") known, with devices "simulated:0" up to `count`, which have the

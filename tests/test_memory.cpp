@@ -36,15 +36,9 @@ class CountingDevice final : public Device {
     sizes_.erase(memory);
     cpu_->deallocate(memory);
   }
-  void launch(int stream, const Launch& launch) override { cpu_->launch(stream, launch); }
-  void copy(int stream, void* to, const void* from, std::size_t bytes, CopyKind kind) override {
-    cpu_->copy(stream, to, from, bytes, kind);
-  }
-  std::unique_ptr<Event> make_event() override { return cpu_->make_event(); }
-  void record(int, Event&) override {}
-  void wait(int, Event&) override {}
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<HostStream>(*this); }
+  std::unique_ptr<Event> make_event() override { return make_host_event(); }
   void synchronize(Event&) override {}
-  void synchronize() override {}
 
   std::size_t live() const { return live_; }
   std::size_t peak() const { return peak_; }

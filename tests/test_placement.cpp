@@ -36,14 +36,14 @@ gg::PlacementOptions on_devices(std::vector<std::string> devices, int default_de
   gg::PlacementOptions options;
   options.devices = std::move(devices);
   options.default_device = default_device;
-  options.has_kernel = [](const gg::Node&, std::string_view) { return true; };
+  options.supports = [](const gg::Node&, std::string_view) { return true; };
   return options;
 }
 
 /// No kernels for `op` on devices of `kind`.
 gg::PlacementOptions without(gg::PlacementOptions options, std::string op, std::string kind) {
-  options.has_kernel = [op = std::move(op), kind = std::move(kind)](const gg::Node& node,
-                                                                    std::string_view device) {
+  options.supports = [op = std::move(op), kind = std::move(kind)](const gg::Node& node,
+                                                                  std::string_view device) {
     return node.op().name != op || device != kind;
   };
   return options;
@@ -67,11 +67,16 @@ Placed checked_place(gg::Graph& graph, const gg::PlacementOptions& options) {
     for (int i = 0; i < node.num_inputs(); ++i) {
       const gg::Output& input = node.input(i);
       const bool moves = at(input.node()) != at(node);
-      const bool through_host = at(input.node()) == 0 || at(node) == 0;
+      const auto kind = [&](const gg::Node& n) {
+        const int device = at(n);
+        return gg::kind_of(placed.options.devices[static_cast<std::size_t>(device)]);
+      };
+      const bool direct =
+          at(input.node()) == 0 || at(node) == 0 || kind(input.node()) == kind(node);
       const bool unread = (traits.static_inputs >> i & 1u) != 0 || traits.shape_only;
       const bool first = !is_copy || !node.control_inputs().empty() ||
                          crossings.emplace(&input.node(), input.index(), at(node)).second;
-      if (is_copy ? !moves || !through_host || !first : moves && !unread)
+      if (is_copy ? !moves || !direct || !first : moves && !unread)
         faults += node.name() + " reads " + input.name() + "; ";
     }
   }
@@ -264,11 +269,26 @@ TEST_SUITE("placement") {
       for (int i = 0; i < 5; ++i) readers.push_back(y * y);
     }
     const auto placed = checked_place(graph, on_devices({"cpu", "sim:0", "sim:1"}, 1));
-    // x to sim:0; y to the host, and from there to sim:1.
+    // x to sim:0; y to sim:1, and to the host.
     CHECK(placed.count("copy") == 3);
     CHECK(readers[0].node().input(0).name() == "add@sim:1");
-    CHECK(readers[0].node().input(0).node().input(0).name() == "add@cpu");
+    CHECK(readers[0].node().input(0).node().input(0) == y);
     CHECK(readers[5].node().input(0).name() == "add@cpu");
+  }
+
+  TEST_CASE("between devices of two kinds a value goes through the host") {
+    gg::Graph graph;
+    const auto x = floats(graph, "x");
+    const auto y = x + x;
+    gg::Output reader;
+    {
+      const auto device = gg::device_scope(graph, "other:0");
+      reader = y * y;
+    }
+    const auto placed = checked_place(graph, on_devices({"cpu", "sim:0", "other:0"}, 1));
+    CHECK(placed.count("copy") == 3);
+    CHECK(reader.node().input(0).name() == "add@other:0");
+    CHECK(reader.node().input(0).node().input(0).name() == "add@cpu");
   }
 
   TEST_CASE("each output of a node crosses by itself") {
@@ -320,7 +340,7 @@ TEST_SUITE("placement") {
     const auto placed = checked_place(graph, options);
     CHECK(placed.device(y) == "sim:0");
     CHECK(placed.reason(y) == PlacementReason::fallback);
-    options.has_kernel = [](const gg::Node&, std::string_view kind) { return kind == "cpu"; };
+    options.supports = [](const gg::Node&, std::string_view kind) { return kind == "cpu"; };
     const auto z = build(again);
     CHECK(checked_place(again, options).device(z) == "cpu");
   }
@@ -401,7 +421,7 @@ TEST_SUITE("bad input") {
     gg::add(x, x);
     const unsigned line = __LINE__ - 1;
     auto options = on_devices({"cpu", "sim:0"});
-    options.has_kernel = [](const gg::Node& node, std::string_view) {
+    options.supports = [](const gg::Node& node, std::string_view) {
       return node.op().name != "add";
     };
     const std::string expected =

@@ -54,23 +54,22 @@ class WatchedDevice final : public Device {
   static inline std::set<std::string> guilty;
   static inline std::set<std::string> launched;
 
+  struct Watched final : HostStream {
+    using HostStream::HostStream;
+    void launch(const Launch& launch) override {
+      clear_upper_halves();
+      execute(launch, launch.args);
+      if (upper_halves_in_use()) guilty.insert(launch.node->op().name);
+      launched.insert(launch.node->op().name);
+    }
+  };
+
   bool host_memory() const override { return true; }
   void* allocate(std::size_t bytes) override { return cpu_->allocate(bytes); }
   void deallocate(void* memory) noexcept override { cpu_->deallocate(memory); }
-  void launch(int, const Launch& launch) override {
-    clear_upper_halves();
-    execute(launch, launch.args);
-    if (upper_halves_in_use()) guilty.insert(launch.node->op().name);
-    launched.insert(launch.node->op().name);
-  }
-  void copy(int stream, void* to, const void* from, std::size_t bytes, CopyKind kind) override {
-    cpu_->copy(stream, to, from, bytes, kind);
-  }
-  std::unique_ptr<Event> make_event() override { return std::make_unique<Event>(); }
-  void record(int, Event&) override {}
-  void wait(int, Event&) override {}
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<Watched>(*this); }
+  std::unique_ptr<Event> make_event() override { return make_host_event(); }
   void synchronize(Event&) override {}
-  void synchronize() override {}
 
  private:
   std::shared_ptr<Device> cpu_ = open_cpu_device("cpu");

@@ -40,8 +40,10 @@ bool dies(const Touch& touch) {
 
 std::vector<unsigned char> read(SimulatedDevice& device, const void* memory, std::size_t bytes) {
   std::vector<unsigned char> host(bytes);
-  device.copy(0, host.data(), memory, bytes, CopyKind::to_host);
-  device.synchronize();
+  const auto stream = device.make_stream();
+  stream->copy(host.data(), memory, bytes, CopyKind::to_host);
+  stream->synchronize();
+  stream->check();
   return host;
 }
 
@@ -90,9 +92,19 @@ TEST_SUITE("simulated device") {
     const std::vector<unsigned char> sent{1, 2, 3, 4, 5};
     void* a = device.allocate(5);
     void* b = device.allocate(5);
-    device.copy(0, a, sent.data(), 5, CopyKind::to_device);
-    device.copy(0, b, a, 5, CopyKind::within);
+    const auto stream = device.make_stream();
+    stream->copy(a, sent.data(), 5, CopyKind::to_device);
+    stream->copy(b, a, 5, CopyKind::within);
+    stream->synchronize();
     CHECK(read(device, b, 5) == sent);
+
+    SimulatedDevice peer("simulated:1", 1, 8, kSlow);
+    void* c = peer.allocate(5);
+    const auto receiving = peer.make_stream();
+    receiving->copy(c, b, 5, CopyKind::between);
+    receiving->synchronize();
+    CHECK(read(peer, c, 5) == sent);
+    peer.deallocate(c);
     device.deallocate(a);
     device.deallocate(b);
   }
@@ -101,7 +113,8 @@ TEST_SUITE("simulated device") {
     SimulatedDevice device("simulated:0", 0, 3, kSlow);
     auto* memory = static_cast<int*>(device.allocate(sizeof(int)));
     const int zero = 0;
-    device.copy(0, memory, &zero, sizeof(int), CopyKind::to_device);
+    const auto stream = device.make_stream();
+    stream->copy(memory, &zero, sizeof(int), CopyKind::to_device);
     const auto host_thread = std::this_thread::get_id();
     std::atomic<bool> elsewhere = true;
     Call add_one(
@@ -112,10 +125,10 @@ TEST_SUITE("simulated device") {
         memory, memory);
     // More than the queue holds: issuing waits for room instead of growing.
     constexpr int kTimes = static_cast<int>(SimulatedDevice::kQueueLength) + 50;
-    for (int i = 0; i < kTimes; ++i) device.launch(0, add_one.launch);
+    for (int i = 0; i < kTimes; ++i) stream->launch(add_one.launch);
     int result = 0;
-    device.copy(0, &result, memory, sizeof(int), CopyKind::to_host);
-    device.synchronize();
+    stream->copy(&result, memory, sizeof(int), CopyKind::to_host);
+    stream->synchronize();
     CHECK(result == kTimes);
     CHECK(elsewhere);
     device.deallocate(memory);
@@ -133,72 +146,103 @@ TEST_SUITE("simulated device") {
         },
         nullptr, memory);
     int between = 0, result = 0;
+    const auto compute = first.make_stream(), copies = first.make_stream(),
+               elsewhere = second.make_stream();
     const auto computed = first.make_event(), copied = first.make_event();
     for (int round = 0; round < 3; ++round) {  // events are reused
       release = false;
       between = result = 0;
-      first.launch(0, slow.launch);
-      first.record(0, *computed);
-      first.wait(1, *computed);
-      first.copy(1, &between, memory, sizeof(int), CopyKind::to_host);
-      first.record(1, *copied);
-      second.wait(0, *copied);
-      second.copy(0, other, &between, sizeof(int), CopyKind::to_device);
-      second.copy(0, &result, other, sizeof(int), CopyKind::to_host);
+      compute->launch(slow.launch);
+      compute->record(*computed);
+      copies->wait(*computed);
+      copies->copy(&between, memory, sizeof(int), CopyKind::to_host);
+      copies->record(*copied);
+      elsewhere->wait(*copied);
+      elsewhere->copy(other, &between, sizeof(int), CopyKind::to_device);
+      elsewhere->copy(&result, other, sizeof(int), CopyKind::to_host);
       release = true;
-      second.synchronize();
+      elsewhere->synchronize();
       CHECK(result == 42);
       first.synchronize(*copied);
+      CHECK(copied->seconds_since(*computed) >= 0);
+      CHECK(computed->seconds_since(*copied) <= 0);
     }
     const auto never = first.make_event();
-    first.wait(0, *never);  // never recorded: nothing to wait for
+    compute->wait(*never);  // never recorded: nothing to wait for
     first.synchronize(*never);
-    first.synchronize();
+    compute->synchronize();
     first.deallocate(memory);
     second.deallocate(other);
   }
 
-  TEST_CASE("an error waits for the next synchronize, once, and later work goes on") {
+  TEST_CASE("an error stays with its stream, once; later work goes on, but for updates") {
     SimulatedDevice device("simulated:0", 0, 5, kSlow);
-    void* memory = device.allocate(4);
     Call refuse([](const gg::KernelArgs&) { throw gg::KernelError("index 7 is too large"); },
                 nullptr, nullptr);
-    int runs = 0;
+    int runs = 0, updates = 0;
     Call count([&](const gg::KernelArgs&) { ++runs; }, nullptr, nullptr);
-    const auto event = device.make_event();
-    CHECK_NOTHROW(device.launch(0, refuse.launch));
-    CHECK_NOTHROW(device.launch(0, count.launch));
-    device.record(0, *event);
-    CHECK_THROWS_WITH_AS(device.synchronize(*event),
+    Call update([&](const gg::KernelArgs&) { ++updates; }, nullptr, nullptr);
+    update.launch.is_update = true;
+    const auto stream = device.make_stream(), other = device.make_stream();
+    stream->launch(update.launch);
+    CHECK_NOTHROW(stream->launch(refuse.launch));
+    CHECK_NOTHROW(stream->launch(count.launch));
+    stream->launch(update.launch);
+    other->launch(update.launch);
+    CHECK_NOTHROW(stream->synchronize());
+    CHECK_NOTHROW(other->synchronize());
+    CHECK_NOTHROW(other->check());
+    CHECK(runs == 1);
+    CHECK(updates == 2);
+    CHECK_THROWS_WITH_AS(stream->check(),
                          doctest::Contains("[placeholder] 'x': index 7 is too large"),
                          gg::RunError);
-    CHECK(runs == 1);
-    CHECK_NOTHROW(device.synchronize());
-    device.deallocate(memory);
+    CHECK_NOTHROW(stream->check());
+    stream->launch(update.launch);
+    stream->synchronize();
+    CHECK(updates == 3);
   }
 
   TEST_CASE("wrong addresses are errors") {
     SimulatedDevice device("simulated:0", 0, 5, kFast), other("simulated:1", 1, 5, kFast);
+    const auto stream = device.make_stream();
     int host = 0;
     void* mine = device.allocate(4);
     void* theirs = other.allocate(4);
+    const auto check_fails = [&](const char* message) {
+      stream->synchronize();
+      CHECK_THROWS_WITH_AS(stream->check(), doctest::Contains(message), std::logic_error);
+    };
     const auto fails = [&](void* to, const void* from, std::size_t bytes, CopyKind kind,
                            const char* message) {
-      device.copy(0, to, from, bytes, kind);
-      CHECK_THROWS_WITH_AS(device.synchronize(), doctest::Contains(message), std::logic_error);
+      stream->copy(to, from, bytes, kind);
+      check_fails(message);
     };
     fails(&host, theirs, 4, CopyKind::to_host, "not of its memory");
     fails(&host, &host, 4, CopyKind::to_host, "not of its memory");
     fails(mine, theirs, 4, CopyKind::to_device, "used as the host's");
+    fails(theirs, mine, 4, CopyKind::between, "not of its memory");
+    fails(mine, &host, 4, CopyKind::between, "not of its memory");
     fails(&host, mine, 5, CopyKind::to_host, "not alive");
     Call kernel([](const gg::KernelArgs&) {}, &host, mine);
-    device.launch(0, kernel.launch);
-    CHECK_THROWS_WITH_AS(device.synchronize(), doctest::Contains("not of its memory"),
-                         std::logic_error);
+    stream->launch(kernel.launch);
+    check_fails("not of its memory");
     device.deallocate(mine);
     fails(&host, mine, 4, CopyKind::to_host, "not alive");
+    CHECK(device.wrong_frees() == 0);
     device.deallocate(mine);
-    CHECK_THROWS_AS(device.synchronize(), std::logic_error);
+    CHECK(device.wrong_frees() == 1);
     other.deallocate(theirs);
+  }
+
+  TEST_CASE("memory has a limit where one is set") {
+    SimulatedDevice device("simulated:0", 0, 5, kFast);
+    device.limit_memory(100);
+    void* first = device.allocate(60);
+    CHECK(device.memory().free == 40);
+    CHECK_THROWS_AS(device.allocate(41), std::bad_alloc);
+    device.deallocate(first);
+    device.deallocate(device.allocate(100));
+    CHECK(device.memory().total == 100);
   }
 }

@@ -63,7 +63,8 @@ struct MemoryUse {
   std::size_t variables = 0;  ///< of the session, and copies of them in case a run fails
   std::size_t constants = 0;
   std::size_t results = 0;  ///< the tensors that the run returns
-  std::size_t total() const { return arena + variables + constants + results; }
+  std::size_t staging = 0;  ///< of the host, for what other devices copy: feeds and results
+  std::size_t total() const { return arena + variables + constants + results + staging; }
 };
 
 /// What the last run did. Times are wall-clock seconds.

@@ -1,8 +1,13 @@
 #include "device/device.h"
 
+#include <chrono>
+#include <cstring>
 #include <mutex>
+#include <new>
 
+#include "core/host_memory.h"
 #include "core/text.h"
+#include "gradgraph/tensor.h"
 
 namespace gradgraph {
 
@@ -17,6 +22,33 @@ void execute(const Launch& launch, const KernelArgs& args) {
   } catch (const KernelError& error) {
     refuse(launch, error);
   }
+}
+
+void* Device::allocate_staging(std::size_t bytes) {
+  if (void* memory = allocate_host(bytes, Tensor::kAlignment)) return memory;
+  throw std::bad_alloc();
+}
+
+void Device::deallocate_staging(void* memory) noexcept { free_host(memory, Tensor::kAlignment); }
+
+namespace {
+struct HostEvent final : Event {
+  std::chrono::steady_clock::time_point time;
+  double seconds_since(const Event& earlier) const override {
+    const auto from = static_cast<const HostEvent&>(earlier).time;
+    return std::chrono::duration<double>(time - from).count();
+  }
+};
+}  // namespace
+
+std::unique_ptr<Event> make_host_event() { return std::make_unique<HostEvent>(); }
+
+void HostStream::copy(void* to, const void* from, std::size_t bytes, CopyKind) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+void HostStream::record(Event& event) {
+  static_cast<HostEvent&>(event).time = std::chrono::steady_clock::now();
 }
 
 namespace {

@@ -12,28 +12,63 @@
 
 namespace gradgraph {
 
-/// A point in a stream's work that others can wait for. Made once, recorded every run.
+/// A point in a stream's work. Made once, recorded every run.
 class Event {
  public:
   virtual ~Event() = default;
+  /// Seconds of the device's clock from `earlier`, an event of the same device, to this one.
+  /// Both have been recorded, and the host has waited for them.
+  virtual double seconds_since(const Event& earlier) const = 0;
 };
 
-enum class CopyKind { to_device, to_host, within };
+enum class CopyKind {
+  to_device,
+  to_host,
+  within,
+  between,  ///< two devices of one kind; issued to a stream of the one that is written to
+};
 
 /// One kernel call, fully prepared: it stays where it is and is launched every run.
 struct Launch {
   const Kernel* kernel = nullptr;
   KernelArgs args;
   const Node* node = nullptr;  ///< for messages
+  /// An update of variables, which must not happen once a kernel has refused a value.
+  bool is_update = false;
 };
 /// Throws a RunError that names op, node and line of the launch whose kernel threw `error`.
 [[noreturn]] void refuse(const Launch& launch, const KernelError& error);
 /// Calls the kernel; a KernelError becomes a RunError as above.
 void execute(const Launch& launch, const KernelArgs& args);
 
-/// Where kernels run. Work is issued to numbered streams (0 computes, 1 copies) and runs in
-/// order within each. Host code may touch a device's memory only where `host_memory` says so.
-/// Errors of asynchronous work are thrown by the next synchronize.
+/// Work of one device, done in the order in which it is issued. Holds what kernels need for each
+/// stream (native handle, libraries' handles) and the error of work that failed. From the first
+/// failure until `check` later updates of the stream do nothing; all other work goes on. Used by
+/// one thread at a time. The device outlives it; what was issued is done before it ends.
+class Stream {
+ public:
+  explicit Stream(Device& device) : device_(device) {}
+  virtual ~Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Device& device() const { return device_; }
+
+  virtual void launch(const Launch& launch) = 0;
+  virtual void copy(void* to, const void* from, std::size_t bytes, CopyKind kind) = 0;
+  virtual void record(Event& event) = 0;
+  /// Later work waits for `event`, of a device of the same kind, as it was recorded last.
+  virtual void wait(Event& event) = 0;
+  /// The host waits for all that was issued.
+  virtual void synchronize() = 0;
+  /// Throws the first error of what is done, and forgets it. Does not wait.
+  virtual void check() = 0;
+
+ private:
+  Device& device_;
+};
+
+/// Where kernels run. Host code may touch a device's memory only where `host_memory` says so.
 class Device {
  public:
   explicit Device(std::string name) : name_(std::move(name)) {}
@@ -53,19 +88,37 @@ class Device {
   /// Aligned to Tensor::kAlignment or more; throws std::bad_alloc where there is no memory.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void deallocate(void* memory) noexcept = 0;
+  /// Memory of the host which copies to and from this device reach without a detour.
+  virtual void* allocate_staging(std::size_t bytes);
+  virtual void deallocate_staging(void* memory) noexcept;
+  /// Bytes that the device has altogether, and those that are free now; 0 where nobody knows.
+  struct Memory {
+    std::size_t total = 0, free = 0;
+  };
+  virtual Memory memory() const { return {}; }
 
-  virtual void launch(int stream, const Launch& launch) = 0;
-  virtual void copy(int stream, void* to, const void* from, std::size_t bytes, CopyKind kind) = 0;
-
+  virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual std::unique_ptr<Event> make_event() = 0;
-  virtual void record(int stream, Event& event) = 0;
-  virtual void wait(int stream, Event& event) = 0;  ///< later work in `stream` waits for it
-  virtual void synchronize(Event& event) = 0;       ///< the host waits for it
-  virtual void synchronize() = 0;                   ///< the host waits for everything
+  virtual void synchronize(Event& event) = 0;  ///< the host waits for it
 
  private:
   std::string name_;
 };
+
+/// A stream of a device that works in host memory: all is done on return, and errors are thrown
+/// at once.
+class HostStream : public Stream {
+ public:
+  using Stream::Stream;
+  void launch(const Launch& launch) override { execute(launch, launch.args); }
+  void copy(void* to, const void* from, std::size_t bytes, CopyKind kind) override;
+  void record(Event& event) override;
+  void wait(Event&) override {}
+  void synchronize() override {}
+  void check() override {}
+};
+/// What a HostStream records.
+std::unique_ptr<Event> make_host_event();
 
 /// The kinds of device that this process knows, by name ("cpu"), and how to open one.
 class DeviceRegistry {

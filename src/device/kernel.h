@@ -22,11 +22,13 @@ struct KernelError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+class Device;
+class Stream;
+
 /// The same for all kernels of one run.
 struct RunInfo {
   std::uint64_t seed = 0;
   std::int64_t step = 0;
-  void* stream = nullptr;  ///< the device's own handle of the stream, where it has one
 };
 
 /// What a kernel gets for a call: addresses only. Shapes, attributes and static inputs are known
@@ -35,7 +37,12 @@ struct KernelArgs {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
   void* workspace = nullptr;
+  /// In memory of the kernel's device, so that a step which is captured and replayed draws the
+  /// next step's numbers: only what runs there may read it.
   const RunInfo* run = nullptr;
+  /// What the kernel was issued to: its native handle, libraries' handles and the like are what
+  /// its device's own kind of stream has. Null outside a session.
+  Stream* stream = nullptr;
 
   template <class T>
   const T* input(std::size_t i) const {
@@ -59,8 +66,8 @@ struct Kernel {
 /// The node that a kernel is made for. All shapes are known.
 class KernelSite {
  public:
-  explicit KernelSite(const Node& node, int threads = 1, bool in_float32 = false)
-      : node_(node), threads_(threads), in_float32_(in_float32) {}
+  explicit KernelSite(const Node& node, int threads = 1, const Device* device = nullptr)
+      : node_(node), threads_(threads), device_(device) {}
 
   const Node& node() const { return node_; }
   int num_inputs() const { return node_.num_inputs(); }
@@ -71,7 +78,11 @@ class KernelSite {
   /// Which kernels there are is asked by this one.
   DType kernel_dtype() const { return seen_as(gradgraph::kernel_dtype(node_)); }
   /// The same node with values of float32 in place of float16 and bfloat16.
-  KernelSite in_float32() const { return KernelSite(node_, threads_, true); }
+  KernelSite in_float32() const {
+    KernelSite site(*this);
+    site.in_float32_ = true;
+    return site;
+  }
   /// The value of static int64 vector input i.
   std::vector<std::int64_t> static_vector(int i) const;
   template <class T>
@@ -80,45 +91,67 @@ class KernelSite {
   }
   /// Threads that the kernel may use.
   int threads() const { return threads_; }
+  /// The device that the kernel is made for; null outside a session.
+  const Device* device() const { return device_; }
 
  private:
   DType seen_as(DType dtype) const { return in_float32_ && is_half(dtype) ? float32 : dtype; }
 
   const Node& node_;
   int threads_;
-  bool in_float32_;
+  const Device* device_;
+  bool in_float32_ = false;
 };
 
 /// Which kernels exist: (op, kind of device, dtype) -> how to make one. A missing kernel is a
-/// missing entry. Several may be there for one key: the first that was added is the reference,
-/// which takes every node; each later one is faster, and may decline nodes.
+/// missing entry.
 class KernelRegistry {
  public:
-  /// Returns an empty Kernel where it declines the node; the reference never does.
   using Make = std::function<Kernel(const KernelSite&)>;
 
+  /// The reference: takes every node. Throws BuildError where there is one already.
   void add(std::string_view op, std::string_view device_kind, std::initializer_list<DType> dtypes,
            Make make);
+  /// A kernel that is faster, or all there is, and may decline nodes by an empty Kernel. Of
+  /// several the last added is asked first.
+  void add_faster(std::string_view op, std::string_view device_kind,
+                  std::initializer_list<DType> dtypes, Make make);
   bool has(std::string_view op, std::string_view device_kind, DType dtype) const {
     return kernels_.contains(key(op, device_kind, dtype));
   }
-  /// A kernel for the site's node from the last added that takes it, or from the reference;
-  /// empty when there is none.
+  /// Whether a device of this kind has a kernel that takes the node. Where there is no reference,
+  /// and all shapes are known, those who make its kernels are asked.
+  bool supports(const Node& node, std::string_view device_kind) const;
+  /// A kernel for the site's node: the fastest that takes it, or the reference. Asked for a
+  /// reference where there is none, the fastest again. Empty when nobody takes it.
   Kernel make(const KernelSite& site, std::string_view device_kind, bool reference = false) const;
+
+  /// What passes need to know of a kind of device beside its kernels.
+  struct Preferences {
+    /// Which elementwise nodes the programs of its "fused" kernels can hold; null for none.
+    bool (*can_fuse)(const Node&) = nullptr;
+    /// Its convolutions and pools are better at NHWC images.
+    bool nhwc = false;
+  };
+  void prefer(std::string_view device_kind, Preferences preferences);
+  Preferences preferences(std::string_view device_kind) const;
+
   /// Gives devices of `kind` the kernels that `other` has, but for the ops in `except` (tests).
   void share(std::string_view kind, std::string_view other,
              const std::vector<std::string>& except = {});
 
  private:
+  struct Entry {
+    Make reference;            ///< may be empty
+    std::vector<Make> faster;  ///< the fastest last
+  };
   static std::string key(std::string_view op, std::string_view device_kind, DType dtype);
-  std::unordered_map<std::string, std::vector<Make>> kernels_;
+  std::unordered_map<std::string, Entry> kernels_;
+  std::unordered_map<std::string, Preferences> preferences_;
 };
 
 /// Process-wide; holds all kernels of this build from the start.
 KernelRegistry& kernel_registry();
-
-/// Whether "fused" kernels can compute this elementwise node as part of a program.
-bool can_fuse(const Node& node);
 
 /// Calls `body.template operator()<T>()` with the C++ type of `dtype` where it is one of T...;
 /// throws KernelError otherwise.

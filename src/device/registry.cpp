@@ -1,12 +1,9 @@
 // The one place that knows every kind of device.
 #include "device/cpu/cpu_device.h"
-#include "device/cpu/fused/program_runner.h"
 #include "device/cpu/kernels.h"
 #include "device/device.h"
 
 namespace gradgraph {
-
-bool can_fuse(const Node& node) { return ProgramRunner::knows(node); }
 
 KernelRegistry& kernel_registry() {
   static KernelRegistry registry = [] {

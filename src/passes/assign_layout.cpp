@@ -48,8 +48,8 @@ const std::vector<ImageOp>& image_ops() {
   return ops;
 }
 
-/// An NCHW node that is better off as NHWC; null for any other.
-const ImageOp* find_image_op(const Node& node) {
+/// An NCHW node that is better off as NHWC where it runs; null for any other.
+const ImageOp* find_image_op(const Node& node, const PassContext& context) {
   const auto op = std::ranges::find_if(
       image_ops(), [&](const ImageOp& image_op) { return image_op.op.matches(node); });
   if (op == image_ops().end() || node.attributes().get<std::string>("layout") != "nchw" ||
@@ -59,13 +59,15 @@ const ImageOp* find_image_op(const Node& node) {
     return node.attributes().get<std::int64_t>("groups") == 1 &&
            node.attributes().get<Numbers>("dilations") == Numbers{1, 1};
   };
-  return node.attributes().find("groups") && !is_plain() ? nullptr : &*op;
+  if (node.attributes().find("groups") && !is_plain()) return nullptr;
+  return context.prefers_nhwc(node) && context.has_kernel(node, "transpose") ? &*op : nullptr;
 }
 
 class LayoutAssignment {
  public:
   LayoutAssignment(Graph& graph, const PassContext& context, RewriteLog& log)
       : graph_(graph),
+        context_(context),
         log_(log),
         topology_(graph, context.fetches),
         is_late_(find_late_nodes(graph, topology_)) {}
@@ -74,7 +76,7 @@ class LayoutAssignment {
     for (Node* node : topology_.order()) {
       if (is_bound(*node) || log_.is_spent())
         restore_inputs(*node);
-      else if (const ImageOp* op = find_image_op(*node))
+      else if (const ImageOp* op = find_image_op(*node, context_))
         convert_image_op(*node, *op);
       else if (!convert_follower(*node))
         restore_inputs(*node);
@@ -187,6 +189,7 @@ class LayoutAssignment {
   }
 
   Graph& graph_;
+  const PassContext& context_;
   RewriteLog& log_;
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id
@@ -199,7 +202,7 @@ class LayoutAssignment {
 }  // namespace
 
 void assign_layout(Graph& graph, const PassContext& context, RewriteLog& log) {
-  const auto is_one = [](const Node& node) { return find_image_op(node) != nullptr; };
+  const auto is_one = [&](const Node& node) { return find_image_op(node, context) != nullptr; };
   if (context.exact || std::ranges::none_of(graph.nodes(), is_one)) return;
   LayoutAssignment(graph, context, log).run();
 }

@@ -26,6 +26,8 @@ struct PassContext {
   std::function<bool(const Node&)> can_fuse;
   /// True where the device that the node is meant for has a kernel of `op` for the node's dtype.
   std::function<bool(const Node&, std::string_view op)> has_kernel;
+  /// True where the device that the node is meant for likes NHWC images better than NCHW ones.
+  std::function<bool(const Node&)> prefers_nhwc = [](const Node&) { return true; };
   /// Computes nodes of constants.
   Evaluator evaluate;
 

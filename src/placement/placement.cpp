@@ -16,15 +16,6 @@ namespace {
 constexpr int kHost = 0;
 constexpr int kNone = -1;
 
-/// The index of the device called `name`, or kNone.
-int find_device(const std::vector<std::string>& devices, const std::string& name) {
-  for (const std::string& candidate : {name, name + ":0"})
-    if (const auto found = std::find(devices.begin(), devices.end(), candidate);
-        found != devices.end())
-      return static_cast<int>(found - devices.begin());
-  return kNone;
-}
-
 class Placer {
  public:
   Placer(Graph& graph, const PlacementOptions& options) : graph_(graph), options_(options) {}
@@ -163,13 +154,13 @@ class Placer {
   const Node* obstacle(const Node& node, int device) const {
     const std::string_view kind = kind_of(name_of(device));
     if (!node.op().traits.no_kernel && !node.op().traits.alias)
-      return options_.has_kernel(node, kind) ? nullptr : &node;
+      return options_.supports(node, kind) ? nullptr : &node;
     if (&node.op() != &variable_) return nullptr;
     const auto updates = updates_.find(home_of(node));
     if (updates == updates_.end()) return nullptr;
     const auto missing =
         std::find_if(updates->second.begin(), updates->second.end(),
-                     [&](const Node* update) { return !options_.has_kernel(*update, kind); });
+                     [&](const Node* update) { return !options_.supports(*update, kind); });
     return missing == updates->second.end() ? nullptr : *missing;
   }
 
@@ -217,7 +208,8 @@ class Placer {
       return known->second;
 
     Output from = value;
-    if (!is_constant && device != kHost && device_of(source) != kHost)
+    if (!is_constant && device != kHost && device_of(source) != kHost &&
+        kind_of(name_of(device)) != kind_of(name_of(device_of(source))))
       from = on_device(value, kHost, reader);
     BuildContext& context = graph_.context();
     context.origin = &user_node(source);
@@ -332,6 +324,15 @@ std::vector<int> reading_order(const Graph& graph) {
 }
 
 }  // namespace
+
+int find_device(const std::vector<std::string>& devices, std::string_view name) {
+  const std::string first = std::string(name) + ":0";
+  for (const std::string_view candidate : {name, std::string_view(first)})
+    if (const auto found = std::find(devices.begin(), devices.end(), candidate);
+        found != devices.end())
+      return static_cast<int>(found - devices.begin());
+  return kNone;
+}
 
 Placement place(Graph& graph, const PlacementOptions& options) {
   return Placer(graph, options).run();

@@ -37,9 +37,12 @@ struct PlacementOptions {
   /// A request that cannot be met falls back (to the default, then to any device with a kernel);
   /// false makes it a PlacementError.
   bool soft = true;
-  /// Whether a device of this kind ("cpu", "cuda") has a kernel for the node.
-  std::function<bool(const Node&, std::string_view device_kind)> has_kernel;
+  /// Whether a device of this kind ("cpu", "cuda") has a kernel that takes the node.
+  std::function<bool(const Node&, std::string_view device_kind)> supports;
 };
+
+/// The index in `devices` of the one called `name`, or "`name`:0"; -1 where there is none.
+int find_device(const std::vector<std::string>& devices, std::string_view name);
 
 /// Where every node of a session's copy goes. Both lists are by node id.
 struct Placement {
@@ -49,8 +52,9 @@ struct Placement {
 
 /// Chooses a device for every node of `graph` (a session's own copy), then inserts "copy" nodes
 /// so that every node reads from its own device. A value crosses at most once per pair of
-/// devices, and through the host where neither is the host; only a variable that is read under
-/// control inputs crosses for that reader alone, since its value depends on when it is read.
+/// devices, through the host where these are neither the host nor of one kind; only a variable
+/// that is read under control inputs crosses for that reader alone, since its value depends on
+/// when it is read.
 /// Constants are duplicated instead. Static inputs stay as they are, and so do inputs of which
 /// only the shape is used: nobody reads their bytes. Nodes added here come last, so ids are no
 /// topological order afterwards. Throws PlacementError naming op, dtype, device and line.

@@ -25,6 +25,10 @@ int num_updates(const Node& node) {
   return node.op().traits.updates_variable ? node.num_outputs() : 0;
 }
 
+bool is_fetch(const Node& node) {
+  return node.op().traits.moves_value && node.num_outputs() == 0;
+}
+
 namespace {
 
 /// All that one run does with one variable.
@@ -35,32 +39,45 @@ struct VariableUse {
 
 class Orderer {
  public:
-  Orderer(Graph& graph, Placement& placement, const std::vector<Node*>& fetches)
-      : graph_(graph), placement_(placement) {
+  Orderer(Graph& graph, Placement& placement, const std::vector<Node*>& fetches,
+          const std::vector<bool>& is_host)
+      : graph_(graph), placement_(placement), is_host_(is_host) {
     mark_needed(fetches);
     find_variable_uses();
     link();
     for (auto& [variable, use] : uses_) constrain(*variable, use);
   }
 
-  std::vector<Node*> run() {
+  Order run() {
+    std::vector<Node*> late;
     for (Node* node : needed_)
       if (pending_[slot(*node)] == 0) push(*node);
-    while (order_.size() < needed_.size() + snapshots_) {
+    while (order_.size() + late.size() < needed_.size() + snapshots_) {
       if (ready_.empty()) break_cycle();
       Node& node = *ready_.top().node;
       ready_.pop();
       done_[slot(node)] = true;
-      order_.push_back(&node);
+      (is_late(node) ? late : order_).push_back(&node);
       for (Node* next : successors(node)) release(*next);
       const auto anti = overwriters_.find(&node);
       if (anti == overwriters_.end()) continue;
       for (const Overwrite& overwrite : anti->second) release(*overwrite.update);
     }
-    return std::move(order_);
+    const std::size_t num_early = order_.size();
+    order_.insert(order_.end(), late.begin(), late.end());
+    return {std::move(order_), num_early};
   }
 
  private:
+  /// Hands over what another device computes, when all work has been issued.
+  bool is_late(const Node& node) const {
+    if (!is_fetch(node) || node.num_inputs() == 0) return false;
+    const Node* source = &node.input(0).node();
+    while (source->op().traits.alias) source = &source->input(0).node();
+    return source->op().name == "copy" &&
+           !is_host_[static_cast<std::size_t>(placement_.device[slot(source->input(0).node())])];
+  }
+
   /// Nodes in the order in which users made them, except that updates wait for all the rest and
   /// that what the library added (copies, fetches) stands beside what it reads.
   struct Entry {
@@ -287,6 +304,7 @@ class Orderer {
 
   Graph& graph_;
   Placement& placement_;
+  const std::vector<bool>& is_host_;
   std::vector<bool> is_needed_;
   std::vector<Node*> needed_;
   std::unordered_map<Node*, VariableUse> uses_;
@@ -303,9 +321,9 @@ class Orderer {
 
 }  // namespace
 
-std::vector<Node*> order_nodes(Graph& graph, Placement& placement,
-                               const std::vector<Node*>& fetches) {
-  return Orderer(graph, placement, fetches).run();
+Order order_nodes(Graph& graph, Placement& placement, const std::vector<Node*>& fetches,
+                  const std::vector<bool>& is_host) {
+  return Orderer(graph, placement, fetches, is_host).run();
 }
 
 }  // namespace gradgraph

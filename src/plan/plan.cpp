@@ -1,15 +1,12 @@
 #include "plan/plan.h"
 
 #include <algorithm>
-#include <iterator>
-#include <map>
 #include <span>
 #include <unordered_set>
 
 #include "core/checked.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
-#include "graph/may_fail.h"
 #include "graph/slot.h"
 #include "graph/static_inputs.h"
 #include "plan/arena.h"
@@ -17,6 +14,8 @@
 
 namespace gradgraph {
 namespace {
+
+constexpr std::int32_t kHost = 0;
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
@@ -26,29 +25,41 @@ std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
   throw RunError(node_message(user.op().name, user.name(), message), node.where());
 }
 
-constexpr int kComputeStream = 0, kCopyStream = 1, kStreams = 2;
-
 class Planner {
  public:
   Planner(Graph& graph, Placement& placement, const PlanOptions& options)
       : graph_(graph), placement_(placement), options_(options) {}
 
   Plan run() {
-    const std::vector<Node*> order = order_nodes(graph_, placement_, options_.fetches);
-    for (const Node* node : order)
+    const Order order = order_nodes(graph_, placement_, options_.fetches, options_.is_host);
+    plan_.is_host = options_.is_host;
+    for (const Node* node : order.nodes)
       for (int i = 0; i < num_updates(*node); ++i)
         is_updated_.insert(variable_behind(node->input(i)));
     number_outputs();
-    for (Node* node : order) add(*node);
+    find_results(order.nodes);
+    if (std::find(plan_.is_host.begin(), plan_.is_host.end(), false) != plan_.is_host.end())
+      plan_.staging_bytes = kStagingHeader;
+    for (std::size_t i = 0; i < order.nodes.size(); ++i) {
+      if (i == order.num_early) plan_.finish = static_cast<std::int32_t>(plan_.steps.size());
+      add(*order.nodes[i]);
+    }
+    if (order.num_early == order.nodes.size())
+      plan_.finish = static_cast<std::int32_t>(plan_.steps.size());
     assign_memory();
-    if (std::find(options_.is_host.begin(), options_.is_host.end(), false) !=
-        options_.is_host.end())
-      synchronize();
-    protect_updates();
+    plan_waits(plan_, options_);
     return std::move(plan_);
   }
 
  private:
+  /// Values that nobody reads but who hands them over.
+  void find_results(const std::vector<Node*>& order) {
+    is_result_.assign(graph_.nodes().size(), true);
+    for (const Node* node : order)
+      if (!is_fetch(*node))
+        for (const Output& input : node->inputs()) is_result_[slot(input)] = false;
+  }
+
   std::int32_t device_of(const Node& node) const { return placement_.device[slot(node)]; }
   bool is_host(std::int32_t device) const { return options_.is_host[at(device)]; }
   std::int32_t& value_of(const Node& node, int index) {
@@ -82,11 +93,14 @@ class Planner {
     step.num_outputs = node.num_outputs();
     if (node.op().name == "copy") place_copy(node, step);
     for (int i = 0; i < node.num_inputs(); ++i)
-      plan_.step_values.push_back(is_static_input(traits, i) ? kNoValue
-                                                             : value_of(node.input(i)));
+      plan_.step_values.push_back(traits.shape_only || is_static_input(traits, i) ? kNoValue
+                                  : is_host(step.device) ? value_of(node.input(i))
+                                                         : staged(value_of(node.input(i))));
     for (int i = 0; i < node.num_outputs(); ++i) {
       if (traits.updates_variable)
         value_of(node, i) = value_of(node.input(i));
+      else if (is_host(device_of(node)) && !is_host(step.device) && is_result_[slot(node)])
+        stage(node, i);
       else
         add_value(node, i, Storage::arena);
       plan_.step_values.push_back(value_of(node, i));
@@ -116,6 +130,29 @@ class Planner {
     count_bytes(node, plan_.values.back().bytes);
   }
 
+  /// Memory of the host that devices copy from or to, for the whole run.
+  std::int32_t stage(Node& node, int index) {
+    add_value(node, index, Storage::staging);
+    PlannedValue& value = plan_.values.back();
+    value.device = kHost;
+    value.offset = plan_.staging_bytes;
+    plan_.staging_bytes += rounded(value.bytes);
+    return value_of(node, index);
+  }
+
+  /// What a device reads in place of `value`: what is fed is the caller's memory.
+  std::int32_t staged(std::int32_t value) {
+    if (plan_.values[at(value)].storage != Storage::feed) return value;
+    const auto known = std::ranges::find(plan_.staged_feeds, value, &StagedFeed::feed);
+    if (known != plan_.staged_feeds.end()) return known->staged;
+    Node& node = *plan_.values[at(value)].node;
+    const int index = plan_.values[at(value)].index;
+    const std::int32_t copied = stage(node, index);
+    value_of(node, index) = value;  // the host goes on with what is fed
+    plan_.staged_feeds.push_back({value, copied});
+    return copied;
+  }
+
   static Storage source_storage(const Node& node) {
     if (node.op().traits.stateful) return Storage::variable;
     return node.op().name == "constant" ? Storage::constant : Storage::feed;
@@ -127,10 +164,15 @@ class Planner {
            !is_updated_.contains(variable_behind(node.input(0)));
   }
 
-  /// Copies run on the device that is not the host, beside its computing stream.
+  /// Copies run on the device that is not the host, or else on the one that is written to.
   void place_copy(const Node& node, PlannedStep& step) const {
-    if (is_host(step.device)) step.device = device_of(node.input(0).node());
-    step.stream = is_host(step.device) ? kComputeStream : kCopyStream;
+    const std::int32_t from = device_of(node.input(0).node());
+    if (!is_host(step.device)) {
+      step.stream = kToDeviceStream;
+    } else if (!is_host(from)) {
+      step.device = from;
+      step.stream = kToHostStream;
+    }
   }
 
   void assign_memory() {
@@ -200,135 +242,13 @@ class Planner {
     return values_of(step).last(at(step.num_outputs));
   }
 
-  // --- What waits for what ------------------------------------------------------------------
-
-  /// The order in which work was issued; host work of all devices is one queue.
-  std::size_t queue_of(const PlannedStep& step) const {
-    return is_host(step.device) ? 0 : at(1 + step.device * kStreams + step.stream);
-  }
-
-  /// Who touched a stretch of an arena last.
-  struct Touch {
-    std::size_t begin = 0, end = 0;
-    std::int32_t step = 0;
-  };
-
-  void synchronize() {
-    const std::size_t queues = 1 + options_.is_host.size() * kStreams;
-    std::vector<std::vector<Touch>> arenas(options_.is_host.size());
-    std::vector<std::int32_t> variable_touch(plan_.values.size(), -1);
-    std::vector<std::int32_t> step_of(graph_.nodes().size(), -1);
-    // covered[q * queues + p]: the last step of queue p that queue q has waited for.
-    std::vector<std::int32_t> covered(queues * queues, -1);
-
-    for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
-      PlannedStep& step = plan_.steps[s];
-      const auto index = static_cast<std::int32_t>(s);
-      std::vector<std::int32_t> before;
-      add_ordering(*step.node, step_of, before);
-      for (const std::int32_t value : values_of(step))
-        if (value != kNoValue) touch_value(value, index, arenas, variable_touch, before);
-      touch(arenas[at(step.device)], step.workspace_offset, step.workspace_bytes, index, before);
-      add_waits(step, before, queues, covered);
-      step_of[slot(*step.node)] = index;
-    }
-  }
-
-  /// Control inputs, through nodes that have no step of their own.
-  void add_ordering(const Node& node, const std::vector<std::int32_t>& step_of,
-                    std::vector<std::int32_t>& before) const {
-    std::vector<const Node*> stack{&node};
-    while (!stack.empty()) {
-      const Node& current = *stack.back();
-      stack.pop_back();
-      const auto visit = [&](const Node& input) {
-        if (step_of[slot(input)] >= 0)
-          before.push_back(step_of[slot(input)]);
-        else if (!input.inputs().empty() || !input.control_inputs().empty())
-          stack.push_back(&input);
-      };
-      for (const Output& input : current.inputs()) visit(input.node());
-      for (const Node* input : current.control_inputs()) visit(*input);
-    }
-  }
-
-  void touch_value(std::int32_t value, std::int32_t index,
-                   std::vector<std::vector<Touch>>& arenas,
-                   std::vector<std::int32_t>& variable_touch,
-                   std::vector<std::int32_t>& before) const {
-    const PlannedValue& planned = plan_.values[at(value)];
-    if (planned.storage == Storage::arena) {
-      touch(arenas[at(planned.device)], planned.offset, planned.bytes, index, before);
-    } else if (planned.storage == Storage::variable) {
-      std::int32_t& last = variable_touch[at(value)];
-      if (last >= 0) before.push_back(last);
-      last = index;
-    }
-  }
-
-  /// What stands in the way comes first. Stretches that this one covers are forgotten: whoever
-  /// waits for this step waits for them too.
-  static void touch(std::vector<Touch>& arena, std::size_t offset, std::size_t bytes,
-                    std::int32_t index, std::vector<std::int32_t>& before) {
-    if (bytes == 0) return;
-    const Touch mine{offset, offset + rounded(bytes), index};
-    std::erase_if(arena, [&](const Touch& other) {
-      if (other.end <= mine.begin || mine.end <= other.begin) return false;
-      before.push_back(other.step);
-      return mine.begin <= other.begin && other.end <= mine.end;
-    });
-    arena.push_back(mine);
-  }
-
-  void add_waits(PlannedStep& step, const std::vector<std::int32_t>& before, std::size_t queues,
-                 std::vector<std::int32_t>& covered) {
-    const std::size_t mine = queue_of(step);
-    std::map<std::size_t, std::int32_t> latest;
-    for (const std::int32_t other : before) {
-      const std::size_t queue = queue_of(plan_.steps[at(other)]);
-      if (queue != mine && queue != 0)
-        latest.try_emplace(queue, other).first->second = std::max(latest[queue], other);
-    }
-    step.first_wait = static_cast<std::int32_t>(plan_.waits.size());
-    for (const auto& [queue, other] : latest) {
-      std::int32_t& seen = covered[mine * queues + queue];
-      if (seen >= other) continue;
-      seen = other;
-      plan_.waits.push_back(other);
-      plan_.steps[at(other)].is_awaited = true;
-      ++step.num_waits;
-    }
-  }
-
-  // --- A run that throws leaves every variable as it was --------------------------------------
-
-  void protect_updates() {
-    const auto count = static_cast<std::int32_t>(plan_.steps.size());
-    std::int32_t last_failing = -1;  // when it is seen
-    plan_.first_update = count;
-    for (std::int32_t s = 0; s < count; ++s) {
-      const Node& node = *plan_.steps[at(s)].node;
-      // Errors of asynchronous work are seen before the first update, and after all.
-      const bool is_seen = plan_.first_update == count || is_host(plan_.steps[at(s)].device);
-      if (may_fail(node)) last_failing = is_seen ? std::max(last_failing, s) : count;
-      if (num_updates(node) > 0 && plan_.first_update == count) plan_.first_update = s;
-    }
-    std::unordered_set<const Node*> kept;
-    for (std::int32_t s = plan_.first_update; s < last_failing; ++s) {
-      Node& node = *plan_.steps[at(s)].node;
-      for (int i = 0; i < num_updates(node); ++i) {
-        Node* variable = variable_behind(node.input(i));
-        if (kept.insert(variable).second) plan_.backups.push_back({variable, s});
-      }
-    }
-  }
-
   Graph& graph_;
   Placement& placement_;
   const PlanOptions& options_;
   std::unordered_set<const Node*> is_updated_;
   std::vector<std::size_t> first_output_;   ///< by node id: where its outputs begin below
   std::vector<std::int32_t> output_value_;  ///< by output
+  std::vector<bool> is_result_;             ///< by node id
   std::size_t total_bytes_ = 0;
   Plan plan_;
 };
@@ -343,58 +263,39 @@ std::size_t bytes_of(const Node& node, int index) {
   return static_cast<std::size_t>(shape.num_elements()) * size_of(dtype);
 }
 
-Plan make_plan(Graph& graph, Placement& placement, const PlanOptions& options) {
-  return Planner(graph, placement, options).run();
+std::vector<Access> accesses_of(const Plan& plan, const PlannedStep& step) {
+  std::vector<Access> accesses;
+  const auto devices = static_cast<std::int32_t>(plan.is_host.size());
+  const auto add = [&](std::int32_t index, bool writes) {
+    if (index == kNoValue) return;
+    const PlannedValue& value = plan.values[at(index)];
+    if (value.bytes == 0) return;
+    switch (value.storage) {
+      case Storage::arena:
+        accesses.push_back({value.device, value.offset, value.offset + value.bytes, writes});
+        return;
+      case Storage::staging:
+        accesses.push_back({devices, value.offset, value.offset + value.bytes, writes});
+        return;
+      case Storage::variable:
+        accesses.push_back({devices + 1 + index, 0, value.bytes, writes});
+        return;
+      case Storage::constant:
+      case Storage::feed: return;
+    }
+  };
+  const std::int32_t *values = plan.step_values.data() + step.first_value,
+                     *outputs = values + step.num_inputs;
+  for (std::int32_t i = 0; i < step.num_inputs; ++i) add(values[i], false);
+  for (std::int32_t i = 0; i < step.num_outputs; ++i) add(outputs[i], true);
+  if (step.workspace_bytes > 0)
+    accesses.push_back(
+        {step.device, step.workspace_offset, step.workspace_offset + step.workspace_bytes, true});
+  return accesses;
 }
 
-void verify(const Plan& plan) {
-  std::vector<std::int32_t> first(plan.values.size(), -1), last(plan.values.size(), -1);
-  for (std::size_t s = 0; s < plan.steps.size(); ++s) {
-    const PlannedStep& step = plan.steps[s];
-    for (std::int32_t i = 0; i < step.num_inputs + step.num_outputs; ++i) {
-      const std::int32_t value = plan.step_values[at(step.first_value + i)];
-      if (value == kNoValue) continue;
-      if (first[at(value)] < 0) first[at(value)] = static_cast<std::int32_t>(s);
-      last[at(value)] = static_cast<std::int32_t>(s);
-    }
-  }
-  // Sweep through the steps with the live values of each arena by offset.
-  std::map<std::pair<std::int32_t, std::size_t>, std::int32_t> live;
-  const auto check = [&](std::int32_t a, std::int32_t b) {
-    const PlannedValue &x = plan.values[at(a)], &y = plan.values[at(b)];
-    if (x.device != y.device || x.offset + x.bytes <= y.offset || y.offset + y.bytes <= x.offset)
-      return;
-    throw RunError(fmt::format("verify: '{}' and '{}' share memory while both are alive",
-                               x.node->name(), y.node->name()));
-  };
-  for (std::size_t s = 0; s < plan.steps.size(); ++s) {
-    const PlannedStep& step = plan.steps[s];
-    const std::span<const std::int32_t> values(plan.step_values.data() + step.first_value,
-                                               at(step.num_inputs + step.num_outputs));
-    const auto in_arena = [&](std::int32_t value) {
-      return value != kNoValue && plan.values[at(value)].storage == Storage::arena &&
-             plan.values[at(value)].bytes > 0;
-    };
-    // Inputs that end here may be taken over by an output that begins here.
-    for (const std::int32_t value : values.first(at(step.num_inputs)))
-      if (in_arena(value) && last[at(value)] == static_cast<std::int32_t>(s) &&
-          step.node->op().traits.in_place)
-        live.erase({plan.values[at(value)].device, plan.values[at(value)].offset});
-    for (const std::int32_t value : values) {
-      if (!in_arena(value) || first[at(value)] != static_cast<std::int32_t>(s)) continue;
-      const auto [place, inserted] =
-          live.try_emplace({plan.values[at(value)].device, plan.values[at(value)].offset}, value);
-      if (!inserted) check(place->second, value);
-      if (place != live.begin()) check(std::prev(place)->second, value);
-      if (std::next(place) != live.end()) check(std::next(place)->second, value);
-    }
-    for (const std::int32_t value : values)
-      if (in_arena(value) && last[at(value)] == static_cast<std::int32_t>(s)) {
-        const auto place =
-            live.find({plan.values[at(value)].device, plan.values[at(value)].offset});
-        if (place != live.end() && place->second == value) live.erase(place);
-      }
-  }
+Plan make_plan(Graph& graph, Placement& placement, const PlanOptions& options) {
+  return Planner(graph, placement, options).run();
 }
 
 }  // namespace gradgraph

@@ -29,6 +29,11 @@ SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>&
                                 const std::vector<Output>& fetches, const SessionOptions& options,
                                 RewriteLog& log);
 
+/// The user's node; the origin is const since the session's copy never changes it.
+inline Node& user_node(const Node& copy) {
+  return const_cast<Node&>(copy.origin() ? *copy.origin() : copy);
+}
+
 /// A plan with its kernels and addresses: a flat list of commands that runs step after step
 /// without looking anything up.
 class CompiledPlan {
@@ -69,25 +74,32 @@ class CompiledPlan {
 
  private:
   enum class CommandKind : std::uint8_t {
-    call,         ///< launches_[index], on the calling thread
-    launch,       ///< launches_[index], by the device
-    copy,         ///< step `index`, a copy between devices
-    fetch,        ///< step `index` into a result
-    backup,       ///< backups_[index]
-    record,       ///< events_[index]
-    wait,         ///< the device's stream for events_[index]
-    host_wait,    ///< the host for events_[index]
-    synchronize,  ///< the host for the device
+    call,       ///< launches_[index], on the calling thread
+    launch,     ///< launches_[index], by the stream
+    copy,       ///< step `index`, a copy between devices
+    fetch,      ///< step `index` into a result
+    backup,     ///< backups_[index]
+    run_info,   ///< the RunInfo to device `index`
+    record,     ///< events_[index]
+    wait,       ///< the stream for events_[index]
+    host_wait,  ///< the host for events_[index] of the stream's device, and for errors
+    finish,     ///< the host for all that was issued to all devices
   };
   struct Command {
     CommandKind kind;
-    std::int32_t stream;
     std::int32_t index;
-    Device* device;
+    Stream* stream;
   };
   struct FeedPatch {
     std::size_t feed;
     std::size_t address;  ///< into addresses_
+  };
+  struct StagePatch {
+    std::size_t feed, offset, bytes;
+  };
+  /// The time of a launch by the device's own clock.
+  struct TimedLaunch {
+    std::unique_ptr<Event> begin, end;
   };
   struct Backup {
     VariableSlot* slot;
@@ -103,9 +115,17 @@ class CompiledPlan {
   /// Fills in every address that does not depend on the run.
   void bake();
   void* address_of(const PlannedValue& value) const;
+  Stream& stream(std::size_t device, std::int32_t number = kComputeStream) {
+    return *memory_.streams(device)[static_cast<std::size_t>(number)];
+  }
+  std::size_t feed_of(const PlannedValue& value) const;
   void execute(const Command& command, std::vector<Tensor>& results);
+  void execute_timed(std::vector<Tensor>& results, RunStats& stats, const Command*& current);
   void copy_between(const Command& command);
   void fetch_result(const Command& command, std::vector<Tensor>& results);
+  void wait_for(const Command& command);
+  void finish();
+  void check_streams();
   /// Puts back what this run has changed, after an error.
   void recover() noexcept;
 
@@ -114,7 +134,7 @@ class CompiledPlan {
   PlacementOptions placement_options_;
   Placement placement_;
   Plan plan_;
-  std::vector<std::size_t> used_devices_;
+  std::vector<std::size_t> used_devices_;  ///< beside the host
 
   std::deque<Kernel> kernels_;  ///< for the launches, in their order; addresses are stable
   std::vector<Launch> launches_;
@@ -125,8 +145,11 @@ class CompiledPlan {
   std::vector<void*> constant_address_;  ///< by value; null for what is no constant
   std::vector<void*> addresses_;         ///< laid out as Plan::step_values
   std::vector<FeedPatch> feed_patches_;
-  std::vector<Node*> feed_nodes_;        ///< by feed; null where nothing needs it
-  std::vector<std::int32_t> result_of_;  ///< by node id: the fetch that it answers, or -1
+  std::vector<StagePatch> stage_patches_;
+  std::vector<TimedLaunch> timed_;               ///< by launch, null on the host; for node_times
+  std::vector<std::unique_ptr<Event>> origins_;  ///< by used device: when a timed run began
+  std::vector<Node*> feed_nodes_;                ///< by feed; null where nothing needs it
+  std::vector<std::int32_t> result_of_;          ///< by node id: the fetch that it answers, or -1
   std::vector<OutputType> result_types_;
   std::vector<const Node*> read_variables_;  ///< of the user's graph
   std::vector<Variable> required_variables_;

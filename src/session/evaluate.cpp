@@ -22,12 +22,13 @@ bool has_nothing_to_do(const Node& node) {
 
 }  // namespace
 
-Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference) {
+Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference,
+                   const Device* device) {
   const auto fail = [&](const char* message) {
     throw RunError(node_message(node.op().name, node.name(), message), node.where());
   };
   try {
-    const KernelSite site(node, threads);
+    const KernelSite site(node, threads, device);
     if (Kernel kernel = kernel_registry().make(site, device_kind, reference)) {
       // Of [2^40,0] there may be rows without number to go through.
       if (has_nothing_to_do(node)) kernel.run = [](const KernelArgs&) {};
@@ -60,7 +61,7 @@ Evaluator host_evaluator() {
     const auto workspace_bytes = static_cast<std::int64_t>(kernel.workspace_bytes);
     Tensor workspace(uint8, Shape{workspace_bytes});
     const RunInfo run;
-    const Launch launch{&kernel, {inputs, outputs, workspace.raw(), &run}, &node};
+    const Launch launch{&kernel, {inputs, outputs, workspace.raw(), &run, nullptr}, &node};
     execute(launch, launch.args);
     return results;
   };

@@ -7,37 +7,71 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "gradgraph/tensor.h"
-#include "plan/plan.h"
 #include "session/memory_report.h"
 
 namespace gradgraph {
 
-DeviceBuffer::DeviceBuffer(std::shared_ptr<Device> device, std::size_t bytes)
-    : device_(std::move(device)),
-      memory_(device_->allocate(std::max(bytes, Tensor::kAlignment))),
-      bytes_(bytes) {}
+DeviceBuffer::DeviceBuffer(std::shared_ptr<Device> device, std::size_t bytes, bool is_staging)
+    : device_(std::move(device)), bytes_(bytes), is_staging_(is_staging) {
+  const std::size_t least = std::max(bytes, Tensor::kAlignment);
+  memory_ = is_staging ? device_->allocate_staging(least) : device_->allocate(least);
+}
 
 DeviceBuffer::~DeviceBuffer() {
-  if (memory_) device_->deallocate(memory_);
-}
-
-void DeviceBuffer::write(const void* host) {
-  device_->copy(0, memory_, host, bytes_, CopyKind::to_device);
-  device_->synchronize();
-}
-
-void DeviceBuffer::read(void* host) const {
-  device_->copy(0, host, memory_, bytes_, CopyKind::to_host);
-  device_->synchronize();
+  if (memory_) is_staging_ ? device_->deallocate_staging(memory_) : device_->deallocate(memory_);
 }
 
 SessionMemory::SessionMemory(std::vector<std::string> names)
-    : names_(std::move(names)), devices_(names_.size()), arenas_(names_.size()) {}
+    : names_(std::move(names)),
+      devices_(names_.size()),
+      arenas_(names_.size()),
+      run_infos_(names_.size()),
+      streams_(names_.size()) {}
 
 const std::shared_ptr<Device>& SessionMemory::device(std::size_t index) {
   auto& device = devices_[index];
   if (!device) device = device_registry().open(names_[index]);
   return device;
+}
+
+DeviceStreams& SessionMemory::streams(std::size_t index) {
+  DeviceStreams& streams = streams_[index];
+  const std::size_t count = device(index)->host_memory() ? 1 : kStreams;
+  for (std::size_t s = 0; s < count; ++s)
+    if (!streams[s]) streams[s] = device(index)->make_stream();
+  return streams;
+}
+
+Stream& SessionMemory::stream_of(const Device& device) {
+  const auto found = std::ranges::find(devices_, &device, &std::shared_ptr<Device>::get);
+  return *streams(static_cast<std::size_t>(found - devices_.begin()))[kComputeStream];
+}
+
+void SessionMemory::write(DeviceBuffer& buffer, const void* host) {
+  Stream& stream = stream_of(*buffer.device());
+  stream.copy(buffer.get(), host, buffer.bytes(), CopyKind::to_device);
+  stream.synchronize();
+  stream.check();
+}
+
+void SessionMemory::read(const DeviceBuffer& buffer, void* host) {
+  Stream& stream = stream_of(*buffer.device());
+  stream.copy(host, buffer.get(), buffer.bytes(), CopyKind::to_host);
+  stream.synchronize();
+  stream.check();
+}
+
+void SessionMemory::reserve_staging(std::size_t device_index, std::size_t bytes) {
+  if (bytes == 0 || staging_.bytes() >= bytes) return;
+  ++generation_;
+  staging_ = DeviceBuffer();
+  staging_ = DeviceBuffer(device(device_index), bytes, /*is_staging=*/true);
+}
+
+void* SessionMemory::run_info(std::size_t index) {
+  DeviceBuffer& buffer = run_infos_[index];
+  if (!buffer.get()) buffer = DeviceBuffer(device(index), sizeof(RunInfo));
+  return buffer.get();
 }
 
 void SessionMemory::reserve_arena(std::size_t device_index, std::size_t bytes) {
@@ -57,8 +91,9 @@ DeviceBuffer SessionMemory::allocate_for(const Node& node, std::size_t device_in
   } catch (const std::bad_alloc&) {
     throw RunError(
         node_message(node.op().name, node.name(),
-                     fmt::format("there is no memory on '{}' for {}{}, {}", names_[device_index],
-                                 node.dtype(), node.shape(), readable_bytes(bytes))),
+                     fmt::format("there is no memory on '{}' for {}{}, {}{}",
+                                 names_[device_index], node.dtype(), node.shape(),
+                                 readable_bytes(bytes), available(*device(device_index)))),
         node.where());
   }
 }
@@ -85,8 +120,8 @@ void SessionMemory::place_variable(const Node& node, std::size_t device_index) {
   DeviceBuffer moved = allocate_for(node, device_index);
   if (slot.initialized) {
     std::vector<std::byte> host(slot.buffer.bytes());
-    slot.buffer.read(host.data());
-    moved.write(host.data());
+    read(slot.buffer, host.data());
+    write(moved, host.data());
   }
   slot.buffer = std::move(moved);
   ++generation_;

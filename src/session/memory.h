@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -8,15 +9,16 @@
 
 #include "device/device.h"
 #include "gradgraph/graph.h"
+#include "plan/plan.h"
 
 namespace gradgraph {
 
-/// A piece of a device's memory, freed with its owner.
+/// A piece of a device's memory, or of its staging memory, freed with its owner.
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
   /// Throws std::bad_alloc.
-  DeviceBuffer(std::shared_ptr<Device> device, std::size_t bytes);
+  DeviceBuffer(std::shared_ptr<Device> device, std::size_t bytes, bool is_staging = false);
   DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
     swap(other);
@@ -28,20 +30,18 @@ class DeviceBuffer {
   std::size_t bytes() const { return bytes_; }
   const std::shared_ptr<Device>& device() const { return device_; }
 
-  /// Both wait until the bytes are there.
-  void write(const void* host);
-  void read(void* host) const;
-
  private:
   void swap(DeviceBuffer& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(memory_, other.memory_);
     std::swap(bytes_, other.bytes_);
+    std::swap(is_staging_, other.is_staging_);
   }
 
   std::shared_ptr<Device> device_;
   void* memory_ = nullptr;
   std::size_t bytes_ = 0;
+  bool is_staging_ = false;
 };
 
 /// A variable's value in one session.
@@ -49,6 +49,10 @@ struct VariableSlot {
   DeviceBuffer buffer;
   bool initialized = false;
 };
+
+/// What a session issues to a device: streams of its own, so that sessions on one device meet
+/// neither each other's work nor their errors.
+using DeviceStreams = std::array<std::unique_ptr<Stream>, kStreams>;
 
 /// All that a session keeps in devices: variables, and one arena per device that its plans share,
 /// since only one of them runs at a time. Addresses change only when `generation` does.
@@ -59,6 +63,10 @@ class SessionMemory {
 
   const std::vector<std::string>& device_names() const { return names_; }
   const std::shared_ptr<Device>& device(std::size_t index);
+  /// By PlannedStream; made on first use. One stream, of the host, where the device is the host.
+  DeviceStreams& streams(std::size_t index);
+  /// The computing stream of one of this session's devices.
+  Stream& stream_of(const Device& device);
   std::int64_t generation() const { return generation_; }
 
   /// Throws std::bad_alloc where the device has not as much. The arena is empty then, and has
@@ -66,6 +74,19 @@ class SessionMemory {
   void reserve_arena(std::size_t device, std::size_t bytes);
   std::size_t arena_bytes(std::size_t device) const { return arenas_[device].bytes(); }
   void* arena(std::size_t device) const { return arenas_[device].get(); }
+
+  /// Memory of the host that devices copy from and to, as `reserve_arena`; given by `device`,
+  /// which is one of them.
+  void reserve_staging(std::size_t device, std::size_t bytes);
+  void* staging() const { return staging_.get(); }
+  std::size_t staging_bytes() const { return staging_.bytes(); }
+  /// Where kernels of a device beside the host read the RunInfo.
+  void* run_info(std::size_t device);
+
+  /// Bytes from the host to a buffer of this session's devices, and back; both wait until they
+  /// are there.
+  void write(DeviceBuffer& buffer, const void* host);
+  void read(const DeviceBuffer& buffer, void* host);
 
   /// Memory for output 0 of a user's node. Throws a RunError that names it where there is none.
   DeviceBuffer allocate_for(const Node& node, std::size_t device);
@@ -86,6 +107,9 @@ class SessionMemory {
   std::unordered_map<const Node*, std::unique_ptr<VariableSlot>> variables_;
   std::size_t variable_bytes_ = 0;
   std::int64_t generation_ = 0;
+  DeviceBuffer staging_;
+  std::vector<DeviceBuffer> run_infos_;
+  std::vector<DeviceStreams> streams_;  ///< last, so that they end before what they work on
 };
 
 }  // namespace gradgraph

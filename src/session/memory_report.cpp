@@ -63,9 +63,10 @@ std::string describe(const MemoryUse& use, const Plan& plan) {
     if (value.storage == Storage::constant) add(value, "constant");
   }
   std::string text = fmt::format(
-      "{} at its peak (intermediate values {}, variables {}, constants {}, results {})",
+      "{} at its peak (intermediate values {}, variables {}, constants {}, results {}{})",
       readable_bytes(use.total()), readable_bytes(use.arena), readable_bytes(use.variables),
-      readable_bytes(use.constants), readable_bytes(use.results));
+      readable_bytes(use.constants), readable_bytes(use.results),
+      use.staging > 0 ? ", staging " + readable_bytes(use.staging) : "");
   if (peak.step >= 0) {
     const PlannedStep& step = plan.steps[static_cast<std::size_t>(peak.step)];
     if (step.workspace_bytes > 0)
@@ -79,7 +80,14 @@ std::string describe(const MemoryUse& use, const Plan& plan) {
   return text;
 }
 
-void fail_without_arena(const std::string& name, const MemoryUse& use, const Plan& plan,
+std::string available(const Device& device) {
+  const Device::Memory memory = device.memory();
+  if (memory.total == 0) return "";
+  return fmt::format("; of its {}, {} are free", readable_bytes(memory.total),
+                     readable_bytes(memory.free));
+}
+
+void fail_without_arena(const Device& on, const MemoryUse& use, const Plan& plan,
                         std::int32_t device) {
   const Peak peak = find_peak(plan, device);
   const Node* largest = plan.steps[static_cast<std::size_t>(peak.step)].node;
@@ -99,8 +107,8 @@ void fail_without_arena(const std::string& name, const MemoryUse& use, const Pla
   throw RunError(
       node_message(
           op_of(*largest), largest->name(),
-          fmt::format("there is no memory on '{}'{}: this run needs {}\n'{}' was made at", name,
-                      type, describe(use, plan), largest->name())),
+          fmt::format("there is no memory on '{}'{}{}; this run needs {}\n'{}' was made at",
+                      on.name(), type, available(on), describe(use, plan), largest->name())),
       largest->where());
 }
 

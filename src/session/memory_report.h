@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "device/device.h"
 #include "gradgraph/session.h"
 #include "plan/plan.h"
 
@@ -15,9 +16,12 @@ std::string readable_bytes(std::size_t bytes);
 /// What the parts of `use` are, and the ten largest tensors that live at the plan's peak.
 std::string describe(const MemoryUse& use, const Plan& plan);
 
-/// Throws a RunError for an arena that `device`, called `name`, has no memory for: names the
-/// largest tensor at the peak, its op and line, and says what else there is.
-[[noreturn]] void fail_without_arena(const std::string& name, const MemoryUse& use,
-                                     const Plan& plan, std::int32_t device);
+/// "; of its 8.2 GB, 3 MB are free", or nothing where the device does not say.
+std::string available(const Device& device);
+
+/// Throws a RunError for the arena of device number `device`, which has no memory for it: names
+/// the largest tensor at the peak, its op and line, and says what else there is.
+[[noreturn]] void fail_without_arena(const Device& on, const MemoryUse& use, const Plan& plan,
+                                     std::int32_t device);
 
 }  // namespace gradgraph

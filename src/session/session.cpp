@@ -128,7 +128,7 @@ void SessionState::initialize(const std::vector<Node*>& variables, SourceLocatio
   }
   for (std::size_t i = 0; i < results.size(); ++i) {
     VariableSlot& slot = memory.variable(*initial.variables[i]);
-    if (results[i].raw() != slot.buffer.get()) slot.buffer.write(results[i].raw());
+    if (results[i].raw() != slot.buffer.get()) memory.write(slot.buffer, results[i].raw());
     slot.initialized = true;
   }
 }
@@ -192,7 +192,7 @@ Tensor Session::value(Output variable, SourceLocation where) {
   return with_memory(where, [&] {
     state_->initialize({&node}, where);
     Tensor value = result_for(variable, {node.dtype(), node.shape()});
-    state_->memory.variable(node).buffer.read(value.raw());
+    state_->memory.read(state_->memory.variable(node).buffer, value.raw());
     return value;
   });
 }
@@ -206,7 +206,7 @@ void Session::set_value(Output variable, const Tensor& value, SourceLocation whe
             value ? fmt::format("{}{}", value.dtype(), value.shape()) : "an empty tensor"),
         where);
   VariableSlot& slot = state_->memory.variable(node);
-  slot.buffer.write(value.raw());
+  state_->memory.write(slot.buffer, value.raw());
   slot.initialized = true;
 }
 

@@ -1,6 +1,5 @@
 #include "device/cpu/cpu_device.h"
 
-#include <cstring>
 #include <new>
 
 #include "core/host_memory.h"
@@ -24,16 +23,9 @@ class CpuDevice final : public Device {
   }
   void deallocate(void* memory) noexcept override { free_host(memory, kPage); }
 
-  void launch(int, const Launch& launch) override { execute(launch, launch.args); }
-  void copy(int, void* to, const void* from, std::size_t bytes, CopyKind) override {
-    std::memcpy(to, from, bytes);
-  }
-
-  std::unique_ptr<Event> make_event() override { return std::make_unique<Event>(); }
-  void record(int, Event&) override {}
-  void wait(int, Event&) override {}
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<HostStream>(*this); }
+  std::unique_ptr<Event> make_event() override { return make_host_event(); }
   void synchronize(Event&) override {}
-  void synchronize() override {}
 };
 
 }  // namespace

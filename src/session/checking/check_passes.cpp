@@ -52,7 +52,7 @@ class TrialRun {
       if (const VariableSlot* slot = original.memory.find_variable(node);
           slot && slot->initialized) {
         VariableSlot& copy = session.memory.variable(node);
-        copy.buffer.write(read(node, *slot).raw());
+        session.memory.write(copy.buffer, read(original.memory, node, *slot).raw());
         copy.initialized = true;
       }
 
@@ -69,13 +69,13 @@ class TrialRun {
     for (const Node& node : original.graph.nodes())
       if (const VariableSlot* slot = session.memory.find_variable(node);
           slot && slot->initialized)
-        trial.variables.emplace(&node, read(node, *slot));
+        trial.variables.emplace(&node, read(session.memory, node, *slot));
     return trial;
   }
 
-  static Tensor read(const Node& variable, const VariableSlot& slot) {
+  static Tensor read(SessionMemory& memory, const Node& variable, const VariableSlot& slot) {
     Tensor value(variable.dtype(), variable.shape());
-    slot.buffer.read(value.raw());
+    memory.read(slot.buffer, value.raw());
     return value;
   }
 

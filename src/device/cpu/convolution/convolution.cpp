@@ -327,9 +327,9 @@ Kernel make_filter_grad(const KernelSite& site) {
 template <class T>
 void register_for(KernelRegistry& registry) {
   const std::initializer_list<DType> dtype = {dtype_of<T>};
-  registry.add("conv2d", kCpu, dtype, make_conv2d<T>);
-  registry.add("conv2d_input_grad", kCpu, dtype, make_input_grad<T>);
-  registry.add("conv2d_filter_grad", kCpu, dtype, make_filter_grad<T>);
+  registry.add_faster("conv2d", kCpu, dtype, make_conv2d<T>);
+  registry.add_faster("conv2d_input_grad", kCpu, dtype, make_input_grad<T>);
+  registry.add_faster("conv2d_filter_grad", kCpu, dtype, make_filter_grad<T>);
 }
 
 }  // namespace

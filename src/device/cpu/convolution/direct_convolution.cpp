@@ -337,9 +337,9 @@ Kernel make_filter_grad(const KernelSite& site) {
 }  // namespace
 
 void register_direct_convolution_kernels(KernelRegistry& registry) {
-  registry.add("conv2d", kCpu, {float32}, make_conv2d);
-  registry.add("conv2d_input_grad", kCpu, {float32}, make_input_grad);
-  registry.add("conv2d_filter_grad", kCpu, {float32}, make_filter_grad);
+  registry.add_faster("conv2d", kCpu, {float32}, make_conv2d);
+  registry.add_faster("conv2d_input_grad", kCpu, {float32}, make_input_grad);
+  registry.add_faster("conv2d_filter_grad", kCpu, {float32}, make_filter_grad);
 }
 
 }  // namespace gradgraph

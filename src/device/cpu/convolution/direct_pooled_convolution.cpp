@@ -360,9 +360,9 @@ Kernel make_filter_grad(const KernelSite& site) {
 }  // namespace
 
 void register_direct_pooled_convolution_kernels(KernelRegistry& registry) {
-  registry.add("conv2d_relu_pool", kCpu, {float32}, make_forward);
-  registry.add("conv2d_relu_pool_input_grad", kCpu, {float32}, make_input_grad);
-  registry.add("conv2d_relu_pool_filter_grad", kCpu, {float32}, make_filter_grad);
+  registry.add_faster("conv2d_relu_pool", kCpu, {float32}, make_forward);
+  registry.add_faster("conv2d_relu_pool_input_grad", kCpu, {float32}, make_input_grad);
+  registry.add_faster("conv2d_relu_pool_filter_grad", kCpu, {float32}, make_filter_grad);
 }
 
 }  // namespace gradgraph

@@ -279,11 +279,11 @@ Kernel make_avg_pool_grad(const KernelSite& site) {
 template <class T>
 void register_for(KernelRegistry& registry) {
   const std::initializer_list<DType> dtype = {dtype_of<T>};
-  registry.add("max_pool2d", kCpu, dtype, make_max_pool<T>);
-  registry.add("max_pool2d_grad", kCpu, dtype, make_max_pool_grad<T>);
-  registry.add("max_pool2d_pick", kCpu, dtype, make_max_pool_pick<T>);
-  registry.add("avg_pool2d", kCpu, dtype, make_avg_pool<T>);
-  registry.add("avg_pool2d_grad", kCpu, dtype, make_avg_pool_grad<T>);
+  registry.add_faster("max_pool2d", kCpu, dtype, make_max_pool<T>);
+  registry.add_faster("max_pool2d_grad", kCpu, dtype, make_max_pool_grad<T>);
+  registry.add_faster("max_pool2d_pick", kCpu, dtype, make_max_pool_pick<T>);
+  registry.add_faster("avg_pool2d", kCpu, dtype, make_avg_pool<T>);
+  registry.add_faster("avg_pool2d_grad", kCpu, dtype, make_avg_pool_grad<T>);
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ Kernel make_fused(const KernelSite& site) {
 }  // namespace
 
 void register_fused_kernels(KernelRegistry& registry) {
+  registry.prefer(kCpu, {.can_fuse = ProgramRunner::knows, .nhwc = true});
   for (const std::string_view op : {"fused", "fused_update"})
     registry.add(op, kCpu, kAllDTypes, make_fused);
 }

@@ -93,8 +93,8 @@ Kernel make_check_indices(const KernelSite& site) {
 }  // namespace
 
 void register_indexing_kernels(KernelRegistry& registry) {
-  registry.add("gather", kCpu, kAllDTypes, make_gather);
-  registry.add("scatter_add", kCpu, kNumberDTypes, make_scatter_add);
+  registry.add_faster("gather", kCpu, kAllDTypes, make_gather);
+  registry.add_faster("scatter_add", kCpu, kNumberDTypes, make_scatter_add);
   registry.add("check_indices", kCpu, {int32, int64, uint8}, make_check_indices);
 }
 

@@ -161,8 +161,11 @@ Kernel make_broadcast(const KernelSite& site, CopyMaker make_copy) {
 void register_movement_kernels(KernelRegistry& registry) {
   for (const CopyMaker copy : {view_copy, loop_copy}) {
     const auto add = [&](std::string_view op, Kernel (*make)(const KernelSite&, CopyMaker)) {
-      registry.add(op, kCpu, kAllDTypes,
-                   [=](const KernelSite& site) { return make(site, copy); });
+      const auto maker = [=](const KernelSite& site) { return make(site, copy); };
+      if (copy == view_copy)
+        registry.add(op, kCpu, kAllDTypes, maker);
+      else
+        registry.add_faster(op, kCpu, kAllDTypes, maker);
     };
     add("transpose", make_transpose);
     add("concat", make_concat);

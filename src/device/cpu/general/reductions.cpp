@@ -404,11 +404,11 @@ Kernel index_kernel(const KernelSite& site) {
 
 template <class R, class... T>
 void add_reduction(KernelRegistry& registry, functors::List<T...>) {
-  (registry.add(R::op, kCpu, {dtype_of<T>},
-                [](const KernelSite& site) {
-                  return reduce_kernel<R, T>(site.input_shape(0), axes_attribute(site),
-                                             site.threads());
-                }),
+  (registry.add_faster(R::op, kCpu, {dtype_of<T>},
+                       [](const KernelSite& site) {
+                         return reduce_kernel<R, T>(site.input_shape(0), axes_attribute(site),
+                                                    site.threads());
+                       }),
    ...);
 }
 template <class... R>
@@ -418,18 +418,18 @@ void add_reductions(KernelRegistry& registry, functors::List<R...>) {
 
 template <class... T>
 void add_sum_to(KernelRegistry& registry, functors::List<T...>) {
-  (registry.add("sum_to", kCpu, {dtype_of<T>},
-                [](const KernelSite& site) {
-                  const Shape& x = site.input_shape(0);
-                  return reduce_kernel<functors::Sum, T>(
-                      x, broadcast_axes(x, site.output_shape()), site.threads());
-                }),
+  (registry.add_faster("sum_to", kCpu, {dtype_of<T>},
+                       [](const KernelSite& site) {
+                         const Shape& x = site.input_shape(0);
+                         return reduce_kernel<functors::Sum, T>(
+                             x, broadcast_axes(x, site.output_shape()), site.threads());
+                       }),
    ...);
 }
 
 template <class R, class... T>
 void add_index_reduction(KernelRegistry& registry, functors::List<T...>) {
-  (registry.add(R::op, kCpu, {dtype_of<T>}, index_kernel<R, T>), ...);
+  (registry.add_faster(R::op, kCpu, {dtype_of<T>}, index_kernel<R, T>), ...);
 }
 template <class... R>
 void add_index_reductions(KernelRegistry& registry, functors::List<R...>) {

@@ -129,9 +129,9 @@ Kernel make_with_program(const KernelSite& site) {
 }  // namespace
 
 void register_gemm_kernels(KernelRegistry& registry) {
-  registry.add("matmul_with_epilogue", kCpu, {float32}, make_with_program);
-  registry.add("matmul_with_update", kCpu, {float32}, make_with_program);
-  registry.add("matmul", kCpu, {float32}, make_matmul);
+  registry.add_faster("matmul_with_epilogue", kCpu, {float32}, make_with_program);
+  registry.add_faster("matmul_with_update", kCpu, {float32}, make_with_program);
+  registry.add_faster("matmul", kCpu, {float32}, make_matmul);
 }
 
 }  // namespace gradgraph

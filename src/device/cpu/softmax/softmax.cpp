@@ -168,19 +168,19 @@ Kernel make_sparse_cross_entropy(const KernelSite& site) {
 template <class T>
 void register_for(KernelRegistry& registry) {
   const std::initializer_list<DType> dtype = {dtype_of<T>};
-  registry.add("softmax", kCpu, dtype, make_softmax<T, &SoftmaxRows<T>::softmax>);
-  registry.add("log_softmax", kCpu, dtype, make_softmax<T, &SoftmaxRows<T>::log_softmax>);
-  registry.add("softmax_cross_entropy", kCpu, dtype, make_cross_entropy<T>);
-  registry.add("sparse_softmax_cross_entropy", kCpu, dtype, make_sparse_cross_entropy<T>);
+  registry.add_faster("softmax", kCpu, dtype, make_softmax<T, &SoftmaxRows<T>::softmax>);
+  registry.add_faster("log_softmax", kCpu, dtype, make_softmax<T, &SoftmaxRows<T>::log_softmax>);
+  registry.add_faster("softmax_cross_entropy", kCpu, dtype, make_cross_entropy<T>);
+  registry.add_faster("sparse_softmax_cross_entropy", kCpu, dtype, make_sparse_cross_entropy<T>);
 }
 
 }  // namespace
 
 void register_softmax_kernels(KernelRegistry& registry) {
-  registry.add("bias_add", kCpu, {float32}, make_bias_add<float>);
-  registry.add("bias_add", kCpu, {float64}, make_bias_add<double>);
-  registry.add("bias_add", kCpu, {int32}, make_bias_add<std::int32_t>);
-  registry.add("bias_add", kCpu, {int64}, make_bias_add<std::int64_t>);
+  registry.add_faster("bias_add", kCpu, {float32}, make_bias_add<float>);
+  registry.add_faster("bias_add", kCpu, {float64}, make_bias_add<double>);
+  registry.add_faster("bias_add", kCpu, {int32}, make_bias_add<std::int32_t>);
+  registry.add_faster("bias_add", kCpu, {int64}, make_bias_add<std::int64_t>);
   register_for<float>(registry);
   register_for<double>(registry);
 }

@@ -1,0 +1,306 @@
+// What a CompiledPlan does when it runs, and the commands for that.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <new>
+
+#include "core/text.h"
+#include "device/float_mode.h"
+#include "graph/slot.h"
+#include "plan/order.h"
+#include "session/compiled_plan.h"
+#include "session/memory_report.h"
+
+namespace gradgraph {
+namespace {
+
+std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+void CompiledPlan::make_commands() {
+  addresses_.assign(plan_.step_values.size(), nullptr);
+  std::vector<std::int32_t> event_of(plan_.steps.size(), -1);
+  launches_.reserve(kernels_.size());
+  for (const std::size_t device : used_devices_)
+    if (std::ranges::any_of(plan_.steps, [&](const PlannedStep& step) {
+          return at(step.device) == device && step.node->op().traits.random;
+        }))
+      commands_.push_back(
+          {CommandKind::run_info, static_cast<std::int32_t>(device), &stream(device)});
+  const auto add_finish = [&] {
+    for (const std::int32_t join : plan_.joins)
+      commands_.push_back(
+          {CommandKind::wait, event_of[at(join)], &stream(at(plan_.steps[at(join)].device))});
+    if (!used_devices_.empty()) commands_.push_back({CommandKind::finish, 0, nullptr});
+  };
+  for (std::int32_t s = 0; at(s) < plan_.steps.size(); ++s) {
+    if (s == plan_.finish) add_finish();
+    add_commands(s, event_of);
+  }
+  if (at(plan_.finish) == plan_.steps.size()) add_finish();
+}
+
+void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event_of) {
+  const PlannedStep& step = plan_.steps[at(s)];
+  Device& device = *memory_.device(at(step.device));
+  Stream& own = stream(at(step.device), device.host_memory() ? kComputeStream : step.stream);
+  for (std::int32_t i = 0; i < step.num_waits; ++i) {
+    const PlannedWait& wait = plan_.waits[at(step.first_wait + i)];
+    const PlannedStep& other = plan_.steps[at(wait.step)];
+    commands_.push_back({wait.by_host ? CommandKind::host_wait : CommandKind::wait,
+                         event_of[at(wait.step)],
+                         wait.by_host ? &stream(at(other.device), other.stream) : &own});
+  }
+  while (backups_.size() < plan_.backups.size() &&
+         plan_.backups[backups_.size()].before_step == s) {
+    const Node& node = user_node(*plan_.backups[backups_.size()].variable);
+    VariableSlot& variable = memory_.variable(node);
+    commands_.push_back({CommandKind::backup, static_cast<std::int32_t>(backups_.size()), &own});
+    backups_.push_back({&variable, memory_.allocate_for(node, at(step.device))});
+    memory_.count_backup(variable.buffer.bytes());
+  }
+  if (step.node->op().traits.moves_value) {
+    const auto kind = step.num_outputs > 0 ? CommandKind::copy : CommandKind::fetch;
+    commands_.push_back({kind, s, &own});
+  } else {
+    commands_.push_back({device.calls_kernels() ? CommandKind::call : CommandKind::launch,
+                         static_cast<std::int32_t>(launches_.size()), &own});
+    void** values = addresses_.data() + step.first_value;
+    launches_.push_back({&kernels_[launches_.size()],
+                         {{values, at(step.num_inputs)},
+                          {values + step.num_inputs, at(step.num_outputs)},
+                          nullptr,
+                          &info_,
+                          &own},
+                         step.node,
+                         num_updates(*step.node) > 0});
+  }
+  if (step.is_awaited) {
+    event_of[at(s)] = static_cast<std::int32_t>(events_.size());
+    events_.push_back(device.make_event());
+    commands_.push_back({CommandKind::record, event_of[at(s)], &own});
+  }
+}
+
+void* CompiledPlan::address_of(const PlannedValue& value) const {
+  const auto index = static_cast<std::size_t>(&value - plan_.values.data());
+  switch (value.storage) {
+    case Storage::arena:
+      return static_cast<std::byte*>(memory_.arena(at(value.device))) + value.offset;
+    case Storage::variable: return memory_.variable(user_node(*value.node)).buffer.get();
+    case Storage::constant: return constant_address_[index];
+    case Storage::feed: return nullptr;
+    case Storage::staging: return static_cast<std::byte*>(memory_.staging()) + value.offset;
+  }
+  __builtin_unreachable();
+}
+
+std::size_t CompiledPlan::feed_of(const PlannedValue& value) const {
+  return static_cast<std::size_t>(std::ranges::find(feed_nodes_, value.node) -
+                                  feed_nodes_.begin());
+}
+
+void CompiledPlan::bake() {
+  for (std::size_t d = 0; d < plan_.arena_bytes.size(); ++d) {
+    try {
+      memory_.reserve_arena(d, plan_.arena_bytes[d]);
+    } catch (const std::bad_alloc&) {
+      fail_without_arena(*memory_.device(d), memory_use(), plan_, static_cast<std::int32_t>(d));
+    }
+  }
+  if (!used_devices_.empty()) memory_.reserve_staging(used_devices_.front(), plan_.staging_bytes);
+  for (const PlannedValue& value : plan_.values)
+    if (value.storage == Storage::variable)
+      memory_.place_variable(user_node(*value.node), at(value.device));
+
+  feed_patches_.clear();
+  for (std::size_t i = 0; i < addresses_.size(); ++i) {
+    const std::int32_t index = plan_.step_values[i];
+    if (index == kNoValue) continue;
+    const PlannedValue& value = plan_.values[at(index)];
+    addresses_[i] = address_of(value);
+    if (value.storage == Storage::feed) feed_patches_.push_back({feed_of(value), i});
+  }
+  stage_patches_.clear();
+  for (const StagedFeed& staged : plan_.staged_feeds) {
+    const PlannedValue& value = plan_.values[at(staged.staged)];
+    stage_patches_.push_back({feed_of(value), value.offset, value.bytes});
+  }
+  std::size_t launch = 0;
+  for (const PlannedStep& step : plan_.steps) {
+    if (step.node->op().traits.moves_value) continue;
+    KernelArgs& args = launches_[launch++].args;
+    args.workspace =
+        static_cast<std::byte*>(memory_.arena(at(step.device))) + step.workspace_offset;
+    if (!plan_.is_host[at(step.device)])
+      args.run = step.node->op().traits.random
+                     ? static_cast<const RunInfo*>(memory_.run_info(at(step.device)))
+                     : nullptr;
+  }
+  generation_ = memory_.generation();
+}
+
+void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const RunInfo& info,
+                       RunStats& stats) {
+  if (generation_ != memory_.generation()) bake();
+  for (const FeedPatch& patch : feed_patches_)
+    addresses_[patch.address] = const_cast<void*>(feeds[patch.feed].raw());
+  info_ = info;
+  if (!used_devices_.empty()) {
+    auto* staging = static_cast<std::byte*>(memory_.staging());
+    std::memcpy(staging, &info, sizeof info);
+    for (const StagePatch& patch : stage_patches_)
+      if (patch.bytes > 0)
+        std::memcpy(staging + patch.offset, feeds[patch.feed].raw(), patch.bytes);
+  }
+  backups_made_ = 0;
+  const FloatMode mode = float_mode();
+  const bool flushes = flushes_denormals_ && !updated_variables_.empty();
+  const FloatModeScope scope(flushes ? flushing_denormals(mode) : mode);
+  const Command* current = nullptr;
+  try {
+    if (stats.nodes.empty())
+      for (const Command& command : commands_) execute(*(current = &command), results);
+    else
+      execute_timed(results, stats, current);
+  } catch (const KernelError& error) {  // of a call: launches tell themselves
+    recover();
+    refuse(launches_[at(current->index)], error);
+  } catch (...) {
+    recover();
+    throw;
+  }
+  for (VariableSlot* variable : updated_variables_) variable->initialized = true;
+}
+
+void CompiledPlan::execute(const Command& command, std::vector<Tensor>& results) {
+  switch (command.kind) {
+    case CommandKind::call: {
+      const Launch& launch = launches_[at(command.index)];
+      launch.kernel->run(launch.args);
+      break;
+    }
+    case CommandKind::launch: command.stream->launch(launches_[at(command.index)]); break;
+    case CommandKind::copy: copy_between(command); break;
+    case CommandKind::fetch: fetch_result(command, results); break;
+    case CommandKind::backup: {
+      Backup& backup = backups_[at(command.index)];
+      command.stream->copy(backup.copy.get(), backup.slot->buffer.get(), backup.copy.bytes(),
+                           CopyKind::within);
+      backups_made_ = at(command.index) + 1;
+      break;
+    }
+    case CommandKind::run_info:
+      command.stream->copy(memory_.run_info(at(command.index)), memory_.staging(),
+                           sizeof(RunInfo), CopyKind::to_device);
+      break;
+    case CommandKind::record: command.stream->record(*events_[at(command.index)]); break;
+    case CommandKind::wait: command.stream->wait(*events_[at(command.index)]); break;
+    case CommandKind::host_wait: wait_for(command); break;
+    case CommandKind::finish: finish(); break;
+  }
+}
+
+/// Launches on the host are timed by its clock, others by events, so that nobody waits for them.
+void CompiledPlan::execute_timed(std::vector<Tensor>& results, RunStats& stats,
+                                 const Command*& current) {
+  if (timed_.empty()) {
+    timed_.resize(launches_.size());
+    for (const Command& command : commands_)
+      if (command.kind == CommandKind::launch && !command.stream->device().host_memory())
+        timed_[at(command.index)] = {command.stream->device().make_event(),
+                                     command.stream->device().make_event()};
+    for (const std::size_t device : used_devices_)
+      origins_.push_back(memory_.device(device)->make_event());
+  }
+  for (std::size_t d = 0; d < used_devices_.size(); ++d)
+    stream(used_devices_[d]).record(*origins_[d]);
+  const double origin = seconds_since(stats.start);
+  for (const Command& command : commands_) {
+    current = &command;
+    if (command.kind != CommandKind::call && command.kind != CommandKind::launch) {
+      execute(command, results);
+    } else if (const TimedLaunch& timed = timed_[at(command.index)]; timed.begin) {
+      command.stream->record(*timed.begin);
+      execute(command, results);
+      command.stream->record(*timed.end);
+    } else {
+      const auto start = Clock::now();
+      execute(command, results);
+      NodeTime& time = stats.nodes[at(command.index)];
+      time.seconds = seconds_since(start);
+      time.start = std::chrono::duration<double>(start - stats.start).count();
+    }
+  }
+  for (const Command& command : commands_) {
+    if (command.kind != CommandKind::launch || !timed_[at(command.index)].begin) continue;
+    const TimedLaunch& timed = timed_[at(command.index)];
+    const auto own = std::ranges::find_if(used_devices_, [&](std::size_t device) {
+      return memory_.device(device).get() == &command.stream->device();
+    });
+    const Event& began = *origins_[static_cast<std::size_t>(own - used_devices_.begin())];
+    stats.nodes[at(command.index)].seconds = timed.end->seconds_since(*timed.begin);
+    stats.nodes[at(command.index)].start = origin + timed.begin->seconds_since(began);
+  }
+}
+
+void CompiledPlan::copy_between(const Command& command) {
+  const PlannedStep& step = plan_.steps[at(command.index)];
+  const PlannedValue& from = plan_.values[at(plan_.step_values[at(step.first_value)])];
+  const PlannedValue& to = plan_.values[at(plan_.step_values[at(step.first_value + 1)])];
+  const bool from_host = plan_.is_host[at(from.device)], to_host = plan_.is_host[at(to.device)];
+  const CopyKind kind = from_host != to_host ? (to_host ? CopyKind::to_host : CopyKind::to_device)
+                        : from_host || from.device == to.device ? CopyKind::within
+                                                                : CopyKind::between;
+  command.stream->copy(addresses_[at(step.first_value + 1)], addresses_[at(step.first_value)],
+                       from.bytes, kind);
+}
+
+void CompiledPlan::fetch_result(const Command& command, std::vector<Tensor>& results) {
+  const PlannedStep& step = plan_.steps[at(command.index)];
+  Tensor& result = results[at(result_of_[slot(*step.node)])];
+  if (result.bytes() > 0)
+    std::memcpy(result.raw(), addresses_[at(step.first_value)], result.bytes());
+}
+
+void CompiledPlan::wait_for(const Command& command) {
+  command.stream->device().synchronize(*events_[at(command.index)]);
+  check_streams();
+}
+
+void CompiledPlan::finish() {
+  for (const std::size_t device : used_devices_) stream(device).synchronize();
+  check_streams();
+}
+
+/// Whoever has waited for one step knows of others, of any stream, that they are done.
+void CompiledPlan::check_streams() {
+  for (const std::size_t device : used_devices_)
+    for (const auto& stream : memory_.streams(device)) stream->check();
+}
+
+void CompiledPlan::recover() noexcept {
+  for (const std::size_t device : used_devices_)
+    for (const auto& stream : memory_.streams(device)) {
+      try {
+        stream->synchronize();
+        stream->check();
+      } catch (...) {  // the first error is the one that is reported
+      }
+    }
+  for (std::size_t i = 0; i < backups_made_; ++i) {
+    const Backup& backup = backups_[i];
+    Stream& stream = memory_.stream_of(*backup.copy.device());
+    stream.copy(backup.slot->buffer.get(), backup.copy.get(), backup.copy.bytes(),
+                CopyKind::within);
+    stream.synchronize();
+  }
+}
+
+}  // namespace gradgraph
