@@ -270,13 +270,21 @@ TEST_SUITE("simulated streams") {
     Session session(model.graph, {.device = "small:0"});
     session.run(model.feeds(2), {model.train, model.loss});
     device.limit_memory(2'000'000);
+    // More than the device has altogether is known before anything is asked for.
+    CHECK_THROWS_WITH_AS(session.run(model.feeds(2000), {model.train, model.loss}),
+                         doctest::Contains("on 'small:0', which has 2 MB"), RunError);
+    // What others hold shows when it is asked for.
+    void* taken = device.allocate(1'500'000);
     for (int cycle = 0; cycle < 3; ++cycle) {
-      CHECK_THROWS_WITH_AS(session.run(model.feeds(2000), {model.train, model.loss}),
+      CHECK_THROWS_WITH_AS(session.run(model.feeds(250), {model.train, model.loss}),
                            doctest::Contains("there is no memory on 'small:0'"), RunError);
-      CHECK_THROWS_WITH_AS(session.run(model.feeds(2000), {model.train, model.loss}),
-                           doctest::Contains("of its 2 MB,"), RunError);
+      CHECK_THROWS_WITH_AS(session.run(model.feeds(250), {model.train, model.loss}),
+                           doctest::Contains("of its 2 MB, "), RunError);
       session.run(model.feeds(2), {model.train, model.loss});
     }
+    device.deallocate(taken);
+    CHECK(session.explain_memory(model.feeds(2), {model.loss}).find("on 'small:0' ") !=
+          std::string::npos);
     const std::size_t before = device.live_allocations();
     for (int cycle = 0; cycle < 5; ++cycle) {
       CHECK_THROWS_AS(session.run(model.feeds(2000), {model.train, model.loss}), RunError);

@@ -145,6 +145,17 @@ void PreparedRun::check_memory(const CompiledPlan& plan) const {
     throw RunError(fmt::format("this run needs more memory than the limit of {}: {}\nin the run",
                                readable_bytes(limit), describe(use, plan.plan())),
                    where);
+  // A device that says what it has is not asked for more.
+  for (std::size_t d = 0; d < plan.plan().arena_bytes.size(); ++d) {
+    const std::size_t bytes = bytes_on(plan.plan(), d);
+    if (bytes == 0) continue;
+    const Device& device = *session.memory.device(d);
+    if (const std::size_t total = device.memory().total; total > 0 && bytes > total)
+      throw RunError(fmt::format("this run needs {} on '{}', which has {}: {}\nin the run",
+                                 readable_bytes(bytes), device.name(), readable_bytes(total),
+                                 describe(use, plan.plan())),
+                     where);
+  }
 }
 
 void PreparedRun::allocate_results(const CompiledPlan& plan) {

@@ -233,7 +233,8 @@ MemoryUse Session::predict_memory(const Feeds& feeds, const std::vector<Output>&
 std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output>& fetches,
                                     SourceLocation where) {
   const CompiledPlan& plan = compile(*state_, feeds, fetches, where);
-  return describe(plan.memory_use(), plan.plan());
+  return describe(plan.memory_use(), plan.plan()) +
+         describe_devices(plan.plan(), state_->memory.device_names());
 }
 
 std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
