@@ -149,8 +149,9 @@ TEST_SUITE("accuracy") {
     const std::vector<std::pair<Shape, Axes>> cases = {
         {{1000000}, {}},  {{1000, 1000}, 0},       {{1000, 1000}, 1}, {{300000, 3}, 0},
         {{3, 300000}, 1}, {{500, 2, 500}, {0, 2}}, {{100000, 8}, 0}};
-    for (const auto& [shape, axes] : cases)
+    for (const auto& [case_shape, axes] : cases)
       for (const double offset : {1.0, 1e8}) {
+        const Shape& shape = case_shape;  // lambdas cannot capture bindings
         CAPTURE(shape);
         CAPTURE(offset);
         const Tensor x = around(offset, 0.3 * offset, shape);
@@ -181,7 +182,8 @@ TEST_SUITE("accuracy") {
     const std::vector<std::pair<Shape, Axes>> cases = {{{100000}, {}},          {{100000, 3}, 0},
                                                        {{3, 100000}, 1},        {{100000, 70}, 0},
                                                        {{500, 2, 400}, {0, 2}}, {{2000, 50}, {}}};
-    for (const auto& [shape, axes] : cases) {
+    for (const auto& [case_shape, axes] : cases) {
+      const Shape& shape = case_shape;  // lambdas cannot capture bindings
       CAPTURE(shape);
       Graph graph;
       const Output x = constant(graph, around(1, 0.02, shape));

@@ -175,19 +175,21 @@ TEST_SUITE("chain") {
   }
 
   TEST_CASE("rows and columns that are broadcast are as if they were laid out") {
-    for (const auto& [rows, columns] :
+    for (const auto& size :
          {std::pair{64, 128}, {37, 512}, {50, 130}, {9, 1000}, {3, 2048}, {700, 3}, {90, 32}}) {
+      const int rows = size.first, columns = size.second;  // lambdas cannot capture bindings
       CAPTURE(columns);
       for (const DType dtype : {float32, float64}) {
         const Tensor row = positive_noise(dtype, columns, 1),
                      column = positive_noise(dtype, rows, 2);
         Tensor all_rows(dtype, Shape{rows, columns}), all_columns(dtype, Shape{rows, columns});
-        const std::size_t size = size_of(dtype);
+        const auto bytes = static_cast<std::int64_t>(size_of(dtype));
         for (std::int64_t i = 0; i < rows * columns; ++i) {
-          std::memcpy(static_cast<char*>(all_rows.raw()) + i * size,
-                      static_cast<const char*>(row.raw()) + i % columns * size, size);
-          std::memcpy(static_cast<char*>(all_columns.raw()) + i * size,
-                      static_cast<const char*>(column.raw()) + i / columns * size, size);
+          std::memcpy(static_cast<char*>(all_rows.raw()) + i * bytes,
+                      static_cast<const char*>(row.raw()) + i % columns * bytes, size_of(dtype));
+          std::memcpy(static_cast<char*>(all_columns.raw()) + i * bytes,
+                      static_cast<const char*>(column.raw()) + i / columns * bytes,
+                      size_of(dtype));
         }
         ElementwiseProgram program = make_program(dtype, rows * columns, 3);
         program.shape = {rows, columns};

@@ -73,8 +73,8 @@ void check_conversions(double (*value)(std::uint32_t)) {
   std::mt19937_64 random(7);
   for (int i = 0; i < 200'000; ++i) {
     // Of all sizes, and close to ties.
-    double x =
-        std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 60) - 80);
+    const auto digits = static_cast<double>(random() >> 11);
+    double x = std::ldexp(digits, static_cast<int>(random() % 60) - 80);
     if (i % 2 == 0) {
       const auto bits = static_cast<std::uint32_t>(random() % 0x7bffu);
       x = (value(bits) + value(bits + 1)) / 2;

@@ -184,7 +184,9 @@ Values<double> many_doubles(double low, double high) {
     values.emplace_back();
     std::memcpy(&values.back(), &bits, sizeof bits);
     values.push_back(low + (high - low) * uniform());
-    const double small = std::ldexp(uniform() - 0.5, -static_cast<int>(random() % 60));
+    // One draw a statement: compilers evaluate arguments in orders of their own.
+    const int exponent = -static_cast<int>(random() % 60);
+    const double small = std::ldexp(uniform() - 0.5, exponent);
     values.push_back(small);
     values.push_back(1 + small);
     values.push_back(1500 * (uniform() - 0.5));

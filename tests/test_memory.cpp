@@ -255,9 +255,11 @@ TEST_SUITE("memory") {
     for (const std::int32_t count : {0, 1, 2, 30, 500, 3000}) {  // few and many go different ways
       CAPTURE(count);
       std::vector<Lifetime> lifetimes;
-      for (std::int32_t i = 0; i < count; ++i)
+      for (std::int32_t i = 0; i < count; ++i) {
+        const std::size_t factor = random() % 7;
         lifetimes.push_back(
-            {random() % 7 * (random() % 1000), i, i + static_cast<std::int32_t>(random() % 40)});
+            {factor * (random() % 1000), i, i + static_cast<std::int32_t>(random() % 40)});
+      }
       const std::size_t arena = pack(lifetimes);
       std::size_t faults = 0, sum = 0;
       for (std::size_t i = 0; i < lifetimes.size(); ++i) {

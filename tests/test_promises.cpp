@@ -115,7 +115,8 @@ TEST_CASE("promises: what fails while it is built leaves the graph as it was") {
   };
   Setting untouched;
   build_more(untouched);
-  for (const auto& [what, fail] : failures) {
+  for (const auto& [name, fail] : failures) {
+    const std::string& what = name;  // lambdas cannot capture bindings
     CAPTURE(what);
     Setting s;
     std::vector<std::string> before = names(s.graph);

@@ -50,8 +50,10 @@ Columns normal_columns(std::size_t count, std::size_t length, std::uint64_t seed
   const auto uniform = [&] { return (static_cast<double>(generator() >> 11) + 0.5) * 0x1p-53; };
   Columns columns(count, std::vector<double>(length));
   for (auto& column : columns)
-    for (double& value : column)
-      value = std::sqrt(-2 * std::log(uniform())) * std::cos(2 * std::numbers::pi * uniform());
+    for (double& value : column) {
+      const double radius = std::sqrt(-2 * std::log(uniform()));  // drawn before the angle
+      value = radius * std::cos(2 * std::numbers::pi * uniform());
+    }
   return columns;
 }
 

@@ -86,7 +86,8 @@ void Attributes::complete(const Schema& schema) {
         return entry.first == known.name && entry.second.index() == known.value.index();
       });
   if (is_complete) {
-    for (std::size_t i = 0; i < count; ++i) entries_[i].first = schema.attributes[i].name;
+    Entry* entry = entries_.get();
+    for (const AttributeDef& known : schema.attributes) entry++->first = known.name;
     return;
   }
   for (const auto& [name, value] : *this)
@@ -94,8 +95,8 @@ void Attributes::complete(const Schema& schema) {
       throw BuildError(
           fmt::format("there is no attribute '{}', only: {}", name, names_of(schema.attributes)));
   auto entries = std::make_shared<Entry[]>(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const AttributeDef& known = schema.attributes[i];
+  Entry* entry = entries.get();
+  for (const AttributeDef& known : schema.attributes) {
     const Attribute* given = find(known.name);
     if (!given && known.required)
       throw BuildError(
@@ -103,7 +104,7 @@ void Attributes::complete(const Schema& schema) {
     if (given && given->index() != known.value.index())
       throw BuildError(fmt::format("attribute '{}' must be of type {}, not {}", known.name,
                                    type_name(known.value), type_name(*given)));
-    entries[i] = {known.name, given ? *given : known.value};
+    *entry++ = {known.name, given ? *given : known.value};
   }
   entries_ = std::move(entries);
   size_ = count;
