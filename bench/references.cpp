@@ -86,10 +86,17 @@ std::vector<Case> cases() {
     add("max", cube, along, [=](Output x) { return gg::max(x, axis); });
     add("argmax", cube, along, [=](Output x) { return gg::argmax(x, axis); });
   }
+  for (const int axis : {0, 2})
+    add("cumsum", cube, "axis " + std::to_string(axis),
+        [=](Output x) { return gg::cumsum(x, axis); });
   add("prod", cube, "axis 2", [](Output x) { return gg::prod(x, 2); });
   add("sum_to", cube, "to [128,1]", [](Output x) { return gg::sum_to(x, {128, 1}); });
   add("transpose", cube, "reversed", [](Output x) { return gg::transpose(x); });
   add("transpose", cube, "(1,0,2)", [](Output x) { return gg::transpose(x, {1, 0, 2}); });
+  add("flip", cube, "all axes", [](Output x) { return gg::flip(x); });
+  add("strided_slice", cube, "every second of axis 2", [](Output x) {
+    return gg::strided_slice(x, {{}, {}, {.step = 2}});
+  });
   add("concat", cube, "twice, axis 1", [](Output x) { return gg::concat({x, x}, 1); });
   add("slice", cube, "half of each axis", [](Output x) {
     return gg::slice(x, {16, 32, 24}, {32, 64, 48});

@@ -22,6 +22,9 @@ constexpr std::pair<const char*, Family> kFamilies[] = {
     {"convolution", add_convolution_rows},
     {"nn", add_nn_rows},
     {"array", add_array_rows},
+    {"along axes", add_along_axes_rows},
+    {"linalg", add_linalg_rows},
+    {"losses", add_loss_rows},
 };
 
 Tensor as_float64(const Tensor& tensor) { return tensor.cast(float64); }
@@ -330,6 +333,9 @@ TEST_CASE("op rows: matmul") { check_family("matmul"); }
 TEST_CASE("op rows: convolution") { check_family("convolution"); }
 TEST_CASE("op rows: nn") { check_family("nn"); }
 TEST_CASE("op rows: array") { check_family("array"); }
+TEST_CASE("op rows: along axes") { check_family("along axes"); }
+TEST_CASE("op rows: linalg") { check_family("linalg"); }
+TEST_CASE("op rows: losses") { check_family("losses"); }
 
 TEST_CASE("op rows: every op has a row") {
   std::set<std::string> covered;

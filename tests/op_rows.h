@@ -38,6 +38,9 @@ void add_reduction_rows(std::vector<OpRow>& rows);
 void add_matmul_rows(std::vector<OpRow>& rows);
 void add_convolution_rows(std::vector<OpRow>& rows);
 void add_nn_rows(std::vector<OpRow>& rows);
+void add_along_axes_rows(std::vector<OpRow>& rows);
+void add_loss_rows(std::vector<OpRow>& rows);
+void add_linalg_rows(std::vector<OpRow>& rows);
 void add_array_rows(std::vector<OpRow>& rows);
 
 /// All rows, in the order above.

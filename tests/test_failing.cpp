@@ -43,6 +43,18 @@ Output columns(Output x, Output i) { return gather(x, i, 1); }
 Output rows_by_rows(Output x, Output i) {
   return gather(x, gather(constant(x.graph(), Tensor{1, 0}), i));
 }
+/// x by a function of the diagonal matrix of the numbers.
+Output diagonal(Output x, Output i) {
+  return where(constant(x.graph(), Tensor{{true, false}, {false, true}}),
+               expand_dims(cast(i, x.dtype()), -1), 0);
+}
+Output inverses(Output x, Output i) { return matmul(inverse(diagonal(x, i)), x); }
+Output solutions(Output x, Output i) { return solve(diagonal(x, i), x); }
+Output roots(Output x, Output i) { return matmul(cholesky(diagonal(x, i)), x); }
+Output picks(Output x, Output i) { return x + take_along_axis(x, expand_dims(i, -1), 1); }
+Output puts(Output x, Output i) {
+  return add_along_axis({2, 3}, broadcast_to(expand_dims(i, -1), {2, 3}), x, 1);
+}
 Output losses(Output x, Output i) { return sparse_softmax_cross_entropy(x, i); }
 
 const std::vector<Refusing>& refusing_ops() {
@@ -53,6 +65,11 @@ const std::vector<Refusing>& refusing_ops() {
       {"scatter_add", scatter, int32, {1, 0}, {0, 2}, "index 2 (number 1) is outside [0,2)"},
       {"check_indices", hot, int64, {1, 2}, {1, 3}, "index 3 (number 1) is outside [0,3)"},
       {"check_indices of bytes", hot, uint8, {1, 2}, {255, 3}, "index 255 (number 0)"},
+      {"take_along_axis", picks, int64, {2, 0}, {1, 3}, "index 3 (number 1) is outside [0,3)"},
+      {"add_along_axis", puts, int32, {2, 0}, {-1, 0}, "index -1 (number 0) is outside [0,3)"},
+      {"inverse", inverses, int64, {2, 4}, {2, 0}, "matrix 0 of 1 is singular"},
+      {"solve", solutions, int64, {2, 4}, {2, 0}, "matrix 0 of 1 is singular"},
+      {"cholesky", roots, int64, {4, 9}, {4, -1}, "matrix 0 of 1 is not positive definite"},
       {"cross entropy", losses, int64, {2, 0}, {2, 7}, "7 "},
       {"cross entropy, int32", losses, int32, {2, 0}, {-1, 1}, "-1 "},
       {"int64 division", quotient, int64, {3, 4}, {3, 0}, "division by zero"},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <numeric>
 
@@ -221,4 +222,26 @@ TEST_CASE("float32 and float64 drop the same elements") {
         [=](Graph& g) { return dropout_mask({1001}, dtype, 0.5, constant(g, Tensor(true))); });
   };
   CHECK(same(mask(float32), mask(float64)));
+}
+TEST_CASE("random: categorical draws classes as often as their probabilities say") {
+  Graph graph;
+  const float inf = std::numeric_limits<float>::infinity();
+  const Output row = constant(graph, Tensor{0.f, std::log(2.f), -inf, std::log(5.f)});
+  const Output logits = broadcast_to(row, {40000, 4});
+  const Output drawn = categorical(logits), across = categorical(transpose(logits), 0);
+  const std::vector<Tensor> one =
+      Session(graph, {.seed = 5, .threads = 1}).run({}, {drawn, across});
+  const std::vector<Tensor> three =
+      Session(graph, {.seed = 5, .threads = 3}).run({}, {drawn, across});
+  for (std::size_t i = 0; i < 2; ++i) {
+    REQUIRE(one[i].dtype() == int64);
+    REQUIRE(one[i].shape() == Shape{40000});
+    double counts[4] = {};
+    for (const std::int64_t index : one[i].span<std::int64_t>()) ++counts[index];
+    CHECK(counts[0] / 40000 == doctest::Approx(0.125).epsilon(0.05));
+    CHECK(counts[1] / 40000 == doctest::Approx(0.25).epsilon(0.05));
+    CHECK(counts[2] == 0);
+    CHECK(counts[3] / 40000 == doctest::Approx(0.625).epsilon(0.05));
+    CHECK(std::memcmp(one[i].raw(), three[i].raw(), one[i].bytes()) == 0);
+  }
 }

@@ -123,11 +123,25 @@ TEST_CASE("reference kernels: movement of 1, 4 and 8 bytes") {
     const Output x = c.feed({37, 5, 50}, dtype);
     const Output labels = c.feed({19}, int64);
     const Output at = maximum(minimum(labels, 4), 0);
-    c.check({transpose(x), transpose(x, {1, 0, 2}), transpose(x, {0, 2, 1}), concat({x, x}, 1),
-             split(x, {2, 3}, 1)[1], slice(x, {3, 1, 7}, {30, 3, 40}),
-             pad(x, {1, 2, 3}, {3, 0, 1}, 7), tile(x, {2, 3, 2}),
-             broadcast_to(slice(x, {0, 0, 0}, {37, 1, 50}), {3, 37, 5, 50}), gather(x, at, 1),
-             gather(x, at), scatter_add({37, 5, 5}, at, gather(x, at, 2), 2),
+    c.check({flip(x),
+             flip(x, 1),
+             strided_slice(x, {{.step = -3}, {1, 4, 2}, {40, 3, -2}}),
+             strided_slice_grad({37, 5, 150}, x, {{}, {}, {.step = 3}}),
+             cumsum(x, 0),
+             cumsum(x, 1, {.exclusive = true}),
+             cumsum(x, 2, {.reverse = true}),
+             transpose(x),
+             transpose(x, {1, 0, 2}),
+             transpose(x, {0, 2, 1}),
+             concat({x, x}, 1),
+             split(x, {2, 3}, 1)[1],
+             slice(x, {3, 1, 7}, {30, 3, 40}),
+             pad(x, {1, 2, 3}, {3, 0, 1}, 7),
+             tile(x, {2, 3, 2}),
+             broadcast_to(slice(x, {0, 0, 0}, {37, 1, 50}), {3, 37, 5, 50}),
+             gather(x, at, 1),
+             gather(x, at),
+             scatter_add({37, 5, 5}, at, gather(x, at, 2), 2),
              one_hot(labels, 5, dtype)});
   }
 }

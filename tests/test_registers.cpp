@@ -175,9 +175,9 @@ void run_network(Padding padding, std::int64_t channels, const Clipping& clip) {
 
 void run_random(DType dtype) {
   Graph graph;
-  const std::vector<Output> fetches = {random_uniform(graph, {500}, dtype),
-                                       random_normal(graph, {501}, dtype),
-                                       truncated_normal(graph, {502}, dtype)};
+  const std::vector<Output> fetches = {
+      random_uniform(graph, {500}, dtype), random_normal(graph, {501}, dtype),
+      truncated_normal(graph, {502}, dtype), range(graph, {100003}, dtype)};  // too long to fold
   run_watched(graph, {}, fetches);
 }
 

@@ -242,6 +242,25 @@ TEST_CASE("thread counts: softmax, normalisation, indices, pools and random numb
   }
 }
 
+TEST_CASE("thread counts: orders, running sums, slices and batches of matrices") {
+  for (const DType dtype : {float32, float64}) {
+    Case c;
+    const Output x = c.feed({260, 300}, dtype);
+    c.check_with_gradients({sort(x), sort(x, 0, true), top_k(x, 7).values, cumsum(x, 0),
+                            cumsum(x, 1, {.reverse = true}), flip(x),
+                            strided_slice(x, {{.step = -2}, {5, 200, 3}}), logsumexp(x, 1)});
+    Case matrices;
+    const Output a = matrices.feed({9, 20, 20}, dtype), b = matrices.feed({9, 20, 3}, dtype);
+    Tensor unit = Tensor::zeros(float32, {20, 20});
+    for (std::int64_t i = 0; i < 20; ++i) unit.data<float>()[21 * i] = 20;
+    const Output regular = a + constant(matrices.graph, unit.cast(dtype));
+    const Output symmetric = matmul(regular, regular, {.transpose_b = true});
+    matrices.check_with_gradients({inverse(regular), solve(regular, b), logdet(regular).logarithm,
+                                   cholesky(symmetric), qr(regular).r, eigh(symmetric).values,
+                                   svd(regular).s});
+  }
+}
+
 namespace {
 
 /// The bytes of all variables, and the loss, after some steps.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -242,11 +243,50 @@ Output prod(Output x, Axes axes = {}, bool keep_dims = false, Where where = Wher
 /// NaN wins, and is all elements' gradient; else equal maxima share the gradient evenly.
 Output max(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 Output min(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+/// log(sum(exp(x))), without overflow; float32 or float64. Of -inf alone it is -inf, and the
+/// gradient 0; of no elements it throws, as max does. Where all but one element are so small that
+/// they do not change a float's last digit beside the largest, their share is lost. Source:
+/// TensorFlow's reduce_logsumexp.
+Output logsumexp(Output x, Axes axes = {}, bool keep_dims = false,
+                 Where where = Where::current());
+/// The variance: the mean of squared distances from the mean, or with `correction` c their sum
+/// divided by n - c: 1 estimates it from a sample. NaN where n is not above the correction;
+/// float32 or float64. Source: the array API's var.
+Output var(Output x, Axes axes = {}, bool keep_dims = false, double correction = 0,
+           Where where = Where::current());
+/// Whether any, or all, of x (boolean) are true; of no elements false, and true.
+Output any_of(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
+Output all_of(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 /// The index (int64) of the first largest element along `axis`.
 Output argmax(Output x, std::int64_t axis, bool keep_dims = false,
               Where where = Where::current());
 Output argmin(Output x, std::int64_t axis, bool keep_dims = false,
               Where where = Where::current());
+
+struct CumsumOptions {
+  bool exclusive = false;  ///< each sum leaves its own element out, and the first is 0
+  bool reverse = false;    ///< the sums go from the end of the axis
+};
+/// The sums of all elements up to each one along `axis`: float32 (added in float64), float64,
+/// int32 or int64, which wrap around. Source: TensorFlow's cumsum, ONNX CumSum.
+Output cumsum(Output x, std::int64_t axis, CumsumOptions options = {},
+              Where where = Where::current());
+
+/// The indices (int64) that sort x along `axis`. Equal elements keep their order, also where the
+/// largest comes first; NaN counts as larger than all numbers. No gradient. Source: the array
+/// API's argsort.
+Output argsort(Output x, std::int64_t axis = -1, bool descending = false,
+               Where where = Where::current());
+/// x in the order of `argsort`. Each element's gradient goes to where it came from.
+Output sort(Output x, std::int64_t axis = -1, bool descending = false,
+            Where where = Where::current());
+struct TopK {
+  Output values, indices;
+};
+/// The first `k` along `axis` of `sort` and `argsort` with the largest first: NaN before all
+/// numbers, of equal ones the first. BuildError where the axis has fewer than k elements, or a
+/// run's error where only that knows. Source: ONNX TopK.
+TopK top_k(Output x, std::int64_t k, std::int64_t axis = -1, Where where = Where::current());
 
 // --- Linear algebra and neural networks --------------------------------------------------------
 
@@ -256,6 +296,47 @@ struct MatmulOptions {
 };
 /// The product over the last two axes; leading axes are batches and broadcast. Rank >= 2.
 Output matmul(Output a, Output b, MatmulOptions options = {}, Where where = Where::current());
+
+// Matrices are the last two axes, float32 or float64; leading axes are batches. Wrong shapes are
+// BuildErrors. Source: the array API's linalg, NumPy's.
+
+/// The inverses of square matrices. A singular one throws RunError in a run.
+Output inverse(Output x, Where where = Where::current());
+/// The x of a x = b: `a` [..., n, n], `b` [..., n, k] of the same batches. A singular matrix
+/// throws RunError in a run.
+Output solve(Output a, Output b, Where where = Where::current());
+/// Determinants: [..., n, n] gives [...], 0 for singular matrices, whose gradient throws.
+Output det(Output x, Where where = Where::current());
+struct LogDet {
+  Output sign;       ///< -1, 0 or 1; its gradient is 0
+  Output logarithm;  ///< of the determinant's size, -inf where that is 0
+};
+/// det as sign * exp(logarithm), which neither overflows nor underflows.
+LogDet logdet(Output x, Where where = Where::current());
+/// The lower triangle L with L L^T = x, of symmetric positive definite matrices; others throw
+/// RunError in a run. Only x's lower triangle is read, and the gradient is symmetric.
+Output cholesky(Output x, Where where = Where::current());
+struct Qr {
+  Output q, r;
+};
+/// q r = x: [..., m, n] gives q [..., m, k] with orthonormal columns and r [..., k, n], upper
+/// triangles, k = min(m, n). Signs are LAPACK's. The gradient needs m and n, and that the first k
+/// columns are independent: otherwise it throws.
+Qr qr(Output x, Where where = Where::current());
+struct Eigh {
+  Output values, vectors;
+};
+/// Eigenvalues [..., n], ascending, and eigenvectors, as columns, of symmetric matrices. Only x's
+/// lower triangle is read, and the gradient is symmetric; that of vectors is not finite where
+/// eigenvalues are equal. NaN for matrices that are not finite.
+Eigh eigh(Output x, Where where = Where::current());
+struct Svd {
+  Output u, s, vt;
+};
+/// u diag(s) vt = x: [..., m, n] gives u [..., m, k], the singular values s [..., k], descending,
+/// and vt [..., k, n], k = min(m, n). The gradient of u and vt is not finite where singular values
+/// are equal or 0. NaN for matrices that are not finite.
+Svd svd(Output x, Where where = Where::current());
 
 enum class Padding : std::uint8_t { valid, same, explicit_ };
 enum class Layout : std::uint8_t { nhwc, nchw };
@@ -319,6 +400,25 @@ Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::
 /// One loss a row: `logits` [..., classes], `labels` [...] of int32 or int64 class numbers. A
 /// label outside [0, classes) throws RunError in a run, in that of the gradient alone as well.
 Output sparse_softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
+/// The same with `label_smoothing` s in [0, 1]: labels are taken times 1 - s, plus s times their
+/// mean over the classes. Source: Keras' CategoricalCrossentropy.
+Output softmax_cross_entropy(Output logits, Output labels, double label_smoothing,
+                             Where where = Where::current());
+struct SparseLossOptions {
+  /// Rows with this label have the loss 0 and no gradient, whatever their logits are. Any other
+  /// label out of range throws.
+  std::optional<std::int64_t> ignored_label = {};
+  /// s in [0, 1]: the loss is 1 - s of that of the label, plus s of the mean over all classes.
+  double label_smoothing = 0;
+};
+/// The same with ignored rows and smoothed labels. A mean over all rows counts ignored ones; that
+/// over the others is sum(loss) / maximum(n, 1) with n of them, 0 where all are ignored. Source:
+/// PyTorch's cross_entropy.
+Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOptions options,
+                                    Where where = Where::current());
+/// -labels * log(sigmoid(logits)) - (1 - labels) * log(1 - sigmoid(logits)) element by element,
+/// accurate for all finite logits. Source: TensorFlow's sigmoid_cross_entropy_with_logits.
+Output sigmoid_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
 /// false. `rate` in [0, 1).
 Output dropout_mask(IntVector shape, DType dtype, double rate, Output training,
@@ -337,6 +437,12 @@ Output random_normal(Graph& graph, IntVector shape, DType dtype = float32, doubl
 Output truncated_normal(Graph& graph, IntVector shape, DType dtype = float32, double mean = 0,
                         double stddev = 1, Where where = Where::current());
 
+/// One draw along `axis` of `logits`: an index (int64), with the probabilities softmax(logits)
+/// along it; -inf is never drawn beside a finite one. By the Gumbel trick: uniform numbers of the
+/// logits' dtype, so float32 draws no class that is less likely than 1e-7 as often as it should.
+/// No gradient. Source: JAX's random.categorical.
+Output categorical(Output logits, std::int64_t axis = -1, Where where = Where::current());
+
 // --- Shapes and moving data
 // ----------------------------------------------------------------------
 
@@ -349,11 +455,45 @@ Output transpose(Output x, std::vector<std::int64_t> permutation = {},
                  Where where = Where::current());
 Output concat(const std::vector<Output>& parts, std::int64_t axis,
               Where where = Where::current());
+/// Parts of one shape as layers along a new axis of the result. Source: NumPy's stack.
+Output stack(const std::vector<Output>& parts, std::int64_t axis = 0,
+             Where where = Where::current());
 /// Parts of the given sizes along `axis`; their sum must be the axis' size.
 std::vector<Output> split(Output x, std::vector<std::int64_t> sizes, std::int64_t axis,
                           Where where = Where::current());
 /// `size` elements from `begin` on each axis; a size of -1 means up to the end.
 Output slice(Output x, IntVector begin, IntVector size, Where where = Where::current());
+/// x with the order along `axes` reversed; all by default.
+Output flip(Output x, Axes axes = {}, Where where = Where::current());
+/// begin:end:step along an axis as in Python: negative indices count from the end, those beyond
+/// it are cut off, and what is left out goes as far as the axis does. A negative step goes
+/// backwards.
+struct Slice {
+  std::optional<std::int64_t> begin = {}, end = {};
+  std::int64_t step = 1;
+};
+/// x[slices]: one slice for each of the first axes, the others whole. A step of 0, or more slices
+/// than axes, is a BuildError. Source: NumPy's basic slicing.
+Output strided_slice(Output x, const std::vector<Slice>& slices, Where where = Where::current());
+/// Zeros of `shape`, with `grad` where strided_slice takes its elements from.
+Output strided_slice_grad(IntVector shape, Output grad, const std::vector<Slice>& slices,
+                          Where where = Where::current());
+/// `count` numbers (a vector of one): start, start + step, ... Integers must be whole numbers that
+/// fit; floats are calculated in float64. No gradient.
+Output range(Graph& graph, IntVector count, DType dtype = int64, double start = 0,
+             double step = 1, Where where = Where::current());
+/// start, start + step, ... up to `limit`, which is left out. Source: NumPy's arange.
+Output arange(Graph& graph, double start, double limit, double step = 1, DType dtype = int64,
+              Where where = Where::current());
+/// Element i of the result's axis is x's at indices[i], each in its own row: `indices` (int32 or
+/// int64) has x's extents but along `axis`. An index outside [0, size) throws RunError in a run.
+/// Source: NumPy's take_along_axis.
+Output take_along_axis(Output x, Output indices, std::int64_t axis,
+                       Where where = Where::current());
+/// The reverse: zeros of `shape`, with `updates` added up along `axis` at `indices`, which have
+/// the updates' shape.
+Output add_along_axis(IntVector shape, Output indices, Output updates, std::int64_t axis,
+                      Where where = Where::current());
 /// Slices of `x` along `axis` at `indices` (int32 or int64); the result's shape has the indices'
 /// in place of the axis. An index outside [0, size) throws RunError in a run, in that of the
 /// gradient alone as well.

@@ -10,6 +10,7 @@ namespace gradgraph {
 void register_broadcasting_ops(OpRegistry& registry);
 void register_convolution_ops(OpRegistry& registry);
 void register_custom_gradient_op(OpRegistry& registry);
+void register_decomposition_ops(OpRegistry& registry);
 void register_elementwise_ops(OpRegistry& registry);
 void register_fused_ops(OpRegistry& registry);
 void register_indexing_ops(OpRegistry& registry);
@@ -18,10 +19,15 @@ void register_movement_ops(OpRegistry& registry);
 void register_pooled_convolution_ops(OpRegistry& registry);
 void register_pooling_ops(OpRegistry& registry);
 void register_random_ops(OpRegistry& registry);
+void register_range_op(OpRegistry& registry);
 void register_reduction_ops(OpRegistry& registry);
 void register_shape_ops(OpRegistry& registry);
+void register_slicing_ops(OpRegistry& registry);
 void register_softmax_ops(OpRegistry& registry);
+void register_solving_ops(OpRegistry& registry);
+void register_sorting_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
+void register_statistic_ops(OpRegistry& registry);
 
 /// The graph of the first of `inputs`; throws BuildError when that one is empty.
 Graph& graph_of(std::string_view op, OutputList inputs, SourceLocation where);

@@ -76,6 +76,17 @@ Output dropout(Output x, double rate, Output training, Where where) {
       mul(x, dropout_mask(shape_of(x, where), x.dtype(), rate, training, where), where));
 }
 
+Output categorical(Output logits, std::int64_t axis, Where where) {
+  Graph& graph = graph_of("categorical", {logits}, where);
+  BuildTransaction transaction(graph);
+  const Output uniform =
+      random_uniform(graph, shape_of(logits, where), logits.dtype(), 0, 1, where);
+  // Of a draw of 0 comes -inf: never the largest, beside any other.
+  const Output gumbel = neg(log(neg(log(uniform, where), where), where), where);
+  return transaction.commit(
+      argmax(add(stop_gradient(logits, where), gumbel, where), axis, false, where));
+}
+
 void register_random_ops(OpRegistry& registry) {
   const Traits draws = {.random = true,
                         .non_differentiable = true,

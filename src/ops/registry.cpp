@@ -8,6 +8,7 @@ OpRegistry& op_registry() {
     register_broadcasting_ops(ops);
     register_convolution_ops(ops);
     register_custom_gradient_op(ops);
+    register_decomposition_ops(ops);
     register_elementwise_ops(ops);
     register_fused_ops(ops);
     register_indexing_ops(ops);
@@ -16,10 +17,15 @@ OpRegistry& op_registry() {
     register_pooled_convolution_ops(ops);
     register_pooling_ops(ops);
     register_random_ops(ops);
+    register_range_op(ops);
     register_reduction_ops(ops);
     register_shape_ops(ops);
+    register_slicing_ops(ops);
     register_softmax_ops(ops);
+    register_solving_ops(ops);
+    register_sorting_ops(ops);
     register_source_ops(ops);
+    register_statistic_ops(ops);
     return ops;
   }();
   return registry;

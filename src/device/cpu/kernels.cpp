@@ -8,6 +8,7 @@ void register_reference_kernels(KernelRegistry& registry) {
   register_reference_indexing(registry);
   register_reference_reductions(registry);
   register_reference_softmax(registry);
+  register_reference_sorting(registry);
   register_reference_windows(registry);
 }
 
@@ -20,6 +21,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_fused_kernels(registry);
   register_fused_reduction_kernels(registry);
   register_indexing_kernels(registry);
+  register_linalg_kernels(registry);
   register_matmul_kernels(registry);
   register_movement_kernels(registry);
   register_pooled_convolution_kernels(registry);
@@ -27,6 +29,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_pooling_kernels(registry);
   register_random_kernels(registry);
   register_reduction_kernels(registry);
+  register_scan_kernels(registry);
   register_shape_kernels(registry);
   register_softmax_kernels(registry);
   register_source_kernels(registry);

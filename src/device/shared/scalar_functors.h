@@ -526,6 +526,20 @@ struct Min : Max {
   }
 };
 
+struct Any : Sum {
+  static constexpr std::string_view op = "any";
+  using Types = Bools;
+  using Combine = LogicalOr;
+};
+struct All : Any {
+  static constexpr std::string_view op = "all";
+  using Combine = LogicalAnd;
+  template <class T>
+  HOST_DEVICE static constexpr T start() {
+    return true;
+  }
+};
+
 /// `better` says whether `x` takes the place of `best`, which came before it. NaN wins.
 struct ArgMax {
   static constexpr std::string_view op = "argmax";
@@ -551,7 +565,7 @@ using Elementwise =
          Softplus, Floor, Ceil, Round, Sigmoid, Tanh, Erf, Sin, Cos, LogicalNot, IsNan, Add, Sub,
          Mul, Div, Pow, Maximum, Minimum, ReluGrad, Equal, NotEqual, Less, LessEqual, Greater,
          GreaterEqual, LogicalAnd, LogicalOr, Where, Clip, Lerp>;
-using Reduction = List<Sum, Mean, Prod, Max, Min>;
+using Reduction = List<Sum, Mean, Prod, Max, Min, Any, All>;
 using IndexReduction = List<ArgMax, ArgMin>;
 
 }  // namespace GRADGRAPH_ISA

@@ -188,6 +188,19 @@ Output concat(const std::vector<Output>& parts, std::int64_t axis, Where where) 
   return make("concat", parts, where, {{"axis", from_front(axis, rank)}});
 }
 
+Output stack(const std::vector<Output>& parts, std::int64_t axis, Where where) {
+  BuildTransaction transaction(graph_of("stack", parts, where));
+  std::vector<Output> layers;
+  for (const Output& part : parts) {
+    if (part && part.rank() == parts[0].rank() && !part.shape().compatible_with(parts[0].shape()))
+      throw BuildError(fmt::format("[stack]: parts of {} and {} cannot be layers of one value",
+                                   parts[0].shape(), part.shape()),
+                       where);
+    layers.push_back(expand_dims(part, axis, where));
+  }
+  return transaction.commit(concat(layers, axis, where));
+}
+
 std::vector<Output> split(Output x, Ints sizes, std::int64_t axis, Where where) {
   graph_of("split", {x}, where);
   axis = from_front(axis, x.rank());

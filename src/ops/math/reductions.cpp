@@ -145,6 +145,11 @@ void infer_sum(InferContext& context) {
   infer_over_axes(context);
 }
 
+void infer_logical(InferContext& context) {
+  context.require_dtype(0, {boolean});
+  infer_over_axes(context);
+}
+
 void infer_mean(InferContext& context) {
   context.require_floating(0);
   infer_over_axes(context);
@@ -206,6 +211,12 @@ Output max(Output x, Axes axes, bool keep_dims, Where where) {
 Output min(Output x, Axes axes, bool keep_dims, Where where) {
   return reduce("min", x, axes, keep_dims, where);
 }
+Output any_of(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("any", x, axes, keep_dims, where);
+}
+Output all_of(Output x, Axes axes, bool keep_dims, Where where) {
+  return reduce("all", x, axes, keep_dims, where);
+}
 Output argmax(Output x, std::int64_t axis, bool keep_dims, Where where) {
   return index_of("argmax", x, axis, keep_dims, where);
 }
@@ -232,6 +243,14 @@ void register_reduction_ops(OpRegistry& registry) {
       .attribute("keep_dims", false, "whether the axes stay, of extent 1");
   registry.add({"min", {}, infer_extremum, grad_extremum})
       .describe("the smallest element; NaN if any is over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"any", {.non_differentiable = true}, infer_logical})
+      .describe("whether any element is true, over axes", {"x"})
+      .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
+      .attribute("keep_dims", false, "whether the axes stay, of extent 1");
+  registry.add({"all", {.non_differentiable = true}, infer_logical})
+      .describe("whether all elements are true, over axes", {"x"})
       .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
       .attribute("keep_dims", false, "whether the axes stay, of extent 1");
   registry.add({"argmax", {.non_differentiable = true}, infer_index})

@@ -146,6 +146,51 @@ Output sparse_softmax_cross_entropy(Output logits, Output labels, Where where) {
   return make("sparse_softmax_cross_entropy", {logits, labels}, where);
 }
 
+namespace {
+
+void require_smoothing(std::string_view op, double smoothing, Where where) {
+  if (!(smoothing >= 0 && smoothing <= 1))
+    throw BuildError(fmt::format("[{}]: a label smoothing of {} is outside [0,1]", op, smoothing),
+                     where);
+}
+
+}  // namespace
+
+Output softmax_cross_entropy(Output logits, Output labels, double label_smoothing, Where where) {
+  BuildTransaction transaction(graph_of("softmax_cross_entropy", {logits}, where));
+  require_smoothing("softmax_cross_entropy", label_smoothing, where);
+  const Output even = mean(labels, -1, true, where);
+  const Output smooth =
+      add(mul(labels, 1 - label_smoothing, where), mul(even, label_smoothing, where), where);
+  return transaction.commit(softmax_cross_entropy(logits, smooth, where));
+}
+
+Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOptions options,
+                                    Where where) {
+  BuildTransaction transaction(graph_of("sparse_softmax_cross_entropy", {logits}, where));
+  require_smoothing("sparse_softmax_cross_entropy", options.label_smoothing, where);
+  Output kept;
+  if (options.ignored_label) {
+    // Neither label nor logits of an ignored row are looked at.
+    kept = not_equal(labels, *options.ignored_label, where);
+    labels = gradgraph::where(kept, labels, 0, where);
+    logits = gradgraph::where(expand_dims(kept, -1, where), logits, 0, where);
+  }
+  Output loss = sparse_softmax_cross_entropy(logits, labels, where);
+  if (const double s = options.label_smoothing; s > 0)
+    loss = sub(mul(loss, 1 - s, where),
+               mul(mean(log_softmax(logits, -1, where), -1, false, where), s, where), where);
+  if (kept) loss = gradgraph::where(kept, loss, 0, where);
+  return transaction.commit(loss);
+}
+
+Output sigmoid_cross_entropy(Output logits, Output labels, Where where) {
+  BuildTransaction transaction(graph_of("sigmoid_cross_entropy", {logits}, where));
+  return transaction.commit(add(mul(labels, softplus(neg(logits, where), where), where),
+                                mul(sub(1, labels, where), softplus(logits, where), where),
+                                where));
+}
+
 void register_softmax_ops(OpRegistry& registry) {
   registry.add({"bias_add", {.in_place = true}, infer_bias_add, grad_bias_add})
       .describe("x plus a number for each channel", {"x", "bias"})

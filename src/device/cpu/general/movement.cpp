@@ -4,6 +4,7 @@
 #include "device/cpu/elements.h"
 #include "device/cpu/general/strided_copy.h"
 #include "device/cpu/kernels.h"
+#include "ops/array/slices.h"
 
 namespace gradgraph {
 namespace {
@@ -16,6 +17,66 @@ std::size_t index(int axis) { return static_cast<std::size_t>(axis); }
 Kernel copy_kernel(Copy copy, std::size_t input = 0) {
   return {[copy = std::move(copy), input](const KernelArgs& args) {
     copy(args.inputs[input], args.outputs[0]);
+  }};
+}
+
+/// The element that `x` begins with along reversed axes is its last one.
+Kernel make_flip(const KernelSite& site, CopyMaker make_copy) {
+  const Shape& shape = site.output_shape();
+  const Ints strides = contiguous_strides(shape);
+  const std::uint32_t reversed = axes_attribute(site);
+  std::vector<CopyAxis> axes;
+  std::int64_t offset = 0;
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    const std::int64_t stride = strides[index(axis)];
+    const bool backwards = (reversed >> axis & 1u) != 0;
+    if (backwards) offset += (shape[axis] - 1) * stride;
+    axes.push_back({shape[axis], backwards ? -stride : stride, stride});
+  }
+  return copy_kernel(make_copy(axes, offset, 0, site.output_dtype(), site.threads()));
+}
+
+/// The elements of `whole` that a node's slices take: where the first is, and each axis.
+struct Taken {
+  std::int64_t offset = 0;
+  std::vector<std::int64_t> counts, strides;
+
+  Taken(const KernelSite& site, const Shape& whole) {
+    const Ints &begin = site.attribute<Ints>("begin"), &end = site.attribute<Ints>("end"),
+               &step = site.attribute<Ints>("step"), all = contiguous_strides(whole);
+    for (std::size_t axis = 0; axis < all.size(); ++axis) {
+      const TakenElements taken =
+          take(begin[axis], end[axis], step[axis], whole[static_cast<int>(axis)]);
+      counts.push_back(taken.count);
+      strides.push_back(taken.count > 1 ? step[axis] * all[axis] : 0);
+      offset += taken.first * all[axis];
+    }
+  }
+};
+
+Kernel make_strided_slice(const KernelSite& site, CopyMaker make_copy) {
+  const Taken taken(site, site.input_shape(0));
+  const Ints strides = contiguous_strides(site.output_shape());
+  std::vector<CopyAxis> axes;
+  for (std::size_t axis = 0; axis < strides.size(); ++axis)
+    axes.push_back({taken.counts[axis], taken.strides[axis], strides[axis]});
+  return copy_kernel(make_copy(axes, taken.offset, 0, site.output_dtype(), site.threads()));
+}
+
+Kernel make_strided_slice_grad(const KernelSite& site, CopyMaker make_copy) {
+  const Taken taken(site, site.output_shape());
+  const Ints strides = contiguous_strides(site.input_shape(1));
+  std::vector<CopyAxis> axes;
+  for (std::size_t axis = 0; axis < strides.size(); ++axis)
+    axes.push_back({taken.counts[axis], strides[axis], taken.strides[axis]});
+  const DType dtype = site.output_dtype();
+  const Copy clear =
+      make_copy({{site.output_shape().num_elements(), 0, 1}}, 0, 0, dtype, site.threads());
+  const Copy put = make_copy(axes, 0, taken.offset, dtype, site.threads());
+  return {[clear, put](const KernelArgs& args) {
+    const std::uint64_t zero = 0;
+    clear(&zero, args.outputs[0]);
+    put(args.inputs[1], args.outputs[0]);
   }};
 }
 
@@ -168,6 +229,9 @@ void register_movement_kernels(KernelRegistry& registry) {
         registry.add_faster(op, kCpu, kAllDTypes, maker);
     };
     add("transpose", make_transpose);
+    add("flip", make_flip);
+    add("strided_slice", make_strided_slice);
+    add("strided_slice_grad", make_strided_slice_grad);
     add("concat", make_concat);
     add("split", make_split);
     add("slice", make_slice);

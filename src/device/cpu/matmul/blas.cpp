@@ -9,11 +9,8 @@
 #include <utility>
 
 #include "device/cpu/isa/isa.h"
+#include "device/cpu/matmul/one_thread.h"
 #include "device/parallel.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 // OpenBLAS with run-time detection has these, other BLAS libraries do not.
 extern "C" {
@@ -23,27 +20,6 @@ __attribute__((weak)) void gotoblas_dynamic_quit();
 
 namespace gradgraph {
 namespace {
-
-/// Keeps products on the calling thread. OpenBLAS asks omp_get_max_threads() at each call; that
-/// setting is the calling thread's own.
-#ifdef _OPENMP
-class OneThread {
- public:
-  OneThread() : before_(omp_get_max_threads()) {
-    if (before_ != 1) omp_set_num_threads(1);
-  }
-  ~OneThread() {
-    if (before_ != 1) omp_set_num_threads(before_);
-  }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int before_;
-};
-#else
-struct OneThread {};
-#endif
 
 /// OpenBLAS' AVX-512 kernels for small matrices allocate memory for the last columns where there
 /// are up to half a vector beyond a multiple of whole ones. How many these are here.
