@@ -334,8 +334,8 @@ struct Svd {
   Output u, s, vt;
 };
 /// u diag(s) vt = x: [..., m, n] gives u [..., m, k], the singular values s [..., k], descending,
-/// and vt [..., k, n], k = min(m, n). The gradient of u and vt is not finite where singular values
-/// are equal or 0. NaN for matrices that are not finite.
+/// and vt [..., k, n], k = min(m, n). The gradient of u and vt is not finite where singular
+/// values are equal or 0. NaN for matrices that are not finite.
 Svd svd(Output x, Where where = Where::current());
 
 enum class Padding : std::uint8_t { valid, same, explicit_ };
@@ -478,8 +478,8 @@ Output strided_slice(Output x, const std::vector<Slice>& slices, Where where = W
 /// Zeros of `shape`, with `grad` where strided_slice takes its elements from.
 Output strided_slice_grad(IntVector shape, Output grad, const std::vector<Slice>& slices,
                           Where where = Where::current());
-/// `count` numbers (a vector of one): start, start + step, ... Integers must be whole numbers that
-/// fit; floats are calculated in float64. No gradient.
+/// `count` numbers (a vector of one): start, start + step, ... Integers must be whole numbers
+/// that fit; floats are calculated in float64. No gradient.
 Output range(Graph& graph, IntVector count, DType dtype = int64, double start = 0,
              double step = 1, Where where = Where::current());
 /// start, start + step, ... up to `limit`, which is left out. Source: NumPy's arange.
