@@ -166,7 +166,7 @@ TEST_SUITE("chain") {
       for (const auto& [row, rows] : {std::pair{0, 3}, {3, 12}, {15, 8}})
         for (const auto& [column, columns] : {std::pair{0, 64}, {64, 41}, {105, 45}})
           runner.run(inputs, out, scratch.raw(),
-                     ProgramRunner::Part{
+                     ProgramRunner::Patch{
                          row, column, rows, columns,
                          static_cast<const char*>(in[2].raw()) + (row * kColumns + column) * size,
                          kColumns});

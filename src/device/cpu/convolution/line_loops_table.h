@@ -7,7 +7,7 @@
 #include "ops/nn/pooled_convolution.h"
 
 /// The loops behind LineLoops. Included by one file per level of the instruction set, as
-/// rows_table.h is.
+/// loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
 inline void pool(const PoolLine& p, const float* lines, const float* bias, float* pooled,

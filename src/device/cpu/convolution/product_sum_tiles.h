@@ -5,7 +5,7 @@
 #include "device/cpu/isa/vectors.h"
 
 /// ProductSum in tiles of c that stay in registers. Included by one file per level of the
-/// instruction set, as rows_table.h is.
+/// instruction set, as loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
 /// The most vectors that a tile is wide, and the most rows that a tile of a width is high: with

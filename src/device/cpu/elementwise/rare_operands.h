@@ -5,7 +5,7 @@
 #include "device/shared/scalar_functors.h"
 
 /// Functors that leave some operands to `of_rare`. Included by one file per level of the
-/// instruction set, as rows_table.h is. A loop looks whether there are rare operands among some;
+/// instruction set, as loops_table.h is. A loop looks whether there are rare operands among some;
 /// what comes of an operand does not depend on its neighbours.
 namespace gradgraph::GRADGRAPH_ISA {
 

@@ -10,7 +10,7 @@
 #include "device/shared/scalar_functors.h"
 
 /// The code behind LinkTable. Included by one file per level of the instruction set, as
-/// rows_table.h is.
+/// loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
 inline constexpr std::size_t kLineVectors = 2;

@@ -12,7 +12,7 @@ namespace {
 using std::int64_t;
 
 constexpr int64_t kTile = 1024;
-constexpr std::size_t kSlotBytes = kTile * sizeof(double);
+constexpr std::size_t kBufferBytes = kTile * sizeof(double);
 constexpr int64_t kShortestRun = 256;
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
@@ -27,25 +27,25 @@ struct ProgramRunner::Tile {
   char* scratch;
   void* links;            ///< the chain's work memory
   const char** expanded;  ///< where each expanded input is
-  const char* block;      ///< at this tile
+  const char* chunk;      ///< at this tile
   int64_t position, length;
   bool keeps_rows = false;  ///< inputs that repeat a row are laid out as they must be
 };
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& given, std::span<const Shape> shapes,
-                             std::int32_t updates, std::int32_t block)
-    : ProgramRunner(in_float32(given), shapes, updates, block, Executable()) {}
+                             std::int32_t updates, std::int32_t chunk)
+    : ProgramRunner(in_float32(given), shapes, updates, chunk, Executable()) {}
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                             std::int32_t updates, std::int32_t block, Executable)
+                             std::int32_t updates, std::int32_t chunk, Executable)
     : results_(program.results),
       row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1),
       next_parameter_(program.num_registers()) {
-  for (const Shape& shape : shapes) add_input(program, shape, block);
+  for (const Shape& shape : shapes) add_input(program, shape, chunk);
   for (const auto& instruction : program.instructions) add_step(program, instruction);
   for (const auto& instruction : program.instructions) add_parameters(instruction);
   choose_runs();
-  assign_slots(updates);
+  assign_buffers(updates);
   // One instruction needs no thread.
   if (steps_.size() > 1) make_chain(program);
 }
@@ -66,18 +66,18 @@ bool ProgramRunner::knows(const Node& node) {
 std::size_t ProgramRunner::scratch_bytes() const {
   // Whole cache lines: threads have theirs one behind the other.
   const std::size_t rest = chain_.scratch_bytes() + expanded_.size() * sizeof(const char*);
-  return at(slots_) * kSlotBytes + (rest + 63) / 64 * 64;
+  return at(buffers_) * kBufferBytes + (rest + 63) / 64 * 64;
 }
 
 void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& shape,
-                              std::int32_t block) {
+                              std::int32_t chunk) {
   const auto index = static_cast<std::int32_t>(registers_.size());
-  const std::int32_t input = block != kNoBlock && index > block ? index + 1 : index;
+  const std::int32_t input = chunk != kNoChunk && index > chunk ? index + 1 : index;
   const int64_t count = program.shape.num_elements();
   Register reg{Register::moving_input, input, element_size(program.dtype(index))};
-  if (index == block) {
-    reg.kind = Register::block;
-    block_size_ = reg.size;
+  if (index == chunk) {
+    reg.kind = Register::chunk;
+    chunk_size_ = reg.size;
   } else if (shape.num_elements() == 1 && count != 1) {
     reg.kind = Register::fixed_input;
   } else if (shape.num_elements() != count) {
@@ -100,7 +100,7 @@ void ProgramRunner::add_step(const ElementwiseProgram& program,
   for (std::size_t i = 0; i < parameters_of(instruction.op->name).size(); ++i)
     step.operands[at(step.num_operands++)] = next_parameter_++;
   steps_.push_back(step);
-  registers_.push_back({Register::slot, 0, element_size(instruction.dtype)});
+  registers_.push_back({Register::buffer, 0, element_size(instruction.dtype)});
 }
 
 void ProgramRunner::add_parameters(const ElementwiseProgram::Instruction& instruction) {
@@ -125,10 +125,10 @@ void ProgramRunner::choose_runs() {
     if (stays(input)) registers_[at(input.reg)].kind = Register::run_input;
 }
 
-/// Registers share slots once nobody reads them any more. A step writes the output that it
+/// Registers share buffers once nobody reads them any more. A step writes the output that it
 /// computes directly once the input whose place the output takes has been read: for an update
 /// its variable, else possibly any.
-void ProgramRunner::assign_slots(std::int32_t updates) {
+void ProgramRunner::assign_buffers(std::int32_t updates) {
   const auto count = static_cast<std::int32_t>(registers_.size() - parameters_.size());
   std::vector<std::int32_t> last_use(registers_.size(), -1);
   for (const Step& step : steps_)
@@ -138,13 +138,13 @@ void ProgramRunner::assign_slots(std::int32_t updates) {
 
   std::vector<std::int32_t> free;
   const auto take = [&] {
-    if (free.empty()) return slots_++;
-    const std::int32_t slot = free.back();
+    if (free.empty()) return buffers_++;
+    const std::int32_t buffer = free.back();
     free.pop_back();
-    return slot;
+    return buffer;
   };
-  // An expanded input keeps its input's index and finds its slot by its place in the list.
-  slots_ = run_length_ > 0 ? 0 : static_cast<std::int32_t>(expanded_.size());
+  // An expanded input keeps its input's index and finds its buffer by its place in the list.
+  buffers_ = run_length_ > 0 ? 0 : static_cast<std::int32_t>(expanded_.size());
   for (const Step& step : steps_) {
     Register& result = registers_[at(step.result)];
     const auto seen =
@@ -156,7 +156,8 @@ void ProgramRunner::assign_slots(std::int32_t updates) {
       result.index = take();
     for (std::int32_t i = 0; i < step.num_operands; ++i) {
       const std::int32_t operand = step.operands[at(i)];
-      if (registers_[at(operand)].kind != Register::slot || last_use[at(operand)] != step.result)
+      if (registers_[at(operand)].kind != Register::buffer ||
+          last_use[at(operand)] != step.result)
         continue;
       free.push_back(registers_[at(operand)].index);
       last_use[at(operand)] = -1;  // one operand may stand twice
@@ -180,7 +181,7 @@ void ProgramRunner::make_chain(const ElementwiseProgram& program) {
 }
 
 bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
-                        void* scratch, int64_t begin, int64_t end, const void* block) const {
+                        void* scratch, int64_t begin, int64_t end, const void* chunk) const {
   int64_t length = 0, longest = 0;
   bool accepted = true;
   for (int64_t position = begin; position < end; position += length) {
@@ -191,8 +192,8 @@ bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     if (run_length_ > 0) length = std::min(length, run_length_ - position % run_length_);
     const bool as_chain = chain_ && length >= chain_.block_elements();
     if (as_chain) length -= length % chain_.block_elements();
-    const char* given = static_cast<const char*>(block);
-    if (given) given += (position - begin) * block_size_;
+    const char* given = static_cast<const char*>(chunk);
+    if (given) given += (position - begin) * chunk_size_;
     Tile tile = tile_in(inputs, outputs, scratch, position, length, given);
     tile.keeps_rows = length <= longest;
     longest = std::max(longest, length);
@@ -202,24 +203,24 @@ bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
 }
 
 bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
-                        void* scratch, const Part& part) const {
-  const auto* block = static_cast<const char*>(part.block);
-  const auto block_at = [&](int64_t row, int64_t column) {
-    return block ? block + (row * part.stride + column) * block_size_ : nullptr;
+                        void* scratch, const Patch& patch) const {
+  const auto* chunk = static_cast<const char*>(patch.chunk);
+  const auto chunk_at = [&](int64_t row, int64_t column) {
+    return chunk ? chunk + (row * patch.stride + column) * chunk_size_ : nullptr;
   };
   // Rows and columns of whole blocks first.
   const int64_t width = chain_.line_elements();
-  const int64_t rows = runs_strips_ ? part.rows / kLinkLines * kLinkLines : 0;
-  const int64_t columns = rows > 0 ? part.columns / width * width : 0;
-  const int64_t first = part.row * row_length_ + part.column;
+  const int64_t rows = runs_strips_ ? patch.rows / kLinkLines * kLinkLines : 0;
+  const int64_t columns = rows > 0 ? patch.columns / width * width : 0;
+  const int64_t first = patch.row * row_length_ + patch.column;
   for (int64_t column = 0; column < columns; column += width)
-    run_strip(tile_in(inputs, outputs, scratch, first + column, width, block_at(0, column)), rows,
-              part.stride);
+    run_strip(tile_in(inputs, outputs, scratch, first + column, width, chunk_at(0, column)), rows,
+              patch.stride);
   bool accepted = true;
-  for (int64_t row = 0; row < part.rows; ++row) {
+  for (int64_t row = 0; row < patch.rows; ++row) {
     const int64_t begin = row < rows ? columns : 0, start = first + row * row_length_;
     accepted &=
-        run(inputs, outputs, scratch, start + begin, start + part.columns, block_at(row, begin));
+        run(inputs, outputs, scratch, start + begin, start + patch.columns, chunk_at(row, begin));
   }
   return accepted;
 }
@@ -227,11 +228,11 @@ bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
 ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
                                            std::span<void* const> outputs, void* scratch,
                                            int64_t position, int64_t length,
-                                           const char* block) const {
-  auto* const slots = static_cast<char*>(scratch);
-  char* const links = slots + at(slots_) * kSlotBytes;
+                                           const char* chunk) const {
+  auto* const buffers = static_cast<char*>(scratch);
+  char* const links = buffers + at(buffers_) * kBufferBytes;
   auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
-  return {inputs, outputs, slots, links, expanded, block, position, length, false};
+  return {inputs, outputs, buffers, links, expanded, chunk, position, length, false};
 }
 
 bool ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
@@ -266,14 +267,14 @@ bool ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
 }
 
 /// The tile is the strip's first row.
-void ProgramRunner::run_strip(const Tile& tile, int64_t rows, int64_t block_stride) const {
+void ProgramRunner::run_strip(const Tile& tile, int64_t rows, int64_t chunk_stride) const {
   for (std::size_t i = 0; i < expanded_.size(); ++i)
     tile.expanded[i] = expand(expanded_[i], tile);
   chain_.run(rows / kLinkLines, tile.links, [&](std::int32_t reg) {
     const auto [kind, index, size] = registers_[at(reg)];
     int64_t elements = row_length_;
-    if (kind == Register::block) elements = block_stride;
-    if (kind == Register::slot) elements = chain_.line_elements();
+    if (kind == Register::chunk) elements = chunk_stride;
+    if (kind == Register::buffer) elements = chain_.line_elements();
     if (kind == Register::expanded_input) elements = 0;
     return Chain::Place{address(reg, tile), elements * size};
   });
@@ -289,12 +290,12 @@ char* ProgramRunner::address(std::int32_t reg, const Tile& tile) const {
     case Register::fixed_input: return input(index);
     case Register::parameter:
       return reinterpret_cast<char*>(const_cast<std::uint64_t*>(&parameters_[at(index)]));
-    case Register::block: return const_cast<char*>(tile.block);
+    case Register::chunk: return const_cast<char*>(tile.chunk);
     case Register::output:
       return static_cast<char*>(tile.outputs[at(index)]) + tile.position * size;
     case Register::expanded_input:
     case Register::run_input: return const_cast<char*>(tile.expanded[at(index)]);
-    case Register::slot: return tile.scratch + at(index) * kSlotBytes;
+    case Register::buffer: return tile.scratch + at(index) * kBufferBytes;
   }
   __builtin_unreachable();
 }
@@ -325,7 +326,7 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
   const int64_t size = reg.size;
   const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
   if (run_length_ > 0) return from + input.walk.offsets_at(tile.position)[0] * size;
-  char* to = tile.scratch + at(reg.index) * kSlotBytes;
+  char* to = tile.scratch + at(reg.index) * kBufferBytes;
   const char* place = to;
   const bool moves = input.walk.inner_steps()[0] == 1;
   input.walk.for_rows(tile.position, tile.position + tile.length,

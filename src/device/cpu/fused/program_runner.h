@@ -18,42 +18,42 @@ namespace gradgraph {
 /// give the same bits, as do the ops' own kernels, which are programs of one instruction.
 class ProgramRunner {
  public:
-  static constexpr std::int32_t kNoBlock = -1;
+  static constexpr std::int32_t kNoChunk = -1;
 
   /// Whether there is a loop for this elementwise node, which takes all of its attributes.
   static bool knows(const Node& node);
 
   /// `shapes` are those of the inputs. The first `updates` outputs are new values of the inputs
-  /// of the same number, and written where these are. Input `block` is made by the caller, who
+  /// of the same number, and written where these are. Input `chunk` is made by the caller, who
   /// has a part of it at hand; in the arrays of `run` the two operands that it is made of stand
   /// in its place. Throws KernelError for an op that has no loop.
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                std::int32_t updates = 0, std::int32_t block = kNoBlock);
+                std::int32_t updates = 0, std::int32_t chunk = kNoChunk);
 
   /// Work memory of one call to `run`; a cache line's alignment is enough.
   std::size_t scratch_bytes() const;
 
-  /// Computes elements [begin, end) of all outputs. Element `begin` of the block is at `block`,
+  /// Computes elements [begin, end) of all outputs. Element `begin` of the chunk is at `chunk`,
   /// and the rest follow it. Without updates the first output may be one of the moving inputs.
   /// Returns false when an op refuses an operand.
   bool run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
-           std::int64_t begin, std::int64_t end, const void* block = nullptr) const;
+           std::int64_t begin, std::int64_t end, const void* chunk = nullptr) const;
 
-  /// A part of a program over a matrix, and the block's elements there, in rows `stride` apart.
-  struct Part {
+  /// A patch of a program over a matrix, and the chunk's elements there, in rows `stride` apart.
+  struct Patch {
     std::int64_t row, column, rows, columns;
-    const void* block;
+    const void* chunk;
     std::int64_t stride;
   };
-  /// Computes a part of all outputs. Returns false when an op refuses an operand.
+  /// Computes a patch of all outputs. Returns false when an op refuses an operand.
   bool run(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
-           const Part& part) const;
+           const Patch& patch) const;
 
  private:
   struct Executable {};
   /// Of a program whose instructions all have loops.
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
-                std::int32_t updates, std::int32_t block, Executable);
+                std::int32_t updates, std::int32_t chunk, Executable);
 
   /// Where a register's elements are while a tile is computed.
   struct Register {
@@ -62,13 +62,13 @@ class ProgramRunner {
       fixed_input,
       run_input,  ///< the same for all elements of a run
       parameter,
-      block,
+      chunk,
       expanded_input,
-      slot,
+      buffer,
       output
     };
-    Kind kind = slot;
-    std::int32_t index = 0;  ///< of the input, the parameter, the slot or the output
+    Kind kind = buffer;
+    std::int32_t index = 0;  ///< of the input, the parameter, the buffer or the output
     std::int64_t size = 0;   ///< bytes of an element
   };
   struct Step {
@@ -78,7 +78,7 @@ class ProgramRunner {
     std::int32_t result = 0;                            ///< register
   };
   /// An input that is broadcast. A tile within one row of it is read where it is, and so is every
-  /// tile where they end with runs. Any other one is laid out in a slot first.
+  /// tile where they end with runs. Any other one is laid out in a buffer first.
   struct Expanded {
     std::int32_t reg, input;
     Broadcast<1> walk;
@@ -86,17 +86,17 @@ class ProgramRunner {
   };
   struct Tile;
 
-  void add_input(const ElementwiseProgram& program, const Shape& shape, std::int32_t block);
+  void add_input(const ElementwiseProgram& program, const Shape& shape, std::int32_t chunk);
   void add_step(const ElementwiseProgram& program,
                 const ElementwiseProgram::Instruction& instruction);
   void add_parameters(const ElementwiseProgram::Instruction& instruction);
   void choose_runs();
-  void assign_slots(std::int32_t updates);
+  void assign_buffers(std::int32_t updates);
   void make_chain(const ElementwiseProgram& program);
   Tile tile_in(std::span<const void* const> inputs, std::span<void* const> outputs, void* scratch,
-               std::int64_t position, std::int64_t length, const char* block) const;
+               std::int64_t position, std::int64_t length, const char* chunk) const;
   bool run_tile(const Tile& tile, bool as_chain) const;
-  void run_strip(const Tile& tile, std::int64_t rows, std::int64_t block_stride) const;
+  void run_strip(const Tile& tile, std::int64_t rows, std::int64_t chunk_stride) const;
   const char* expand(const Expanded& input, const Tile& tile) const;
   char* address(std::int32_t reg, const Tile& tile) const;
 
@@ -106,15 +106,15 @@ class ProgramRunner {
   std::vector<Expanded> expanded_;
   std::vector<std::int32_t> results_;  ///< the register of each output
   Chain chain_;
-  std::int32_t slots_ = 0;
+  std::int32_t buffers_ = 0;
   std::int64_t row_length_ = 1;  ///< of the program's shape
   std::int32_t next_parameter_ = 0;
   /// Tiles end where an input that is broadcast goes back or on to its next element: after so
   /// many elements. 0 where they do not.
   std::int64_t run_length_ = 0;
-  /// Whether strips of a part, a line of the chain's blocks wide, are run as chains.
+  /// Whether strips of a patch, a line of the chain's blocks wide, are run as chains.
   bool runs_strips_ = false;
-  std::int64_t block_size_ = 0;  ///< bytes of one of its elements
+  std::int64_t chunk_size_ = 0;  ///< bytes of one of its elements
 };
 
 }  // namespace gradgraph

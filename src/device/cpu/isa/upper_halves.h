@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #endif
 
-/// Included by files that are compiled per level of the instruction set, as rows_table.h is.
+/// Included by files that are compiled per level of the instruction set, as loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
 /// Empties the upper halves of the vector registers: on some processors code that knows only the

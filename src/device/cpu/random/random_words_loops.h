@@ -10,7 +10,7 @@
 #include "device/cpu/random/random_words.h"
 #include "device/shared/philox.h"
 
-/// Included by one file per level of the instruction set, as rows_table.h is.
+/// Included by one file per level of the instruction set, as loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
 /// Counters in a vector, and vectors of them that registers have room for.

@@ -11,7 +11,7 @@
 #include "device/shared/math_functions.h"
 
 /// The loops behind SoftmaxTable. Included by one file per level of the instruction set, as
-/// rows_table.h is.
+/// loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
 /// A row goes through registers in steps of 16 elements, at every level, each with sums of its
