@@ -27,7 +27,8 @@ TEST_CASE("literals take dtype and shape from what is written") {
 }
 
 TEST_CASE("rows of different lengths are refused") {
-  CHECK_THROWS_WITH_AS((Tensor{{1, 2}, {3}}), "rows of a literal differ in length: 2 and 1",
+  CHECK_THROWS_WITH_AS((Tensor{{1, 2}, {3}}),
+                       doctest::Contains("rows of a literal differ in length: 2 and 1"),
                        BuildError);
   CHECK_THROWS_AS((Tensor{{{1, 2}, {3, 4}}, {{5, 6}}}), BuildError);
   CHECK_THROWS_AS((Tensor{{{1, 2}}, {{5, 6, 7}}}), BuildError);
@@ -46,15 +47,18 @@ TEST_CASE("memory is aligned, also of empty tensors") {
 
 TEST_CASE("tensors of unknown or impossible size are refused") {
   CHECK_THROWS_WITH_AS((Tensor(float32, {any, 2})),
-                       "the number of elements of [?,2] is not known", BuildError);
+                       doctest::Contains("the number of elements of [?,2] is not known"),
+                       BuildError);
   const std::int64_t most = std::numeric_limits<std::int64_t>::max();
   CHECK_THROWS_WITH_AS(Tensor(float64, {most}),
-                       "float64[9223372036854775807] does not fit in memory", BuildError);
+                       doctest::Contains("float64[9223372036854775807] does not fit in memory"),
+                       BuildError);
 // Sanitisers end the program instead.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  CHECK_THROWS_WITH_AS(Tensor(uint8, {std::int64_t{1} << 60}),
-                       "no memory for uint8[1152921504606846976], 1152921504606846976 bytes",
-                       RunError);
+  CHECK_THROWS_WITH_AS(
+      Tensor(uint8, {std::int64_t{1} << 60}),
+      doctest::Contains("no memory for uint8[1152921504606846976], 1152921504606846976 bytes"),
+      RunError);
 #endif
 }
 
@@ -73,7 +77,8 @@ TEST_CASE("from copies as many values as the shape has") {
   const Tensor tensor = Tensor::from(values, {2, 2});
   CHECK(tensor.at<float>({1, 0}) == 3);
   CHECK(tensor.raw() != values.data());
-  CHECK_THROWS_WITH_AS(Tensor::from(values, {3}), "4 values do not fill a tensor of shape [3]",
+  CHECK_THROWS_WITH_AS(Tensor::from(values, {3}),
+                       doctest::Contains("4 values do not fill a tensor of shape [3]"),
                        BuildError);
   CHECK(Tensor::from(std::vector<float>{}, {0, 3}).num_elements() == 0);
   const std::array<bool, 2> flags = {true, false};
@@ -96,9 +101,11 @@ TEST_CASE("memory that cannot be wrapped is refused") {
   const auto owner = std::make_shared<Tensor>(float32, Shape{64});
   auto* bytes = static_cast<char*>(owner->raw());
   CHECK_THROWS_WITH_AS(Tensor::wrap(float32, {2}, bytes + 4, owner),
-                       "wrapped memory must be aligned to 64 bytes", BuildError);
+                       doctest::Contains("wrapped memory must be aligned to 64 bytes"),
+                       BuildError);
   CHECK_THROWS_WITH_AS(Tensor::wrap(float32, {2}, bytes, nullptr),
-                       "wrapped memory needs an owner that keeps it alive", BuildError);
+                       doctest::Contains("wrapped memory needs an owner that keeps it alive"),
+                       BuildError);
   CHECK_THROWS_AS(Tensor::wrap(float32, {any}, bytes, owner), BuildError);
 }
 
@@ -123,7 +130,8 @@ TEST_CASE("a reshaped tensor has the same elements in the same memory") {
   CHECK(matrix.raw() == tensor.raw());
   CHECK(matrix.at<std::int32_t>({1, 0}) == 4);
   CHECK(Tensor(3.F).reshaped({1, 1}).to_string() == "float32[1,1] [[3]]");
-  CHECK_THROWS_WITH_AS(tensor.reshaped({4}), "a tensor of shape [6] has no view of shape [4]",
+  CHECK_THROWS_WITH_AS(tensor.reshaped({4}),
+                       doctest::Contains("a tensor of shape [6] has no view of shape [4]"),
                        RunError);
 }
 
@@ -146,7 +154,8 @@ TEST_CASE("cast converts every pair of dtypes") {
 TEST_CASE("data is handed out as its own dtype only") {
   Tensor tensor{1.F, 2.F};
   CHECK(tensor.span<float>().size() == 2);
-  CHECK_THROWS_WITH_AS(tensor.data<double>(), "a float32 tensor has no float64 data", RunError);
+  CHECK_THROWS_WITH_AS(tensor.data<double>(), doctest::Contains("tensor has no float64 data"),
+                       RunError);
   const Tensor constant = tensor;
   CHECK_THROWS_AS(constant.span<bool>(), RunError);
   CHECK_THROWS_AS(constant.item<std::int64_t>(), RunError);
@@ -156,15 +165,17 @@ TEST_CASE("items and elements are checked") {
   CHECK(Tensor(2.5).item<double>() == 2.5);
   CHECK(Tensor{{7}}.item<std::int32_t>() == 7);
   CHECK_THROWS_WITH_AS((Tensor{1.F, 2.F}.item<float>()),
-                       "item() needs one element, the shape is [2]", RunError);
+                       doctest::Contains("item() needs one element, the shape is [2]"), RunError);
   CHECK_THROWS_AS(Tensor(float32, {0}).item<float>(), RunError);
 
   const Tensor matrix{{1.F, 2.F}, {3.F, 4.F}};
   CHECK(matrix.at<float>({1, 1}) == 4);
-  CHECK_THROWS_WITH_AS(matrix.at<float>({1, 2}), "index 2 on axis 1 is outside [2,2]", RunError);
-  CHECK_THROWS_WITH_AS(matrix.at<float>({-1, 0}), "index -1 on axis 0 is outside [2,2]",
-                       RunError);
-  CHECK_THROWS_WITH_AS(matrix.at<float>({1}), "1 indices for a tensor of shape [2,2]", RunError);
+  CHECK_THROWS_WITH_AS(matrix.at<float>({1, 2}),
+                       doctest::Contains("index 2 on axis 1 is outside [2,2]"), RunError);
+  CHECK_THROWS_WITH_AS(matrix.at<float>({-1, 0}),
+                       doctest::Contains("index -1 on axis 0 is outside [2,2]"), RunError);
+  CHECK_THROWS_WITH_AS(matrix.at<float>({1}),
+                       doctest::Contains("1 indices for a tensor of shape [2,2]"), RunError);
   CHECK_THROWS_AS(matrix.at<float>({0, 0, 0}), RunError);
 }
 
@@ -177,10 +188,14 @@ TEST_CASE("an empty tensor has neither memory nor elements") {
   CHECK_FALSE(none.clone());
   CHECK_FALSE(none.cast(int32));
   CHECK_FALSE(none.unique());
-  CHECK_THROWS_WITH_AS(none.data<float>(), "an empty tensor has no data", RunError);
-  CHECK_THROWS_WITH_AS(none.item<float>(), "an empty tensor has no data", RunError);
-  CHECK_THROWS_WITH_AS(none.at<float>({}), "an empty tensor has no data", RunError);
-  CHECK_THROWS_WITH_AS(none.reshaped({0}), "an empty tensor has no data", RunError);
+  CHECK_THROWS_WITH_AS(none.data<float>(), doctest::Contains("an empty tensor has no data"),
+                       RunError);
+  CHECK_THROWS_WITH_AS(none.item<float>(), doctest::Contains("an empty tensor has no data"),
+                       RunError);
+  CHECK_THROWS_WITH_AS(none.at<float>({}), doctest::Contains("an empty tensor has no data"),
+                       RunError);
+  CHECK_THROWS_WITH_AS(none.reshaped({0}), doctest::Contains("an empty tensor has no data"),
+                       RunError);
 }
 
 TEST_CASE("printing shortens long axes") {

@@ -212,15 +212,17 @@ TEST_CASE("a batch that several threads fill is that which one fills") {
 TEST_CASE("batches that cannot be are refused") {
   const data::Dataset dataset = numbered(4);
   CHECK_THROWS_WITH_AS(data::batches(dataset, 0),
-                       "batches: a batch size of 0; it must be 1 or more", BuildError);
+                       doctest::Contains("batches: a batch size of 0; it must be 1 or more"),
+                       BuildError);
   CHECK_THROWS_AS(data::batches(dataset, -1), BuildError);
-  CHECK_THROWS_WITH_AS(data::batches(dataset, 1, {.prefetch = -1}), "batches: a prefetch of -1",
-                       BuildError);
-  CHECK_THROWS_WITH_AS(data::batches(dataset, 1, {.threads = -1}), "batches: -1 threads",
-                       BuildError);
+  CHECK_THROWS_WITH_AS(data::batches(dataset, 1, {.prefetch = -1}),
+                       doctest::Contains("batches: a prefetch of -1"), BuildError);
+  CHECK_THROWS_WITH_AS(data::batches(dataset, 1, {.threads = -1}),
+                       doctest::Contains("batches: -1 threads"), BuildError);
   CHECK_THROWS_WITH_AS(data::batches({dataset.images, Tensor{1, 2}}, 1),
-                       "batches: 4 images, but 2 labels", BuildError);
-  CHECK_THROWS_WITH_AS(data::batches({dataset.images, Tensor(1)}, 1),
-                       "batches: images and labels need a first axis, of samples", BuildError);
+                       doctest::Contains("batches: 4 images, but 2 labels"), BuildError);
+  CHECK_THROWS_WITH_AS(
+      data::batches({dataset.images, Tensor(1)}, 1),
+      doctest::Contains("batches: images and labels need a first axis, of samples"), BuildError);
   CHECK_THROWS_AS(data::batches({}, 1), BuildError);
 }

@@ -353,13 +353,13 @@ TEST_SUITE("bad input") {
     gg::DotOptions options;
     options.fetches = {gg::placeholder(other, gg::float32, {}, "x")};
     CHECK_THROWS_WITH_AS(gg::write_dot(graph, path, options),
-                         "write_dot: fetch 'x' is of another graph", gg::BuildError);
+                         doctest::Contains("fetch 'x' is of another graph"), gg::BuildError);
     std::ostringstream kept;
     kept << std::ifstream(path).rdbuf();
     CHECK(kept.str() == "old");
     CHECK(std::distance(std::filesystem::directory_iterator(directory.path()), {}) == 1);
     options.fetches = {Output()};
-    CHECK_THROWS_WITH_AS(gg::write_dot(graph, path, options), "write_dot: a fetch is empty",
-                         gg::BuildError);
+    CHECK_THROWS_WITH_AS(gg::write_dot(graph, path, options),
+                         doctest::Contains("write_dot: fetch 0 is empty"), gg::BuildError);
   }
 }

@@ -118,7 +118,7 @@ TEST_CASE("elementwise: what does not fit is refused where it is written") {
       {__LINE__, [&] { a* b; }, "[mul] 'mul': shapes do not broadcast"},
       {__LINE__, [&] { sub(a, n); }, "[sub] 'sub': dtypes differ: float32 and int32"},
       {__LINE__, [&] { p + p; }, "[add] 'add': input 0 must be numbers, not bool"},
-      {__LINE__, [&] { n + 0.5; }, "0.5 is no int32, the dtype of 'n'"},
+      {__LINE__, [&] { n + 0.5; }, "[add] 'add': 0.5 is no int32, the dtype of 'n'"},
       {__LINE__, [&] { exp(n); }, "[exp] 'exp': input 0 must be of a floating dtype, not int32"},
       {__LINE__, [&] { relu(p); }, "[relu] 'relu': input 0 must be"},
       {__LINE__, [&] { less(p, p); }, "[less] 'less': input 0 must be"},
@@ -129,10 +129,10 @@ TEST_CASE("elementwise: what does not fit is refused where it is written") {
       {__LINE__, [&] { where(p, a, n); }, "[where] 'where': dtypes differ: float32 and int32"},
       {__LINE__, [&] { where(p, b, 0); }, "[where] 'where': shapes do not broadcast"},
       {__LINE__, [&] { where(p, 1, 0); }, "one of the two values must be an Output"},
-      {__LINE__, [&] { where(Output(), a, 0); }, "[where] 'where': an input is empty"},
-      {__LINE__, [&] { tanh(Output()); }, "[tanh] 'tanh': an input is empty"},
+      {__LINE__, [&] { where(Output(), a, 0); }, "[where] 'where': input 0 is empty"},
+      {__LINE__, [&] { tanh(Output()); }, "[tanh] 'tanh': input 0 is empty"},
       {__LINE__, [&] { maximum(1, 2); }, "one operand must be an Output"},
-      {__LINE__, [&] { cast(Output(), int32); }, "[cast] 'cast': an input is empty"},
+      {__LINE__, [&] { cast(Output(), int32); }, "[cast] 'cast': input 0 is empty"},
   };
   const int nodes = graph.num_nodes();
   for (const Case& test : cases) {

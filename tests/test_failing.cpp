@@ -26,6 +26,8 @@ struct Refusing {
   DType dtype;
   Ints good, bad;
   const char* says;
+  /// What messages name, whatever computes it: no op of a gradient or of a pass.
+  const char* op;
 };
 
 /// x, each row by a number.
@@ -59,24 +61,84 @@ Output losses(Output x, Output i) { return sparse_softmax_cross_entropy(x, i); }
 
 const std::vector<Refusing>& refusing_ops() {
   static const std::vector<Refusing> ops = {
-      {"gather rows", rows, int64, {1, 0}, {1, 2}, "index 2 (number 1) is outside [0,2)"},
-      {"gather columns", columns, int32, {2, 0}, {-1, 0}, "index -1 (number 0) is outside [0,3)"},
-      {"gather by gather", rows_by_rows, int64, {1, 0}, {2, 0}, "index 2 (number 0)"},
-      {"scatter_add", scatter, int32, {1, 0}, {0, 2}, "index 2 (number 1) is outside [0,2)"},
-      {"check_indices", hot, int64, {1, 2}, {1, 3}, "index 3 (number 1) is outside [0,3)"},
-      {"check_indices of bytes", hot, uint8, {1, 2}, {255, 3}, "index 255 (number 0)"},
-      {"take_along_axis", picks, int64, {2, 0}, {1, 3}, "index 3 (number 1) is outside [0,3)"},
-      {"add_along_axis", puts, int32, {2, 0}, {-1, 0}, "index -1 (number 0) is outside [0,3)"},
-      {"inverse", inverses, int64, {2, 4}, {2, 0}, "matrix 0 of 1 is singular"},
-      {"solve", solutions, int64, {2, 4}, {2, 0}, "matrix 0 of 1 is singular"},
-      {"cholesky", roots, int64, {4, 9}, {4, -1}, "matrix 0 of 1 is not positive definite"},
-      {"cross entropy", losses, int64, {2, 0}, {2, 7}, "7 "},
-      {"cross entropy, int32", losses, int32, {2, 0}, {-1, 1}, "-1 "},
-      {"int64 division", quotient, int64, {3, 4}, {3, 0}, "division by zero"},
-      {"int32 division", quotient, int32, {-3, 1}, {0, 1}, "division by zero"},
-      {"uint8 division", quotient, uint8, {3, 1}, {1, 0}, "division by zero"},
-      {"int64 power", power, int64, {1, 2}, {1, -1}, "an integer to a negative power"},
-      {"int32 power", power, int32, {0, 2}, {-2, 1}, "an integer to a negative power"},
+      {"gather rows",
+       rows,
+       int64,
+       {1, 0},
+       {1, 2},
+       "index 2 (number 1) is outside [0,2)",
+       "gather"},
+      {"gather columns",
+       columns,
+       int32,
+       {2, 0},
+       {-1, 0},
+       "index -1 (number 0) is outside [0,3)",
+       "gather"},
+      {"gather by gather", rows_by_rows, int64, {1, 0}, {2, 0}, "index 2 (number 0)", "gather"},
+      {"scatter_add",
+       scatter,
+       int32,
+       {1, 0},
+       {0, 2},
+       "index 2 (number 1) is outside [0,2)",
+       "scatter_add"},
+      {"check_indices",
+       hot,
+       int64,
+       {1, 2},
+       {1, 3},
+       "index 3 (number 1) is outside [0,3)",
+       "check_indices"},
+      {"check_indices of bytes",
+       hot,
+       uint8,
+       {1, 2},
+       {255, 3},
+       "index 255 (number 0)",
+       "check_indices"},
+      {"take_along_axis",
+       picks,
+       int64,
+       {2, 0},
+       {1, 3},
+       "index 3 (number 1) is outside [0,3)",
+       "take_along_axis"},
+      {"add_along_axis",
+       puts,
+       int32,
+       {2, 0},
+       {-1, 0},
+       "index -1 (number 0) is outside [0,3)",
+       "add_along_axis"},
+      {"inverse", inverses, int64, {2, 4}, {2, 0}, "matrix 0 of 1 is singular", "inverse"},
+      {"solve", solutions, int64, {2, 4}, {2, 0}, "matrix 0 of 1 is singular", "solve"},
+      {"cholesky",
+       roots,
+       int64,
+       {4, 9},
+       {4, -1},
+       "matrix 0 of 1 is not positive definite",
+       "cholesky"},
+      {"cross entropy",
+       losses,
+       int64,
+       {2, 0},
+       {2, 7},
+       "index 7 (number 1) is outside [0,3)",
+       "sparse_softmax_cross_entropy"},
+      {"cross entropy, int32",
+       losses,
+       int32,
+       {2, 0},
+       {-1, 1},
+       "index -1 (number 0) is outside [0,3)",
+       "sparse_softmax_cross_entropy"},
+      {"int64 division", quotient, int64, {3, 4}, {3, 0}, "division by zero", "div"},
+      {"int32 division", quotient, int32, {-3, 1}, {0, 1}, "division by zero", "div"},
+      {"uint8 division", quotient, uint8, {3, 1}, {1, 0}, "division by zero", "div"},
+      {"int64 power", power, int64, {1, 2}, {1, -1}, "an integer to a negative power", "pow"},
+      {"int32 power", power, int32, {0, 2}, {-2, 1}, "an integer to a negative power", "pow"},
   };
   return ops;
 }
@@ -217,6 +279,9 @@ void check_refused(Use& use, const Refusing& op, const SessionOptions& options) 
     }
     CHECK_MESSAGE(message.find(op.says) != std::string::npos, message);
     CHECK_MESSAGE(message.find("test_failing.cpp:") != std::string::npos, message);
+    CHECK_MESSAGE(message.starts_with(std::string("[") + op.op + "] '"), message);
+    // Behind it the shapes of this run.
+    CHECK_MESSAGE(message.find("[2", message.find(op.says)) != std::string::npos, message);
     CHECK(session.step() == step + 1);
     const bool same_values = values_of(use, session) == values_of(use, other);
     CHECK(same_values);
@@ -264,7 +329,7 @@ TEST_SUITE("failing") {
     const std::string message = error_of([&] {
       session.run({{x, images}, {labels, Tensor{std::int64_t{0}, std::int64_t{7}}}}, train);
     });
-    for (const std::string& part : {std::string("label 7 of row 1 is outside [0,3)"), line})
+    for (const std::string& part : {std::string("index 7 (number 1) is outside [0,3)"), line})
       CHECK_MESSAGE(message.find(part) != std::string::npos, message);
     CHECK(bytes_of(session.value(kernel)) == bytes_of(before));
     session.run({{x, images}, {labels, Tensor{std::int64_t{0}, std::int64_t{2}}}}, train);

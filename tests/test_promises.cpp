@@ -414,8 +414,8 @@ TEST_CASE("promises: messages say what is there, and where") {
   auto call = session.prepare({x}, {gg::neg(x)});
   const std::string line = std::to_string(__LINE__ + 1);
   const std::string text = message([&] { call(); });
-  CHECK(text == "takes 1 feed, not 0  (test_promises.cpp:" + line + ")");
-  says([&] { call(Tensor{1.f}, Tensor{1.f}); }, "takes 1 feed, not 2");
+  CHECK(text == "takes 1 feed ('x'), not 0  (test_promises.cpp:" + line + ")");
+  says([&] { call(Tensor{1.f}, Tensor{1.f}); }, "takes 1 feed ('x'), not 2");
   says([&] { call(Tensor{1.f}); }, "'x' takes float32[4], not float32[1]");
   says([&] { gg::cosine_schedule(-1, 10); }, "cosine_schedule: a learning rate cannot be -1");
   says([&] { gg::warm_up(0, 1, gg::constant_schedule(1)); },

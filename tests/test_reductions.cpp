@@ -209,8 +209,8 @@ TEST_CASE("reductions: what does not fit is refused where it is written") {
       {__LINE__, [&] { argmax(x, 1); }, "[argmax] 'argmax': there is no largest"},
       {__LINE__, [&] { argmin(x, 7); }, "[argmin] 'argmin': axis 7 is outside [-3,3)"},
       {__LINE__, [&] { argmax(b, 0); }, "[argmax] 'argmax': input 0 must be"},
-      {__LINE__, [&] { sum(Output()); }, "[sum] 'sum': an input is empty"},
-      {__LINE__, [&] { argmax(Output(), 0); }, "[argmax] 'argmax': an input is empty"},
+      {__LINE__, [&] { sum(Output()); }, "[sum] 'sum': input 0 is empty"},
+      {__LINE__, [&] { argmax(Output(), 0); }, "[argmax] 'argmax': input 0 is empty"},
   };
   for (const Case& test : cases) {
     const std::string message = message_of<BuildError>(test.build);

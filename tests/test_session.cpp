@@ -371,7 +371,7 @@ TEST_SUITE("bad input") {
     CHECK(has(message, line(__LINE__ - 2)));
 
     message = error_of([&] { session.run(Output()); });
-    CHECK(has(message, "a fetch is empty"));
+    CHECK(has(message, "fetch 0 of 1 is empty"));
 
     message = error_of([&] { session.run(identity(empty_variable)); });
     CHECK(has(message, "variable 'empty'"));
@@ -388,7 +388,7 @@ TEST_SUITE("bad input") {
 
     Callable callable = session.prepare({x}, {y});
     message = error_of([&] { callable(); });
-    CHECK(has(message, "takes 1 feed, not 0"));
+    CHECK(has(message, "takes 1 feed ('images'), not 0"));
     CHECK(has(message, line(__LINE__ - 2)));
 
     message = error_of([&] { Session(graph, {.device = "gpu"}); });

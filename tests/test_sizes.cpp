@@ -297,8 +297,11 @@ TEST_SUITE("sizes") {
   TEST_CASE("tensors on the host") {
     CHECK_THROWS_AS(Tensor(float32, Shape{power(40), power(40)}), BuildError);
     CHECK_THROWS_AS(Tensor(float32, Shape{power(61)}), BuildError);
-    CHECK_THROWS_WITH_AS(Tensor(float32, Shape{power(44)}),
-                         "no memory for float32[17592186044416], 70368744177664 bytes", RunError);
+    CHECK_THROWS_WITH_AS(
+        Tensor(float32, Shape{power(44)}),
+        doctest::Contains(
+            "no memory for float32[17592186044416], 70368744177664 bytes  (test_sizes.cpp:"),
+        RunError);
     CHECK_THROWS_AS(Tensor(float32, Shape{kMost}), BuildError);
     CHECK_THROWS_AS(Tensor(boolean, Shape{kMost}), RunError);
     CHECK_THROWS_AS(Tensor::zeros(int64, Shape{power(50)}), RunError);

@@ -67,11 +67,13 @@ TEST_CASE("scalars and empty tensors have xtensors") {
 
 TEST_CASE("a wrong dtype or rank is refused") {
   const Tensor tensor{1.F, 2.F};
-  CHECK_THROWS_WITH_AS(to_xtensor<double>(tensor), "a float32 tensor has no float64 data",
-                       RunError);
+  CHECK_THROWS_WITH_AS(to_xtensor<double>(tensor),
+                       doctest::Contains("tensor has no float64 data"), RunError);
   CHECK_THROWS_WITH_AS((to_xtensor<float, 2>(tensor)),
-                       "a tensor of shape [2] is no xtensor of rank 2", RunError);
-  CHECK_THROWS_WITH_AS(to_xtensor<float>(Tensor()), "an empty tensor has no data", RunError);
+                       doctest::Contains("a tensor of shape [2] is no xtensor of rank 2"),
+                       RunError);
+  CHECK_THROWS_WITH_AS(to_xtensor<float>(Tensor()),
+                       doctest::Contains("an empty tensor has no data"), RunError);
 }
 
 TEST_CASE("aligned row-major containers hand over their memory") {
@@ -119,5 +121,6 @@ TEST_CASE("expressions are evaluated") {
 
 TEST_CASE("an expression with too many axes is refused") {
   const xt::xarray<float> deep = xt::ones<float>(std::vector<std::size_t>(9, 1));
-  CHECK_THROWS_WITH_AS(from_xtensor(deep), "a shape has at most 8 axes", BuildError);
+  CHECK_THROWS_WITH_AS(from_xtensor(deep), doctest::Contains("a shape has at most 8 axes"),
+                       BuildError);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "gradgraph/source_location.h"
 #include "gradgraph/tensor.h"
 
 namespace gradgraph GRADGRAPH_API {
@@ -25,7 +26,7 @@ struct Dataset {
   std::int64_t size() const { return images ? images.shape()[0] : 0; }
   /// The first `limit` samples, sharing memory; all of them when `limit` is 0 or more than there
   /// are. Throws BuildError for a negative limit.
-  Dataset first(std::int64_t limit) const;
+  Dataset first(std::int64_t limit, SourceLocation where = SourceLocation::current()) const;
 };
 
 struct Mnist {
@@ -58,8 +59,8 @@ struct BatchOptions {
   /// Batches made ahead on a second thread, where it finds a core without work; 0 makes all on
   /// the caller's, which also makes those that are not there when it asks.
   int prefetch = 2;
-  /// Threads that fill such a batch, 0 for all cores: as many as the session has, whose pool
-  /// they are of.
+  /// Threads that fill such a batch, up to 4096, 0 for all cores: as many as the session has,
+  /// whose pool they are of. Batches do not depend on it.
   int threads = 1;
   /// Applied to every batch on the thread that makes it: augmentation, normalisation. What it
   /// throws, `next` throws.
@@ -68,13 +69,15 @@ struct BatchOptions {
 
 /// One pass over `dataset` in batches; the last may be smaller. Memory is reused: a Batch is
 /// valid until the next one is asked for, and no batch after the first few allocates.
-/// Throws BuildError for a batch size below 1 and for images and labels that do not match.
+/// Throws BuildError for a batch size below 1, for images and labels that do not match and for
+/// options out of range, RunError where there is no memory for the buffers.
 ///
 /// Shuffling is Fisher and Yates' with SplitMix64 (Steele et al. 2014), so that an order depends
 /// on seed, epoch and number of samples alone, on every machine.
 class Batches {
  public:
-  Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options = {});
+  Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options = {},
+          SourceLocation where = SourceLocation::current());
   ~Batches();
   Batches(Batches&&) noexcept;
   Batches& operator=(Batches&&) noexcept;
@@ -109,7 +112,9 @@ class Batches {
   std::unique_ptr<State> state_;
 };
 
-Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options = {});
+/// The same, for a `for` loop: `for (const auto& batch : gg::data::batches(mnist.train, 128))`.
+Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options = {},
+                SourceLocation where = SourceLocation::current());
 
 }  // namespace data
 }  // namespace gradgraph

@@ -35,8 +35,10 @@ struct DotOptions {
 /// update nodes told apart; nodes with name, op, dtype and shape. Forward runs down the picture,
 /// and each gradient stands beside the node that it differentiates. Throws BuildError for a fetch
 /// of another graph.
-void write_dot(const Graph& graph, std::ostream& stream, const DotOptions& options = {});
+void write_dot(const Graph& graph, std::ostream& stream, const DotOptions& options = {},
+               SourceLocation where = SourceLocation::current());
 /// The same into a file, which is either complete or as it was before. Throws DataError.
-void write_dot(const Graph& graph, const std::string& path, const DotOptions& options = {});
+void write_dot(const Graph& graph, const std::string& path, const DotOptions& options = {},
+               SourceLocation where = SourceLocation::current());
 
 }  // namespace gradgraph

@@ -9,6 +9,7 @@
 #include "gradgraph/graph.h"
 #include "gradgraph/nn.h"
 #include "gradgraph/op.h"
+#include "gradgraph/operands.h"
 #include "gradgraph/ops.h"
 #include "gradgraph/optimizers.h"
 #include "gradgraph/profile.h"

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,7 @@ namespace nn {
 /// Makes the initial value of a variable of the given shape and dtype.
 using Initializer = std::function<Output(Graph&, const Shape&, DType, SourceLocation)>;
 
+/// Zeros, ones, or any one number in every element. Source: keras.initializers.
 Initializer zeros();
 Initializer ones();
 Initializer constant(double value);
@@ -27,6 +29,7 @@ Initializer glorot_uniform();
 Initializer glorot_normal();
 /// For ReLU: uniform in +-sqrt(6 / fan_in). Source: He et al. 2015.
 Initializer he_uniform();
+/// The same variance, from a normal distribution cut off at two standard deviations.
 Initializer he_normal();
 /// Rows or columns are orthonormal times `gain`; drawn on the host from `seed`.
 /// Source: Saxe et al. 2014.
@@ -60,17 +63,39 @@ struct Conv2dOptions {
   Initializer kernel_initializer = glorot_uniform();
   Initializer bias_initializer = zeros();
 };
-/// Source: keras.layers.Conv2D.
+/// x, images [N,H,W,C] or [N,C,H,W] as `layout` says, convolved with a kernel [height, width,
+/// channels / groups, filters], plus a bias. Source: keras.layers.Conv2D.
 Output conv2d(Output x, Conv2dOptions options, std::string_view name = "conv2d",
               SourceLocation where = SourceLocation::current());
 
-/// Windows of `window`, as far apart as they are large.
-Output max_pool2d(Output x, Pair window = 2, std::string_view name = "max_pool2d",
+struct Pool2dOptions {
+  /// The same as the convolution's before it: which axes are height and width cannot be seen in
+  /// the shape.
+  Layout layout = Layout::nhwc;
+  Pair window = 2;
+  std::optional<Pair> strides = {};  ///< none: as the window, so that windows do not overlap
+  Padding padding = Padding::valid;
+  Border border = {};  ///< read with Padding::explicit_
+};
+/// The largest element of each window of x, [N,H,W,C] or, with Layout::nchw, [N,C,H,W].
+/// Source: keras.layers.MaxPooling2D.
+Output max_pool2d(Output x, Pool2dOptions options = {}, std::string_view name = "max_pool2d",
                   SourceLocation where = SourceLocation::current());
-Output avg_pool2d(Output x, Pair window = 2, std::string_view name = "avg_pool2d",
+/// `window` alone, of images [N,H,W,C].
+Output max_pool2d(Output x, Pair window, std::string_view name = "max_pool2d",
                   SourceLocation where = SourceLocation::current());
+/// The mean of each window of x, as max_pool2d; padding does not count.
+/// Source: keras.layers.AveragePooling2D.
+Output avg_pool2d(Output x, Pool2dOptions options = {}, std::string_view name = "avg_pool2d",
+                  SourceLocation where = SourceLocation::current());
+/// `window` alone, of images [N,H,W,C].
+Output avg_pool2d(Output x, Pair window, std::string_view name = "avg_pool2d",
+                  SourceLocation where = SourceLocation::current());
+/// x [N, ...] as [N, everything else]. Source: keras.layers.Flatten.
 Output flatten(Output x, std::string_view name = "flatten",
                SourceLocation where = SourceLocation::current());
+/// x with each element 0 with probability `rate`, in [0, 1), else divided by 1 - rate, while
+/// `training` is true; x itself while it is not. Source: Srivastava et al. 2014.
 Output dropout(Output x, double rate, Output training, std::string_view name = "dropout",
                SourceLocation where = SourceLocation::current());
 
@@ -86,16 +111,21 @@ struct BatchNormResult {
   /// The train op of `minimize` runs it; a loop that makes its train op by `apply` has to.
   Output update;
 };
+/// x normalised over all axes but `axis`, of known size, times a scale, plus an offset: by the
+/// batch's mean and variance while training, else by their running averages.
 /// Source: Ioffe and Szegedy 2015; defaults of keras.layers.BatchNormalization.
 BatchNormResult batch_norm(Output x, BatchNormOptions options,
                            std::string_view name = "batch_norm",
                            SourceLocation where = SourceLocation::current());
 
-/// Normalises over the last axis. Source: Ba et al. 2016.
+/// x normalised over its last axis, of known size, times a scale, plus an offset. Source: Ba et
+/// al. 2016.
 Output layer_norm(Output x, double epsilon = 1e-5, std::string_view name = "layer_norm",
                   SourceLocation where = SourceLocation::current());
 
-/// Rows of a table [vocabulary, dimension] at `ids` (int32 or int64).
+/// Rows of a table [vocabulary, dimension] of `dtype` at `ids` (int32 or int64, of any shape):
+/// one more axis. An id outside [0, vocabulary) throws RunError in a run. Source:
+/// keras.layers.Embedding.
 Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension,
                  DType dtype = float32, std::string_view name = "embedding",
                  SourceLocation where = SourceLocation::current());

@@ -210,6 +210,7 @@ class OpRegistry {
   std::unordered_map<std::string_view, std::unique_ptr<OpDef>> ops_;
 };
 
+/// The ops of this process.
 OpRegistry& op_registry();
 
 /// The int64 vector that `value` is known to be while building; nullopt when nothing is known.

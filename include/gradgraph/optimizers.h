@@ -17,6 +17,8 @@ namespace gradgraph GRADGRAPH_API {
 /// that counts the updates done, to a scalar. Schedules below make such functions.
 using Schedule = std::function<Output(Output step)>;
 
+/// Always `rate`. Schedules throw BuildError for rates that are negative or not finite, and
+/// numbers of steps below 1.
 Schedule constant_schedule(double rate, SourceLocation where = SourceLocation::current());
 /// rate * factor^(floor(step / every)).
 Schedule step_schedule(double rate, std::int64_t every, double factor,
@@ -52,18 +54,37 @@ struct Clipping {
   double by_global_norm = 0;
 };
 
-/// A variable and the gradient of the loss by it.
+/// A variable and the gradient of the loss by it, which is empty where none reaches it.
 using GradientPair = std::pair<Output, Output>;
+
+/// The gradients of `loss` (a floating scalar) by each of `variables`, in their order; when
+/// empty, by all floating variables that it depends on, in the order in which they were made. A
+/// gradient has its variable's shape and dtype; what `loss` does not depend on gets an empty
+/// one. What comes between this and `apply` is the caller's: clipping, averaging, noise. Throws
+/// BuildError for a loss that is no floating scalar, depends on no variable, and for an Output
+/// that is no variable; GradientError for a path across an op without a gradient. Source:
+/// tf.train.Optimizer.compute_gradients.
+std::vector<GradientPair> compute_gradients(Output loss,
+                                            const std::vector<Output>& variables = {},
+                                            SourceLocation where = SourceLocation::current());
 
 /// The optimisers are plain structs of settings: `gg::Adam{.epsilon = 1e-7}.minimize(loss)`.
 ///
 /// `minimize` differentiates `loss` (a scalar) by `variables` (when empty: all variables that it
 /// depends on) and returns the train op, which updates them all and adds one to the step counter,
 /// "train/step"; layers that the loss depends on, such as batch_norm, move what they track, too.
-/// `apply` starts from given gradients. Neither changes the graph when it throws. A variable that
-/// no gradient reaches, or a pair with an empty gradient, is left out; GradientError when none is
-/// left, BuildError for settings out of range, a loss that is no floating scalar, and pairs that
-/// do not fit. The train op runs after the control inputs of the scope that it is made in.
+/// `apply(pairs)` starts from given pairs of a variable and its gradient, of the same shape and
+/// dtype, as `compute_gradients` makes them, and leaves the layers' updates to the caller:
+///
+///   auto pairs = gg::compute_gradients(loss);
+///   for (auto& [variable, gradient] : pairs)
+///     if (gradient) gradient = gg::clip_by_norm(gradient, 1);
+///   auto train = gg::Adam{}.apply(pairs);
+///
+/// Neither changes the graph when it throws. A variable that no gradient reaches, or a pair with
+/// an empty gradient, is left out; GradientError when none is left, BuildError for settings out
+/// of range, a loss that is no floating scalar, and pairs that do not fit. The train op runs
+/// after the control inputs of the scope that it is made in.
 
 /// Gradient descent, with momentum when asked for. Source: torch.optim.SGD.
 struct GradientDescent {
@@ -149,19 +170,27 @@ concept OptimizerSettings = !std::same_as<T, Optimizer>;
 class Optimizer {
  public:
   template <OptimizerSettings T>
-  Optimizer(T optimizer)  // NOLINT: implicit
-      : minimize_([optimizer = std::move(optimizer)](
-                      Output loss, const std::vector<Output>& variables, SourceLocation where) {
-          return optimizer.minimize(loss, variables, where);
+  Optimizer(const T& optimizer)  // NOLINT: implicit
+      : minimize_(
+            [optimizer](Output loss, const std::vector<Output>& variables, SourceLocation where) {
+              return optimizer.minimize(loss, variables, where);
+            }),
+        apply_([optimizer](const std::vector<GradientPair>& gradients, SourceLocation where) {
+          return optimizer.apply(gradients, where);
         }) {}
 
   Output minimize(Output loss, const std::vector<Output>& variables = {},
                   SourceLocation where = SourceLocation::current()) const {
     return minimize_(loss, variables, where);
   }
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const {
+    return apply_(gradients, where);
+  }
 
  private:
   std::function<Output(Output, const std::vector<Output>&, SourceLocation)> minimize_;
+  std::function<Output(const std::vector<GradientPair>&, SourceLocation)> apply_;
 };
 
 }  // namespace gradgraph

@@ -16,7 +16,8 @@ struct SessionOptions {
   /// Where nodes go that do not ask for a device: "auto", "cpu", "cuda:0".
   std::string device = "auto";
   std::uint64_t seed = 0;
-  /// Threads that CPU kernels use; 0 means all cores. One pool for the whole process.
+  /// Threads that CPU kernels use: 1 to 4096, 0 means all cores. One pool for the whole process.
+  /// Results do not depend on it, to the last bit.
   int threads = 0;
   /// A request that cannot be met falls back to another device; false makes it a PlacementError.
   bool soft_placement = true;
@@ -33,6 +34,8 @@ struct SessionOptions {
   bool exact_rewrites = false;
   /// Runs each new plan with the graph rewrites and without, from the same variables, before its
   /// first run. A difference beyond rounding is a RunError that names the rewrite to blame. Slow.
+  /// Where only a rewrite that `exact_rewrites` leaves out makes the difference, an element may
+  /// be anything in place of an infinity or NaN.
   bool check_passes = false;
   /// Computes every node by its plain kernel, where the device also has a faster one.
   bool reference_kernels = false;
@@ -154,7 +157,7 @@ class Session {
 
   /// Gives every variable that has none its initial value.
   void initialize(SourceLocation where = SourceLocation::current());
-  bool is_initialized(Output variable) const;
+  bool is_initialized(Output variable, SourceLocation where = SourceLocation::current()) const;
   /// A copy of the variable's value; initialises it when it has none yet.
   Tensor value(Output variable, SourceLocation where = SourceLocation::current());
   void set_value(Output variable, const Tensor& value,

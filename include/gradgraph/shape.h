@@ -46,7 +46,7 @@ class Shape {
   bool fully_known() const;
   /// The product of the dimensions, 1 for a scalar; throws BuildError when one is unknown or the
   /// product overflows.
-  std::int64_t num_elements() const;
+  std::int64_t num_elements(SourceLocation where = {}) const;
   /// True when the two could be the same shape: equal ranks, and equal dimensions where both
   /// know.
   bool compatible_with(const Shape& other) const;
@@ -63,6 +63,7 @@ class Shape {
   int rank_ = 0;
 };
 
+/// Writes `to_string`.
 std::ostream& operator<<(std::ostream& stream, const Shape& shape);
 
 /// The shape that NumPy's broadcasting gives `a` and `b`, in `result`; false when they clash.

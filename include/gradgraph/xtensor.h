@@ -61,30 +61,31 @@ using AlignedTensor = xt::xtensor<T, Rank, xt::layout_type::row_major, AlignedAl
 namespace xtensor_detail {
 
 template <class T>
-auto buffer_of(Tensor tensor) {
+auto buffer_of(Tensor tensor, SourceLocation where = {}) {
   auto owner = std::make_shared<Tensor>(std::move(tensor));
-  T* data = owner->template data<std::remove_const_t<T>>();
+  T* data = owner->template data<std::remove_const_t<T>>(where);
   const auto size = static_cast<std::size_t>(owner->num_elements());
   using Buffer = xt::xbuffer_adaptor<T*, xt::smart_ownership, std::shared_ptr<Tensor>>;
   return Buffer(data, size, std::move(owner));
 }
 
 template <class T>
-auto dynamic_view(Tensor tensor) {
+auto dynamic_view(Tensor tensor, SourceLocation where = {}) {
   const Shape shape = tensor.shape();
-  auto buffer = buffer_of<T>(std::move(tensor));
+  auto buffer = buffer_of<T>(std::move(tensor), where);
   const std::vector<std::size_t> dims(shape.begin(), shape.end());
   return xt::xarray_adaptor<decltype(buffer), xt::layout_type::row_major,
                             std::vector<std::size_t>>(std::move(buffer), dims);
 }
 
 template <class T, std::size_t Rank>
-auto fixed_view(Tensor tensor) {
+auto fixed_view(Tensor tensor, SourceLocation where) {
   const Shape shape = tensor.shape();
   if (static_cast<std::size_t>(shape.rank()) != Rank)
     throw RunError("a tensor of shape " + shape.to_string() + " is no xtensor of rank " +
-                   std::to_string(Rank));
-  auto buffer = buffer_of<T>(std::move(tensor));
+                       std::to_string(Rank),
+                   where);
+  auto buffer = buffer_of<T>(std::move(tensor), where);
   std::array<std::size_t, Rank> dims{};
   std::copy(shape.begin(), shape.end(), dims.begin());
   return xt::xtensor_adaptor<decltype(buffer), Rank, xt::layout_type::row_major>(
@@ -106,7 +107,7 @@ template <class Expression>
 Tensor evaluate(const Expression& expression) {
   using T = ElementOf<typename Expression::value_type>;
   static_assert(Element<T>, "a Tensor cannot hold this expression's values");
-  Tensor result(dtype_of<T>, to_shape(expression.shape()));
+  Tensor result(dtype_of<T>, to_shape(expression.shape()), SourceLocation{});
   auto view = dynamic_view<T>(result);
   xt::noalias(view) = xt::cast<T>(expression);
   return result;
@@ -132,28 +133,28 @@ Tensor take(Container&& container) {
 /// which the result keeps alive. Writing to it writes to the tensor; a const tensor gives a
 /// read-only one. Throws RunError when T is not the tensor's dtype or Rank not its rank.
 template <Element T>
-auto to_xtensor(Tensor&& tensor) {
-  return xtensor_detail::dynamic_view<T>(std::move(tensor));
+auto to_xtensor(Tensor&& tensor, SourceLocation where = SourceLocation::current()) {
+  return xtensor_detail::dynamic_view<T>(std::move(tensor), where);
 }
 template <Element T>
-auto to_xtensor(Tensor& tensor) {
-  return xtensor_detail::dynamic_view<T>(tensor);
+auto to_xtensor(Tensor& tensor, SourceLocation where = SourceLocation::current()) {
+  return xtensor_detail::dynamic_view<T>(tensor, where);
 }
 template <Element T>
-auto to_xtensor(const Tensor& tensor) {
-  return xtensor_detail::dynamic_view<const T>(tensor);
+auto to_xtensor(const Tensor& tensor, SourceLocation where = SourceLocation::current()) {
+  return xtensor_detail::dynamic_view<const T>(tensor, where);
 }
 template <Element T, std::size_t Rank>
-auto to_xtensor(Tensor&& tensor) {
-  return xtensor_detail::fixed_view<T, Rank>(std::move(tensor));
+auto to_xtensor(Tensor&& tensor, SourceLocation where = SourceLocation::current()) {
+  return xtensor_detail::fixed_view<T, Rank>(std::move(tensor), where);
 }
 template <Element T, std::size_t Rank>
-auto to_xtensor(Tensor& tensor) {
-  return xtensor_detail::fixed_view<T, Rank>(tensor);
+auto to_xtensor(Tensor& tensor, SourceLocation where = SourceLocation::current()) {
+  return xtensor_detail::fixed_view<T, Rank>(tensor, where);
 }
 template <Element T, std::size_t Rank>
-auto to_xtensor(const Tensor& tensor) {
-  return xtensor_detail::fixed_view<const T, Rank>(tensor);
+auto to_xtensor(const Tensor& tensor, SourceLocation where = SourceLocation::current()) {
+  return xtensor_detail::fixed_view<const T, Rank>(tensor, where);
 }
 
 /// A Tensor with the values of any xtensor expression, evaluated now. Integers of a type that is

@@ -33,16 +33,16 @@ bool Shape::fully_known() const {
   return std::none_of(begin(), end(), [](std::int64_t dim) { return dim == any; });
 }
 
-std::int64_t Shape::num_elements() const {
+std::int64_t Shape::num_elements(SourceLocation where) const {
   std::int64_t count = 1;
   bool overflow = false;
   for (const std::int64_t dim : *this) {
     if (dim == any)
-      throw BuildError("the number of elements of " + to_string() + " is not known");
+      throw BuildError("the number of elements of " + to_string() + " is not known", where);
     overflow |= __builtin_mul_overflow(count, dim, &count);
   }
   if (std::find(begin(), end(), 0) != end()) return 0;
-  if (overflow) throw BuildError(to_string() + " has too many elements");
+  if (overflow) throw BuildError(to_string() + " has too many elements", where);
   return count;
 }
 

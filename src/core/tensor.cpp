@@ -20,46 +20,62 @@ std::shared_ptr<void> allocate_aligned(std::size_t bytes) {
   return {memory, [](void* owned) { free_host(owned, Tensor::kAlignment); }};
 }
 
-std::size_t checked_bytes(DType dtype, const Shape& shape) {
+std::size_t checked_bytes(DType dtype, const Shape& shape, SourceLocation where) {
   std::int64_t bytes = 0;
-  if (__builtin_mul_overflow(shape.num_elements(), static_cast<std::int64_t>(size_of(dtype)),
+  if (__builtin_mul_overflow(shape.num_elements(where), static_cast<std::int64_t>(size_of(dtype)),
                              &bytes))
-    throw BuildError(fmt::format("{}{} does not fit in memory", dtype, shape));
+    throw BuildError(fmt::format("{}{} does not fit in memory", dtype, shape), where);
   return static_cast<std::size_t>(bytes);
 }
 
 }  // namespace
 
-Tensor::Tensor(DType dtype, const Shape& shape)
-    : num_elements_(shape.num_elements()), shape_(shape), dtype_(dtype) {
-  const std::size_t bytes = checked_bytes(dtype, shape);
+Tensor::Tensor(DType dtype, const Shape& shape, SourceLocation where)
+    : num_elements_(shape.num_elements(where)), shape_(shape), dtype_(dtype) {
+  const std::size_t bytes = checked_bytes(dtype, shape, where);
   try {
     storage_ = allocate_aligned(bytes);
   } catch (const std::bad_alloc&) {
-    throw RunError(fmt::format("no memory for {}{}, {} bytes", dtype, shape, bytes));
+    throw RunError(fmt::format("no memory for {}{}, {} bytes", dtype, shape, bytes), where);
   }
   data_ = storage_.get();
 }
 
-Tensor Tensor::zeros(DType dtype, const Shape& shape) {
-  Tensor tensor(dtype, shape);
+Tensor Tensor::zeros(DType dtype, const Shape& shape, SourceLocation where) {
+  Tensor tensor(dtype, shape, where);
   std::memset(tensor.data_, 0, tensor.bytes());
   return tensor;
 }
 
-Tensor Tensor::full(DType dtype, const Shape& shape, double value) {
-  Tensor tensor(dtype, shape);
+namespace {
+template <class Value>
+Tensor filled(DType dtype, const Shape& shape, Value value, SourceLocation where) {
+  Tensor tensor(dtype, shape, where);
   visit_dtype(dtype, [&]<class T>() {
-    std::fill_n(static_cast<T*>(tensor.data_), tensor.num_elements_, convert<T>(value));
+    std::fill_n(static_cast<T*>(tensor.raw()), tensor.num_elements(), convert<T>(value));
   });
   return tensor;
 }
+}  // namespace
 
-Tensor Tensor::wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr<void> owner) {
+Tensor Tensor::full(DType dtype, const Shape& shape, double value, SourceLocation where) {
+  return filled(dtype, shape, value, where);
+}
+/// A double holds all of the smaller integers, and is taken to the nearest end.
+Tensor Tensor::full_of(DType dtype, const Shape& shape, std::int64_t value,
+                       SourceLocation where) {
+  if (dtype == int32 || dtype == uint8)
+    return filled(dtype, shape, static_cast<double>(value), where);
+  return filled(dtype, shape, value, where);
+}
+
+Tensor Tensor::wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr<void> owner,
+                    SourceLocation where) {
   if (reinterpret_cast<std::uintptr_t>(data) % kAlignment != 0)
-    throw BuildError(fmt::format("wrapped memory must be aligned to {} bytes", kAlignment));
-  if (!owner) throw BuildError("wrapped memory needs an owner that keeps it alive");
-  checked_bytes(dtype, shape);
+    throw BuildError(fmt::format("wrapped memory must be aligned to {} bytes", kAlignment),
+                     where);
+  if (!owner) throw BuildError("wrapped memory needs an owner that keeps it alive", where);
+  checked_bytes(dtype, shape, where);
   Tensor tensor;
   tensor.num_elements_ = shape.num_elements();
   tensor.storage_ = std::move(owner);
@@ -69,31 +85,34 @@ Tensor Tensor::wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr
   return tensor;
 }
 
-Tensor Tensor::copy_of(DType dtype, const Shape& shape, const void* values, std::size_t count) {
-  Tensor tensor(dtype, shape);
+Tensor Tensor::copy_of(DType dtype, const Shape& shape, const void* values, std::size_t count,
+                       SourceLocation where) {
+  Tensor tensor(dtype, shape, where);
   if (count != static_cast<std::size_t>(tensor.num_elements_))
-    throw BuildError(fmt::format("{} values do not fill a tensor of shape {}", count, shape));
+    throw BuildError(fmt::format("{} values do not fill a tensor of shape {}", count, shape),
+                     where);
   if (count > 0) std::memcpy(tensor.data_, values, tensor.bytes());
   return tensor;
 }
 
-Tensor Tensor::clone() const {
+Tensor Tensor::clone(SourceLocation where) const {
   if (empty_handle()) return {};
-  return copy_of(dtype_, shape_, data_, static_cast<std::size_t>(num_elements_));
+  return copy_of(dtype_, shape_, data_, static_cast<std::size_t>(num_elements_), where);
 }
 
-Tensor Tensor::reshaped(const Shape& shape) const {
-  check_handle();
-  if (shape.num_elements() != num_elements_)
-    throw RunError(fmt::format("a tensor of shape {} has no view of shape {}", shape_, shape));
+Tensor Tensor::reshaped(const Shape& shape, SourceLocation where) const {
+  check_handle(where);
+  if (shape.num_elements(where) != num_elements_)
+    throw RunError(fmt::format("a tensor of shape {} has no view of shape {}", shape_, shape),
+                   where);
   Tensor tensor = *this;
   tensor.shape_ = shape;
   return tensor;
 }
 
-Tensor Tensor::cast(DType dtype) const {
+Tensor Tensor::cast(DType dtype, SourceLocation where) const {
   if (empty_handle()) return {};
-  Tensor result(dtype, shape_);
+  Tensor result(dtype, shape_, where);
   visit_dtype(dtype_, [&]<class From>() {
     visit_dtype(dtype, [&]<class To>() {
       const From* from = static_cast<const From*>(data_);
@@ -104,38 +123,42 @@ Tensor Tensor::cast(DType dtype) const {
   return result;
 }
 
-void Tensor::check_row(std::size_t size, std::size_t expected) {
+void Tensor::check_row(std::size_t size, std::size_t expected, SourceLocation where) {
   if (size != expected)
-    throw BuildError(
-        fmt::format("rows of a literal differ in length: {} and {}", expected, size));
+    throw BuildError(fmt::format("rows of a literal differ in length: {} and {}", expected, size),
+                     where);
 }
 
-void Tensor::check_handle() const {
-  if (empty_handle()) throw RunError("an empty tensor has no data");
+void Tensor::check_handle(SourceLocation where) const {
+  if (empty_handle()) throw RunError("an empty tensor has no data", where);
 }
 
-void Tensor::check_dtype(DType wanted) const {
-  check_handle();
-  if (wanted != dtype_) throw RunError(fmt::format("a {} tensor has no {} data", dtype_, wanted));
+void Tensor::check_dtype(DType wanted, SourceLocation where) const {
+  check_handle(where);
+  if (wanted != dtype_)
+    throw RunError(fmt::format("a {}{} tensor has no {} data: `.cast(gg::{})` converts it",
+                               dtype_, shape_, wanted, cpp_name(wanted)),
+                   where);
 }
 
-void Tensor::check_single() const {
-  check_handle();
+void Tensor::check_single(SourceLocation where) const {
+  check_handle(where);
   if (num_elements_ != 1)
-    throw RunError(fmt::format("item() needs one element, the shape is {}", shape_));
+    throw RunError(fmt::format("item() needs one element, the shape is {}", shape_), where);
 }
 
-std::size_t Tensor::offset_of(std::initializer_list<std::int64_t> index) const {
-  check_handle();
+std::size_t Tensor::offset_of(std::initializer_list<std::int64_t> index,
+                              SourceLocation where) const {
+  check_handle(where);
   std::int64_t offset = 0;
   int axis = 0;
   for (const std::int64_t i : index) {
     if (axis == shape_.rank() || i < 0 || i >= shape_[axis])
-      throw RunError(fmt::format("index {} on axis {} is outside {}", i, axis, shape_));
+      throw RunError(fmt::format("index {} on axis {} is outside {}", i, axis, shape_), where);
     offset = offset * shape_[axis++] + i;
   }
   if (axis != shape_.rank())
-    throw RunError(fmt::format("{} indices for a tensor of shape {}", axis, shape_));
+    throw RunError(fmt::format("{} indices for a tensor of shape {}", axis, shape_), where);
   return static_cast<std::size_t>(offset);
 }
 

@@ -26,6 +26,11 @@ struct fmt::formatter<gradgraph::Shape> : fmt::formatter<std::string_view> {
 
 namespace gradgraph {
 
+/// "boolean": how programs write it behind gg::, where `name` says "bool".
+inline std::string_view cpp_name(DType dtype) {
+  return dtype == boolean ? "boolean" : name(dtype);
+}
+
 /// "train.cpp:31": the last part of the path is enough to find a line.
 std::string to_string(SourceLocation where);
 

@@ -6,14 +6,13 @@
 #include <new>
 
 #include "core/host_memory.h"
-#include "core/text.h"
 #include "gradgraph/tensor.h"
+#include "graph/refusal.h"
 
 namespace gradgraph {
 
 void refuse(const Launch& launch, const KernelError& error) {
-  const Node& node = *launch.node;
-  throw RunError(node_message(node.op().name, node.name(), error.what()), node.where());
+  throw RunError(refusal(*launch.node, error.what()), blamed(*launch.node).where());
 }
 
 void execute(const Launch& launch, const KernelArgs& args) {

@@ -138,7 +138,16 @@ void ReversePass::differentiate(Node& node, std::span<const Output> grads) {
     for (Output& value : outputs_) value = recomputation_->again(value, node.recompute_scope());
   }
   const GradientContext context(node, inputs_, outputs_, grads);
-  const std::vector<Output> by_input = own ? (*own)(context) : op.gradient(context);
+  std::vector<Output> by_input;
+  try {
+    by_input = own ? (*own)(context) : op.gradient(context);
+  } catch (const BuildError& error) {
+    // What is thrown far from any node (an attribute is missing) is told op and node here.
+    if (error.where().known()) throw;
+    throw BuildError(
+        node_message(op.name, node.name(), fmt::format("its gradient: {}", error.what())),
+        node.where());
+  }
   if (static_cast<int>(by_input.size()) != node.num_inputs())
     throw GradientError(node_message(op.name, node.name(),
                                      fmt::format("its gradient gives {} values for {} inputs",

@@ -44,15 +44,38 @@ double he_variance(const Fans& fans) { return 2 / std::max(1.0, fans.in); }
 
 using Columns = std::vector<std::vector<double>>;
 
+/// log(x) of x > 0 by the series of atanh, of operations that IEEE 754 rounds to the same bits
+/// everywhere: the C library's differs from machine to machine.
+double portable_log(double x) {
+  int exponent = 0;
+  double mantissa = std::frexp(x, &exponent);
+  if (mantissa < 1 / std::numbers::sqrt2) {
+    mantissa *= 2;
+    --exponent;
+  }
+  const double ratio = (mantissa - 1) / (mantissa + 1), square = ratio * ratio;
+  double series = 0;
+  for (int power = 23; power >= 1; power -= 2) series = series * square + 1.0 / power;
+  return exponent * std::numbers::ln2 + 2 * ratio * series;
+}
+
+/// Normally distributed numbers, by Marsaglia's polar method. std::normal_distribution differs
+/// between standard libraries.
 Columns normal_columns(std::size_t count, std::size_t length, std::uint64_t seed) {
   std::mt19937_64 generator(seed);
-  // Box and Muller by hand: std::normal_distribution differs between standard libraries.
-  const auto uniform = [&] { return (static_cast<double>(generator() >> 11) + 0.5) * 0x1p-53; };
+  const auto coordinate = [&] {
+    return (static_cast<double>(generator() >> 11) + 0.5) * 0x1p-52 - 1;
+  };
   Columns columns(count, std::vector<double>(length));
   for (auto& column : columns)
     for (double& value : column) {
-      const double radius = std::sqrt(-2 * std::log(uniform()));  // drawn before the angle
-      value = radius * std::cos(2 * std::numbers::pi * uniform());
+      double x = 0, square = 0;
+      do {
+        x = coordinate();
+        const double y = coordinate();
+        square = x * x + y * y;
+      } while (square >= 1);
+      value = x * std::sqrt(-2 * portable_log(square) / square);
     }
   return columns;
 }
@@ -103,7 +126,7 @@ Initializer orthogonal(double gain, std::uint64_t seed) {
     // Taken first: what is drawn beside it is as large.
     Tensor values = [&] {
       try {
-        return Tensor(float64, shape);
+        return Tensor(float64, shape, {});
       } catch (const RunError& error) {
         throw BuildError(fmt::format("orthogonal: {}", error.what()), where);
       }
@@ -119,7 +142,7 @@ Initializer orthogonal(double gain, std::uint64_t seed) {
     for (std::size_t row = 0; row < num_rows; ++row)
       for (std::size_t column = 0; column < num_columns; ++column)
         *out++ = gain * (wide ? columns[row][column] : columns[column][row]);
-    return gradgraph::constant(graph, values.cast(dtype), {}, where);
+    return gradgraph::constant(graph, values.cast(dtype, where), {}, where);
   };
 }
 

@@ -92,10 +92,17 @@ class LayerBuilder {
   Layer layer_;
 };
 
-Output pool2d(std::string_view kind, Output (*pool)(Output, Pool2dOptions, SourceLocation),
-              Output x, Pair window, std::string_view name, SourceLocation where) {
+Output pool2d(std::string_view kind,
+              Output (*pool)(Output, gradgraph::Pool2dOptions, SourceLocation), Output x,
+              const Pool2dOptions& options, std::string_view name, SourceLocation where) {
   LayerBuilder layer(kind, name, x, where);
-  return layer.finish(pool(x, {.window = window, .strides = window}, where));
+  return layer.finish(pool(x,
+                           {.window = options.window,
+                            .strides = options.strides.value_or(options.window),
+                            .padding = options.padding,
+                            .border = options.border,
+                            .layout = options.layout},
+                           where));
 }
 
 /// What the mean of x lacks, given the distances from it: it has been rounded, which counts where
@@ -156,12 +163,18 @@ Output conv2d(Output x, Conv2dOptions options, std::string_view name, SourceLoca
   return layer.finish(y, options.activation);
 }
 
+Output max_pool2d(Output x, Pool2dOptions options, std::string_view name, SourceLocation where) {
+  return pool2d("max_pool2d", gradgraph::max_pool2d, x, options, name, where);
+}
 Output max_pool2d(Output x, Pair window, std::string_view name, SourceLocation where) {
-  return pool2d("max_pool2d", gradgraph::max_pool2d, x, window, name, where);
+  return max_pool2d(x, {.window = window}, name, where);
 }
 
+Output avg_pool2d(Output x, Pool2dOptions options, std::string_view name, SourceLocation where) {
+  return pool2d("avg_pool2d", gradgraph::avg_pool2d, x, options, name, where);
+}
 Output avg_pool2d(Output x, Pair window, std::string_view name, SourceLocation where) {
-  return pool2d("avg_pool2d", gradgraph::avg_pool2d, x, window, name, where);
+  return avg_pool2d(x, {.window = window}, name, where);
 }
 
 Output flatten(Output x, std::string_view name, SourceLocation where) {

@@ -13,7 +13,19 @@ void require(bool condition, const char* optimizer, const char* message, SourceL
   if (!condition) throw BuildError(fmt::format("{}: {}", optimizer, message), where);
 }
 
-bool is_fraction(double value) { return value >= 0 && value < 1; }
+void require_fraction(const char* optimizer, const char* setting, double value,
+                      SourceLocation where) {
+  if (!(value >= 0 && value < 1))
+    throw BuildError(fmt::format("{}: {} must be in [0, 1), not {}", optimizer, setting, value),
+                     where);
+}
+
+void require_not_negative(const char* optimizer, const char* setting, double value,
+                          SourceLocation where) {
+  if (!(value >= 0))
+    throw BuildError(
+        fmt::format("{}: {} must not be negative, but is {}", optimizer, setting, value), where);
+}
 
 /// x + weight * (target - x), as torch.lerp.
 Output lerp(Output x, Output target, Output weight) { return x + weight * (target - x); }
@@ -27,10 +39,11 @@ Output with_weight_decay(Updates& updates, Output variable, Output grad, double 
 Output apply_adam(const char* name, const std::vector<GradientPair>& gradients,
                   const AdamW& settings, double weight_decay, double shrink,
                   SourceLocation where) {
-  require(is_fraction(settings.beta1), name, "beta1 must be in [0, 1)", where);
-  require(is_fraction(settings.beta2), name, "beta2 must be in [0, 1)", where);
-  require(settings.epsilon >= 0, name, "epsilon must not be negative", where);
-  require(weight_decay >= 0 && shrink >= 0, name, "weight_decay must not be negative", where);
+  require_fraction(name, "beta1", settings.beta1, where);
+  require_fraction(name, "beta2", settings.beta2, where);
+  require_not_negative(name, "epsilon", settings.epsilon, where);
+  require_not_negative(name, "weight_decay", weight_decay, where);
+  require_not_negative(name, "weight_decay", shrink, where);
 
   Updates updates(name, gradients, settings.clip, where);
   const Output count = updates.step_count() + 1;
@@ -65,8 +78,8 @@ Output apply_adam(const char* name, const std::vector<GradientPair>& gradients,
 Output GradientDescent::apply(const std::vector<GradientPair>& gradients,
                               SourceLocation where) const {
   constexpr const char* kName = "gradient_descent";
-  require(momentum >= 0, kName, "momentum must not be negative", where);
-  require(weight_decay >= 0, kName, "weight_decay must not be negative", where);
+  require_not_negative(kName, "momentum", momentum, where);
+  require_not_negative(kName, "weight_decay", weight_decay, where);
   require(!nesterov || (momentum > 0 && dampening == 0), kName,
           "nesterov needs momentum and no dampening", where);
 
@@ -97,10 +110,10 @@ Output GradientDescent::apply(const std::vector<GradientPair>& gradients,
 
 Output RmsProp::apply(const std::vector<GradientPair>& gradients, SourceLocation where) const {
   constexpr const char* kName = "rms_prop";
-  require(is_fraction(alpha), kName, "alpha must be in [0, 1)", where);
-  require(epsilon >= 0, kName, "epsilon must not be negative", where);
-  require(momentum >= 0, kName, "momentum must not be negative", where);
-  require(weight_decay >= 0, kName, "weight_decay must not be negative", where);
+  require_fraction(kName, "alpha", alpha, where);
+  require_not_negative(kName, "epsilon", epsilon, where);
+  require_not_negative(kName, "momentum", momentum, where);
+  require_not_negative(kName, "weight_decay", weight_decay, where);
 
   Updates updates(kName, gradients, clip, where);
   const Output rate = learning_rate.at(updates.step(), float64);
@@ -135,10 +148,10 @@ Output RmsProp::apply(const std::vector<GradientPair>& gradients, SourceLocation
 
 Output Adagrad::apply(const std::vector<GradientPair>& gradients, SourceLocation where) const {
   constexpr const char* kName = "adagrad";
-  require(learning_rate_decay >= 0, kName, "learning_rate_decay must not be negative", where);
-  require(initial_accumulator >= 0, kName, "initial_accumulator must not be negative", where);
-  require(epsilon >= 0, kName, "epsilon must not be negative", where);
-  require(weight_decay >= 0, kName, "weight_decay must not be negative", where);
+  require_not_negative(kName, "learning_rate_decay", learning_rate_decay, where);
+  require_not_negative(kName, "initial_accumulator", initial_accumulator, where);
+  require_not_negative(kName, "epsilon", epsilon, where);
+  require_not_negative(kName, "weight_decay", weight_decay, where);
 
   Updates updates(kName, gradients, clip, where);
   Output rate = learning_rate.at(updates.step(), float64);

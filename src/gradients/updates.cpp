@@ -18,7 +18,7 @@ namespace {
 }
 
 void require_variable(std::string_view optimizer, const Output& variable, SourceLocation where) {
-  if (!variable) fail(optimizer, "a variable is empty", where);
+  if (!variable) fail(optimizer, "a variable is empty: give what gg::variable returned", where);
   if (variable.node().op().name != "variable")
     fail(optimizer,
          fmt::format("'{}' is a {}, no variable", variable.name(), variable.node().op().name),
@@ -192,6 +192,12 @@ std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Outpu
   std::vector<GradientPair> pairs;
   for (std::size_t i = 0; i < by.size(); ++i) pairs.emplace_back(by[i], grads[i]);
   return pairs;
+}
+
+std::vector<GradientPair> compute_gradients(Output loss, const std::vector<Output>& variables,
+                                            SourceLocation where) {
+  require_loss("compute_gradients", loss, where);
+  return loss_gradients("compute_gradients", loss, variables, where);
 }
 
 void add_layer_updates(const Output& train, const Output& loss) {

@@ -18,7 +18,8 @@ Graph& Output::graph() const { return node_->graph(); }
 
 namespace {
 void require_value(const Output& output) {
-  if (!output) throw BuildError("an Output is empty");
+  if (!output)
+    throw BuildError("an Output is empty: only what an op gave has a dtype and a shape");
   const Node& node = output.node();
   if (node.num_outputs() == 0)
     throw BuildError(node_message(node.op().name, node.name(), "has no value"), node.where());
@@ -80,8 +81,10 @@ void Attributes::fail(std::string_view name) {
 
 void Node::add_control_input(Node& before) {
   if (&before.graph() != graph_)
-    throw BuildError(node_message(op_->name, name(), "a control input is of another graph"),
-                     where_);
+    throw BuildError(
+        node_message(op_->name, name(),
+                     fmt::format("control input '{}' is of another graph", before.name())),
+        where_);
   if (before.id() >= id_)
     throw BuildError(
         node_message(op_->name, name(),
@@ -133,7 +136,7 @@ Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
   if (finalized_)
     infer.fail("the graph is finalized: build what runs need once, before Graph::finalize");
   for (const Output& input : inputs) {
-    if (!input) infer.fail("an input is empty");
+    if (!input) infer.fail(fmt::format("input {} is empty", &input - inputs.data()));
     if (&input.graph() != this)
       infer.fail(fmt::format("input '{}' is of another graph", input.name()));
     const int outputs = input.node().num_outputs();
@@ -363,8 +366,13 @@ ContextGuard control_dependencies(Graph& graph, std::vector<Output> before,
                                   SourceLocation where) {
   ContextGuard guard(graph);
   for (const Output& output : before) {
-    if (!output || &output.graph() != &graph)
-      throw BuildError("a control input is empty or of another graph", where);
+    if (!output)
+      throw BuildError(fmt::format("control_dependencies: number {} of {} is empty",
+                                   &output - before.data(), before.size()),
+                       where);
+    if (&output.graph() != &graph)
+      throw BuildError(
+          fmt::format("control_dependencies: '{}' is of another graph", output.name()), where);
     graph.context().control_inputs.push_back(&output.node());
   }
   return guard;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "graph/refusal.h"
 
 namespace gradgraph {
 
@@ -89,11 +90,7 @@ void InferContext::require_rank(int i, int rank) const {
 }
 
 void InferContext::fail(const std::string& message) const {
-  std::string inputs;
-  for (const Output& input : inputs_) {
-    if (!inputs.empty()) inputs += " x ";
-    inputs += input ? fmt::format("{}{}", input.dtype(), input.shape()) : "(empty)";
-  }
+  const std::string inputs = input_types(inputs_);
   throw BuildError(
       node_message(op_.name, node_name_, inputs.empty() ? message : message + ": " + inputs),
       where_);

@@ -29,7 +29,11 @@ void register_sorting_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
 void register_statistic_ops(OpRegistry& registry);
 
-/// The graph of the first of `inputs`; throws BuildError when that one is empty.
+/// Throws BuildError "[op] '<scope>op': message" for a node that cannot even be asked for.
+[[noreturn]] void fail_to_build(std::string_view op, Graph& graph, const std::string& message,
+                                SourceLocation where);
+
+/// The graph of the first of `inputs` that is not empty; throws BuildError when all are.
 Graph& graph_of(std::string_view op, OutputList inputs, SourceLocation where);
 
 /// Adds a node of `op` to its inputs' graph.

@@ -9,7 +9,14 @@ namespace gradgraph {
 Graph& graph_of(std::string_view op, OutputList inputs, SourceLocation where) {
   for (const Output& input : inputs)
     if (input) return input.graph();
-  throw BuildError(node_message(op, op, "an input is empty"), where);
+  throw BuildError(node_message(op, op, "input 0 is empty"), where);
+}
+
+void fail_to_build(std::string_view op, Graph& graph, const std::string& message,
+                   SourceLocation where) {
+  const BuildContext& context = graph.context();
+  throw BuildError(node_message(op, fmt::format("{}{}", context.scope, op), message),
+                   context.where.known() ? context.where : where);
 }
 
 Node& make_node(std::string_view op, OutputList inputs, Attributes attributes,
@@ -34,7 +41,8 @@ Output make_binary(std::string_view op, const Operand& a, const Operand& b,
     throw BuildError(node_message(op, op, "one operand must be an Output"), where);
   const Output& peer = a.is_output() ? a.output() : b.output();
   BuildTransaction transaction(peer.graph());
-  return transaction.commit(make(op, {a.resolve(peer, where), b.resolve(peer, where)}, where));
+  return transaction.commit(
+      make(op, {a.resolve(op, peer, where), b.resolve(op, peer, where)}, where));
 }
 
 Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceLocation where) {
@@ -42,16 +50,37 @@ Output int_vector(Graph& graph, const std::vector<std::int64_t>& values, SourceL
                   {}, where);
 }
 
-Output Operand::resolve(const Output& peer, SourceLocation where) const {
+namespace {
+/// Whether the integer is `number`. As a double, the largest int64 is 2^63, which is none.
+template <class T>
+bool is_value(const Tensor& integer, T number) {
+  if constexpr (std::floating_point<T>)
+    if (!(number >= -0x1p63 && number < 0x1p63)) return false;
+  return integer.cast(dtype_of<T>).template item<T>() == number;
+}
+}  // namespace
+
+Output Operand::resolve(std::string_view op, const Output& peer, SourceLocation where) const {
   if (output_) return output_;
-  if (tensor_) return constant(peer.graph(), tensor_, {}, where);
-  if (!is_number_) throw BuildError("an operand is empty", where);
-  const Tensor value = Tensor::full(peer.dtype(), {}, number_);
-  const bool exact = is_floating(peer.dtype()) || value.cast(float64).item<double>() == number_;
-  if (!exact)
-    throw BuildError(
-        fmt::format("{} is no {}, the dtype of '{}'", number_, peer.dtype(), peer.name()), where);
-  return constant(peer.graph(), value, {}, where);
+  Graph& graph = peer.graph();
+  if (tensor_) return constant(graph, tensor_, {}, where);
+  return std::visit(
+      [&]<class T>(T number) {
+        if constexpr (std::same_as<T, std::monostate>) {
+          fail_to_build(op, graph, fmt::format("an operand beside '{}' is empty", peer.name()),
+                        where);
+          return Output();
+        } else {
+          const Tensor value = Tensor(number).cast(peer.dtype());
+          if (!is_floating(peer.dtype()) && !is_value(value, number))
+            fail_to_build(op, graph,
+                          fmt::format("{} is no {}, the dtype of '{}' {}{}", number, peer.dtype(),
+                                      peer.name(), peer.dtype(), peer.shape()),
+                          where);
+          return constant(graph, value, {}, where);
+        }
+      },
+      number_);
 }
 
 Output IntVector::resolve(Graph& graph, SourceLocation where) const {

@@ -32,7 +32,9 @@ void infer_variable(InferContext& context) {
 }
 
 void infer_assign(InferContext& context) {
-  context.require(context.input(0).node().op().name == "variable", "input 0 must be a variable");
+  if (const Node& node = context.input(0).node(); node.op().name != "variable")
+    context.fail(
+        fmt::format("input 0 must be a variable, but '{}' is a {}", node.name(), node.op().name));
   context.require_same_dtype(0, 1);
   context.require(context.shape(0).compatible_with(context.shape(1)),
                   "the value's shape is not the variable's");
@@ -50,11 +52,11 @@ Output make_variable(Graph& graph, DType dtype, const Shape& shape, std::string_
 
 Output make_assign(std::string_view op, Output variable, const Operand& value,
                    SourceLocation where) {
-  if (!variable) throw BuildError(node_message(op, op, "the variable is empty"), where);
+  graph_of(op, {variable}, where);
   ContextGuard guard(variable.graph());
   variable.graph().context().phase = Phase::update;
   BuildTransaction transaction(variable.graph());
-  return transaction.commit(make(op, {variable, value.resolve(variable, where)}, where));
+  return transaction.commit(make(op, {variable, value.resolve(op, variable, where)}, where));
 }
 
 }  // namespace
@@ -68,7 +70,7 @@ Output placeholder(Graph& graph, DType dtype, const Shape& shape, std::string_vi
 
 Output constant(Graph& graph, Tensor value, std::string_view name, SourceLocation where) {
   // Whoever still holds the tensor may write to it.
-  if (!value.empty_handle() && !value.unique()) value = value.clone();
+  if (!value.empty_handle() && !value.unique()) value = value.clone(where);
   return graph.add(op_registry().at("constant"), {}, {{"value", std::move(value)}}, where, name)
       .output();
 }
@@ -104,6 +106,12 @@ Output assign_sub(Output variable, Operand delta, SourceLocation where) {
 
 Output group(Graph& graph, const std::vector<Output>& ops, std::string_view name,
              SourceLocation where) {
+  for (const Output& op : ops)
+    if (!op || &op.graph() != &graph)
+      fail_to_build("group", graph,
+                    op ? fmt::format("'{}' is of another graph", op.name())
+                       : fmt::format("op {} is empty", &op - ops.data()),
+                    where);
   ContextGuard guard = control_dependencies(graph, ops, where);
   graph.context().phase = Phase::update;
   return graph.add(op_registry().at("group"), {}, {}, where, name).output();

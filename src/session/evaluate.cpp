@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "device/device.h"
 #include "graph/may_fail.h"
+#include "graph/refusal.h"
 
 namespace gradgraph {
 
@@ -25,7 +26,7 @@ bool has_nothing_to_do(const Node& node) {
 Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference,
                    const Device* device) {
   const auto fail = [&](const char* message) {
-    throw RunError(node_message(node.op().name, node.name(), message), node.where());
+    throw RunError(refusal(node, message), blamed(node).where());
   };
   try {
     const KernelSite site(node, threads, device);
@@ -42,8 +43,7 @@ Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, 
     fail("there is no memory to make its kernel");
   }
   throw PlacementError(
-      node_message(node.op().name, node.name(),
-                   fmt::format("{} has no kernel for {}", device_kind, kernel_dtype(node))),
+      refusal(node, fmt::format("{} has no kernel for {}", device_kind, kernel_dtype(node))),
       node.where());
 }
 

@@ -20,11 +20,17 @@ bool same_value(const Tensor& a, const Tensor& b) {
          std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
+std::vector<std::string> names_of(const std::vector<Output>& outputs) {
+  std::vector<std::string> names;
+  for (const Output& output : outputs) names.push_back(fmt::format("'{}'", output.name()));
+  return names;
+}
+
 }  // namespace
 
 Tensor result_for(const Output& fetch, const OutputType& type) {
   try {
-    return {type.dtype, type.shape};
+    return {type.dtype, type.shape, SourceLocation{}};
   } catch (const RunError& error) {  // no memory; it knows the shape alone
     throw RunError(node_message(fetch.node().op().name, fetch.name(), error.what()),
                    fetch.node().where());
@@ -40,12 +46,14 @@ PreparedRun::PreparedRun(SessionState& session_, const Graph& graph_, std::vecto
       where(where_),
       results_(fetches.size()) {
   for (const Output& fetch : fetches) {
-    if (!fetch) throw RunError("a fetch is empty", where);
+    if (!fetch)
+      throw RunError(
+          fmt::format("fetch {} of {} is empty", &fetch - fetches.data(), fetches.size()), where);
     if (&fetch.graph() != &graph)
       throw RunError(fmt::format("fetch '{}' is of another graph", fetch.name()), where);
   }
   for (std::size_t i = 0; i < feeds.size(); ++i) {
-    if (!feeds[i]) throw RunError("a feed is empty", where);
+    if (!feeds[i]) throw RunError(fmt::format("feed {} of {} is empty", i, feeds.size()), where);
     if (&feeds[i].graph() != &graph)
       throw RunError(fmt::format("feed '{}' is of another graph", feeds[i].name()), where);
     if (feeds[i].index() >= feeds[i].node().num_outputs())
@@ -61,13 +69,13 @@ void PreparedRun::check_feed(std::size_t i, const Tensor& value) const {
   if (value.empty_handle())
     throw RunError(fmt::format("the value fed for '{}' is empty", feed.name()), where);
   if (value.dtype() != feed.dtype() || !value.shape().compatible_with(feed.shape()))
-    throw RunError(
-        fmt::format("'{}' takes {}{}, not {}{}{}", feed.name(), feed.dtype(), feed.shape(),
-                    value.dtype(), value.shape(),
-                    value.dtype() == feed.dtype()
-                        ? ""
-                        : fmt::format(": `.cast(gg::{})` converts a Tensor", feed.dtype())),
-        where);
+    throw RunError(fmt::format("'{}' takes {}{}, not {}{}{}", feed.name(), feed.dtype(),
+                               feed.shape(), value.dtype(), value.shape(),
+                               value.dtype() == feed.dtype()
+                                   ? ""
+                                   : fmt::format(": `.cast(gg::{})` converts a Tensor",
+                                                 cpp_name(feed.dtype()))),
+                   where);
 }
 
 bool PreparedRun::matches(const Entry& entry, const Tensor* values) const {
@@ -86,7 +94,7 @@ std::vector<FedValue> PreparedRun::fed_values(const Tensor* values, std::size_t 
   for (std::size_t i = 0; i < count; ++i) {
     check_feed(i, values[i]);
     fed.push_back({feeds[i], values[i].dtype(), values[i].shape(),
-                   is_static_[i] ? values[i].clone() : Tensor()});
+                   is_static_[i] ? values[i].clone(where) : Tensor()});
   }
   return fed;
 }
@@ -94,7 +102,9 @@ std::vector<FedValue> PreparedRun::fed_values(const Tensor* values, std::size_t 
 void PreparedRun::check_count(std::size_t count) const {
   if (count != feeds.size())
     throw RunError(
-        fmt::format("takes {} feed{}, not {}", feeds.size(), feeds.size() == 1 ? "" : "s", count),
+        fmt::format("takes {} feed{}{}, not {}", feeds.size(), feeds.size() == 1 ? "" : "s",
+                    feeds.empty() ? "" : fmt::format(" ({})", fmt::join(names_of(feeds), ", ")),
+                    count),
         where);
 }
 

@@ -51,7 +51,9 @@ SessionState::SessionState(Graph& graph_, SessionOptions options_, SourceLocatio
   options.device = resolve_device(options.device, memory.device_names(), where);
   memory.device(0);  // the CPU, which is always used: if it cannot be opened, it is said here
   if (options.threads < 0 || options.threads > kMaxThreads)
-    throw RunError(fmt::format("{} is no number of threads", options.threads), where);
+    throw RunError(fmt::format("{} is no number of threads: 0 (all cores) to {}", options.threads,
+                               kMaxThreads),
+                   where);
   require_passes(options.disabled_passes, where);
 }
 
@@ -182,8 +184,9 @@ void Session::initialize(SourceLocation where) {
   });
 }
 
-bool Session::is_initialized(Output variable) const {
-  const VariableSlot* slot = state_->memory.find_variable(state_->require_variable(variable, {}));
+bool Session::is_initialized(Output variable, SourceLocation where) const {
+  const VariableSlot* slot =
+      state_->memory.find_variable(state_->require_variable(variable, where));
   return slot && slot->initialized;
 }
 

@@ -109,28 +109,30 @@ void gather(const Tensor& from, std::span<const std::int64_t> samples, Tensor& t
 
 }  // namespace
 
-Dataset Dataset::first(std::int64_t limit) const {
-  if (limit < 0) throw BuildError(fmt::format("a data set has no first {} samples", limit));
+Dataset Dataset::first(std::int64_t limit, SourceLocation where) const {
+  if (limit < 0)
+    throw BuildError(fmt::format("a data set has no first {} samples", limit), where);
   if (limit == 0 || limit >= size()) return *this;
   return {leading(images, limit), leading(labels, limit)};
 }
 
 namespace {
 
-Dataset checked(Dataset dataset) {
+Dataset checked(Dataset dataset, SourceLocation where) {
   if (!dataset.images || !dataset.labels || dataset.images.shape().rank() == 0 ||
       dataset.labels.shape().rank() == 0)
-    throw BuildError("batches: images and labels need a first axis, of samples");
+    throw BuildError("batches: images and labels need a first axis, of samples", where);
   if (dataset.images.shape()[0] != dataset.labels.shape()[0])
     throw BuildError(fmt::format("batches: {} images, but {} labels", dataset.images.shape()[0],
-                                 dataset.labels.shape()[0]));
+                                 dataset.labels.shape()[0]),
+                     where);
   return dataset;
 }
 
-std::int64_t checked(std::int64_t batch_size) {
+std::int64_t checked(std::int64_t batch_size, SourceLocation where) {
   if (batch_size < 1)
-    throw BuildError(
-        fmt::format("batches: a batch size of {}; it must be 1 or more", batch_size));
+    throw BuildError(fmt::format("batches: a batch size of {}; it must be 1 or more", batch_size),
+                     where);
   return batch_size;
 }
 
@@ -155,18 +157,23 @@ struct Batches::State {
     Batch batch;
   };
 
-  State(Dataset data, std::int64_t size_of_batch, BatchOptions opts)
-      : dataset(checked(std::move(data))),
-        batch_size(std::min(checked(size_of_batch), std::max<std::int64_t>(dataset.size(), 1))),
+  State(Dataset data, std::int64_t size_of_batch, BatchOptions opts, SourceLocation where)
+      : dataset(checked(std::move(data), where)),
+        batch_size(
+            std::min(checked(size_of_batch, where), std::max<std::int64_t>(dataset.size(), 1))),
         options(std::move(opts)),
         count((dataset.size() + batch_size - 1) / batch_size),
         epoch(options.epoch),
-        order_memory(int64, Shape{dataset.size()}),
+        order_memory(int64, Shape{dataset.size()}, {}),
         order(order_memory.span<std::int64_t>()) {
     if (options.prefetch < 0)
-      throw BuildError(fmt::format("batches: a prefetch of {}", options.prefetch));
+      throw BuildError(
+          fmt::format("batches: a prefetch of {}; it must be 0 or more", options.prefetch),
+          where);
     if (options.threads < 0 || options.threads > kMaxThreads)
-      throw BuildError(fmt::format("batches: {} threads", options.threads));
+      throw BuildError(fmt::format("batches: {} threads; 0 (all cores) to {} can be",
+                                   options.threads, kMaxThreads),
+                       where);
     std::iota(order.begin(), order.end(), std::int64_t{0});
     if (count == 0) return;
     const std::int64_t last = dataset.size() - (count - 1) * batch_size;
@@ -298,13 +305,14 @@ struct Batches::State {
   std::thread worker;  ///< last: it uses all of the above
 };
 
-Batches::Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options) {
+Batches::Batches(Dataset dataset, std::int64_t batch_size, BatchOptions options,
+                 SourceLocation where) {
   try {
-    state_ = std::make_unique<State>(std::move(dataset), batch_size, std::move(options));
+    state_ = std::make_unique<State>(std::move(dataset), batch_size, std::move(options), where);
   } catch (const RunError& error) {  // a tensor's
-    throw RunError(fmt::format("batches: {}", error.what()));
+    throw RunError(fmt::format("batches: {}", error.what()), where);
   } catch (const std::bad_alloc&) {
-    throw RunError("batches: there is no memory for them");
+    throw RunError("batches: there is no memory for them", where);
   }
 }
 Batches::~Batches() = default;
@@ -315,8 +323,9 @@ std::int64_t Batches::size() const { return state_->count; }
 void Batches::restart(std::int64_t epoch) { state_->restart(epoch); }
 const Batch* Batches::next() { return state_->next(); }
 
-Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options) {
-  return {dataset, batch_size, std::move(options)};
+Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options,
+                SourceLocation where) {
+  return {dataset, batch_size, std::move(options), where};
 }
 
 }  // namespace gradgraph::data

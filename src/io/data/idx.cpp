@@ -149,7 +149,7 @@ Tensor read_idx(const fs::path& path) {
 
   Tensor tensor = [&] {
     try {
-      return Tensor(dtype, shape);
+      return Tensor(dtype, shape, {});
     } catch (const RunError& error) {
       reader.fail(error.what());
     }

@@ -377,13 +377,29 @@ class Writer {
   throw DataError(fmt::format("cannot write '{}': {}", path, std::strerror(error)));
 }
 
+void require_fetches(const Graph& graph, const std::vector<Output>& fetches,
+                     SourceLocation where) {
+  for (const Output& fetch : fetches) {
+    if (!fetch)
+      throw BuildError(fmt::format("write_dot: fetch {} is empty", &fetch - fetches.data()),
+                       where);
+    if (&fetch.graph() != &graph)
+      throw BuildError(fmt::format("write_dot: fetch '{}' is of another graph", fetch.name()),
+                       where);
+  }
+}
+
 }  // namespace
 
-void write_dot(const Graph& graph, std::ostream& stream, const DotOptions& options) {
+void write_dot(const Graph& graph, std::ostream& stream, const DotOptions& options,
+               SourceLocation where) {
+  require_fetches(graph, options.fetches, where);
   Writer(graph, stream, options).write();
 }
 
-void write_dot(const Graph& graph, const std::string& path, const DotOptions& options) {
+void write_dot(const Graph& graph, const std::string& path, const DotOptions& options,
+               SourceLocation where) {
+  require_fetches(graph, options.fetches, where);
   std::error_code ignored;
   const bool special =
       std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored);
@@ -392,7 +408,7 @@ void write_dot(const Graph& graph, const std::string& path, const DotOptions& op
   std::ofstream file(written);
   if (!file) fail(path, errno);
   try {
-    write_dot(graph, file, options);
+    write_dot(graph, file, options, where);
     file.close();
     if (!file || (!special && std::rename(written.c_str(), path.c_str()) != 0)) fail(path, errno);
   } catch (...) {

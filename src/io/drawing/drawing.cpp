@@ -92,12 +92,7 @@ void Drawing::select(const DotOptions& options) {
     if (!drawn_[slot(node)]) stack.push_back(&node);
     drawn_[slot(node)] = true;
   };
-  for (const Output& fetch : options.fetches) {
-    if (!fetch) throw BuildError("write_dot: a fetch is empty");
-    if (&fetch.graph() != &graph_)
-      throw BuildError(fmt::format("write_dot: fetch '{}' is of another graph", fetch.name()));
-    need(fetch.node());
-  }
+  for (const Output& fetch : options.fetches) need(fetch.node());
   while (!stack.empty()) {
     const Node& node = *stack.back();
     stack.pop_back();

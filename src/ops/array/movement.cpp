@@ -159,7 +159,9 @@ void infer_pad(InferContext& context) {
   const Shape before = per_axis(context, 1), after = per_axis(context, 2);
   const double value = context.attribute<double>("value");
   const DType dtype = context.dtype(0);
-  if (!is_floating(dtype) && Tensor::full(dtype, {}, value).cast(float64).item<double>() != value)
+  // As a double, the largest int64 is 2^63, which is none.
+  if (!is_floating(dtype) &&
+      (value == 0x1p63 || Tensor::full(dtype, {}, value).cast(float64).item<double>() != value))
     context.fail(fmt::format("{} is no {}", value, dtype));
   Shape shape = context.shape(0);
   for (int axis = 0; axis < shape.rank(); ++axis) {

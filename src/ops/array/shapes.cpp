@@ -72,8 +72,7 @@ void infer_flatten(InferContext& context) {
 void infer_expand_dims(InferContext& context) {
   const Shape& shape = context.shape(0);
   context.require(shape.rank() < Shape::kMaxRank, "there are as many axes as there can be");
-  const int at =
-      context.normalize_axis(context.attribute<std::int64_t>("axis"), shape.rank() + 1);
+  const int at = front_axis(context, context.attribute<std::int64_t>("axis"), shape.rank() + 1);
   Shape result(shape.dims().first(static_cast<std::size_t>(at)));
   result.append(1);
   for (int axis = at; axis < shape.rank(); ++axis) result.append(shape[axis]);
@@ -84,7 +83,7 @@ void infer_squeeze(InferContext& context) {
   const Shape& shape = context.shape(0);
   std::uint32_t dropped = 0;
   for (const std::int64_t axis : context.attribute<std::vector<std::int64_t>>("axes"))
-    dropped |= 1u << context.normalize_axis(axis, shape.rank());
+    dropped |= 1u << front_axis(context, axis, shape.rank());
   Shape result;
   for (int axis = 0; axis < shape.rank(); ++axis) {
     if ((dropped >> axis & 1u) == 0)
@@ -111,14 +110,19 @@ Output reshape(Output x, IntVector shape, Where where) {
 Output flatten(Output x, Where where) { return make("flatten", {x}, where); }
 
 Output expand_dims(Output x, std::int64_t axis, Where where) {
-  return make("expand_dims", {x}, where, {{"axis", axis}});
+  graph_of("expand_dims", {x}, where);
+  return make("expand_dims", {x}, where, {{"axis", from_front(axis, x.rank() + 1)}});
 }
 
 Output squeeze(Output x, Axes axes, Where where) {
+  graph_of("squeeze", {x}, where);
   std::vector<std::int64_t> dropped = axes.list();
   // Chosen now: a batch that turns out to be 1 in some run must stay.
-  for (int axis = 0; axes.all() && x && axis < x.rank(); ++axis)
+  for (int axis = 0; axes.all() && axis < x.rank(); ++axis)
     if (x.shape()[axis] == 1) dropped.push_back(axis);
+  for (std::int64_t& axis : dropped) axis = from_front(axis, x.rank());
+  std::ranges::sort(dropped);
+  dropped.erase(std::unique(dropped.begin(), dropped.end()), dropped.end());
   return make("squeeze", {x}, where, {{"axes", std::move(dropped)}});
 }
 

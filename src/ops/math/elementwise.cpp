@@ -235,11 +235,11 @@ Output is_nan(Output x, Where where) { return make("is_nan", {x}, where); }
 Output clip(Output x, Operand low, Operand high, Where where) {
   BuildTransaction transaction(graph_of("clip", {x}, where));
   return transaction.commit(
-      make("clip", {x, low.resolve(x, where), high.resolve(x, where)}, where));
+      make("clip", {x, low.resolve("clip", x, where), high.resolve("clip", x, where)}, where));
 }
 Output lerp(Output a, Output b, Operand t, Where where) {
   BuildTransaction transaction(graph_of("lerp", {a, b}, where));
-  return transaction.commit(make("lerp", {a, b, t.resolve(a, where)}, where));
+  return transaction.commit(make("lerp", {a, b, t.resolve("lerp", a, where)}, where));
 }
 Output sigmoid(Output x, Where where) { return make("sigmoid", {x}, where); }
 Output tanh(Output x, Where where) { return make("tanh", {x}, where); }
@@ -274,17 +274,18 @@ Output where(Output condition, Operand a, Operand b, Where location) {
   const Output& peer = a.is_output() ? a.output() : b.output();
   BuildTransaction transaction(peer.graph());
   return transaction.commit(
-      make("where", {condition, a.resolve(peer, location), b.resolve(peer, location)}, location));
+      make("where",
+           {condition, a.resolve("where", peer, location), b.resolve("where", peer, location)},
+           location));
 }
 
 Output apply_where(Output condition, Output x, const UnaryFunction& function, Operand otherwise,
-                   double stand_in, Where location) {
+                   Operand stand_in, Where location) {
   BuildTransaction transaction(graph_of("apply_where", {x}, location));
   if (!function)
     throw BuildError(node_message("apply_where", "apply_where", "there is no function"),
                      location);
-  const Output value =
-      function(where(condition, x, Operand(stand_in, location), location), location);
+  const Output value = function(where(condition, x, stand_in, location), location);
   if (!value)
     throw BuildError(
         node_message("apply_where", "apply_where", "the function gives an empty Output"),

@@ -30,8 +30,7 @@ Output reduced_count(Context c, Output peer) {
   const AxisList& axes = c.attribute<AxisList>("axes");
   Shape reduced;
   for (const std::int64_t axis : axes) reduced.append(x.shape()[static_cast<int>(axis)]);
-  if (reduced.fully_known())
-    return Operand(static_cast<double>(reduced.num_elements())).resolve(peer, {});
+  if (reduced.fully_known()) return Operand(reduced.num_elements()).resolve("mul", peer, {});
   const Output dims = gather(shape_of(x), int_vector(x.graph(), axes, {}));
   return cast(prod(dims), x.dtype());
 }

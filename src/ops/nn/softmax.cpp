@@ -34,7 +34,7 @@ Grads grad_bias_add(const GradientContext& c) {
 
 void infer_softmax(InferContext& context) {
   infer_floating(context);
-  context.normalize_axis(context.attribute<std::int64_t>("axis"), context.rank(0));
+  front_axis(context, context.attribute<std::int64_t>("axis"), context.rank(0));
 }
 
 Grads grad_softmax(const GradientContext& c) {
@@ -124,6 +124,11 @@ void infer_sparse_cross_entropy_grad(InferContext& context) {
       "a loss needs labels in range");
 }
 
+Output along_axis(std::string_view op, Output x, std::int64_t axis, Where where) {
+  graph_of(op, {x}, where);
+  return make(op, {x}, where, {{"axis", from_front(axis, x.rank())}});
+}
+
 }  // namespace
 
 Output bias_add(Output x, Output bias, Layout layout, Where where) {
@@ -131,11 +136,11 @@ Output bias_add(Output x, Output bias, Layout layout, Where where) {
 }
 
 Output softmax(Output x, std::int64_t axis, Where where) {
-  return make("softmax", {x}, where, {{"axis", axis}});
+  return along_axis("softmax", x, axis, where);
 }
 
 Output log_softmax(Output x, std::int64_t axis, Where where) {
-  return make("log_softmax", {x}, where, {{"axis", axis}});
+  return along_axis("log_softmax", x, axis, where);
 }
 
 Output softmax_cross_entropy(Output logits, Output labels, Where where) {

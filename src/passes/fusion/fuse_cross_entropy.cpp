@@ -39,9 +39,7 @@ struct Found {
 
 /// A softmax over the classes, the last axis.
 bool is_last_axis(const Node& softmax) {
-  const auto axis = softmax.attributes().get<std::int64_t>("axis");
-  const int rank = softmax.input(0).rank();
-  return (axis < 0 ? axis + rank : axis) == rank - 1;
+  return softmax.attributes().get<std::int64_t>("axis") == softmax.input(0).rank() - 1;
 }
 
 /// A sum over the classes.

@@ -137,7 +137,7 @@ Kernel make_sparse_cross_entropy(const KernelSite& site) {
     for (int64_t row = 0; row < rows.count(); ++row)
       if (label(row) < 0 || label(row) >= rows.size)
         throw KernelError(
-            fmt::format("label {} of row {} is outside [0,{})", label(row), row, rows.size));
+            fmt::format("index {} (number {}) is outside [0,{})", label(row), row, rows.size));
     if (rows.is_empty()) return;
     rows.find_totals(args);
     const auto x = rows.elements(args.input<T>(0));

@@ -72,8 +72,8 @@ void run_sparse(const CrossEntropySite<T>& site, bool checks_labels, const Kerne
   if (checks_labels)
     for (int64_t row = 0; row < site.rows; ++row)
       if (!is_class(row))
-        throw KernelError(
-            fmt::format("label {} of row {} is outside [0,{})", labels[row], row, site.classes));
+        throw KernelError(fmt::format("index {} (number {}) is outside [0,{})", labels[row], row,
+                                      site.classes));
   for_rows<T>(site, args, [&](int64_t row, const RowTotals<T>& totals, T* own) {
     const auto [largest, rest] = totals;
     const T grad = grads[site.one_grad ? 0 : row];

@@ -142,7 +142,7 @@ void sparse_cross_entropy(const AxisView& view, const SoftmaxRows<T>& loops, int
   for (std::int64_t row = 0; row < view.outer; ++row)
     if (labels[row] < 0 || labels[row] >= view.size)
       throw KernelError(
-          fmt::format("label {} of row {} is outside [0,{})", labels[row], row, view.size));
+          fmt::format("index {} (number {}) is outside [0,{})", labels[row], row, view.size));
   const auto loss = [&](std::int64_t row, T largest, T log_rest) {
     args.output<T>()[row] = loss_of(logits[row * view.size + labels[row]], largest, log_rest);
   };

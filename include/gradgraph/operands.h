@@ -1,0 +1,130 @@
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <limits>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gradgraph/graph.h"
+
+/// What the ops' front functions take in place of an Output.
+namespace gradgraph GRADGRAPH_API {
+
+template <class T>
+concept Arithmetic = std::is_arithmetic_v<T>;
+
+/// An input that may be written as a number or a Tensor literal: it becomes a constant of the
+/// other input's graph; a number takes the other input's dtype. Keeps the line it was written on.
+class Operand {
+ public:
+  Operand(Output output, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : output_(output), where_(where) {}
+  template <Arithmetic T>
+  Operand(T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : where_(where) {
+    if (holds_exactly(number))
+      number_ = static_cast<std::int64_t>(number);
+    else
+      number_ = static_cast<double>(number);
+  }
+  Operand(Tensor tensor, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : tensor_(std::move(tensor)), where_(where) {}
+
+  bool is_output() const { return static_cast<bool>(output_); }
+  const Output& output() const { return output_; }
+  SourceLocation where() const { return where_; }
+  /// This operand as a node beside `peer`, for an input of `op`; throws BuildError when the
+  /// number is not one of the peer's dtype, which must hold an integer exactly.
+  Output resolve(std::string_view op, const Output& peer, SourceLocation where) const;
+
+ private:
+  /// A double does not hold every integer, so what an int64 holds is kept as one.
+  template <class T>
+  static constexpr bool holds_exactly(T number) {
+    if constexpr (std::unsigned_integral<T> && sizeof(T) >= sizeof(std::int64_t))
+      return number <= static_cast<T>(std::numeric_limits<std::int64_t>::max());
+    return std::integral<T>;
+  }
+
+  Output output_;
+  Tensor tensor_;
+  std::variant<std::monostate, std::int64_t, double> number_;
+  SourceLocation where_;
+};
+
+/// A vector of int64 that says how large or where: written out, or computed in the graph
+/// (`gg::shape_of(x)`) for dimensions that are not known yet.
+class IntVector {
+ public:
+  IntVector(std::initializer_list<std::int64_t> values) : values_(values) {}
+  IntVector(std::vector<std::int64_t> values) : values_(std::move(values)) {}  // NOLINT: implicit
+  IntVector(const Shape& shape)                                                // NOLINT: implicit
+      : values_(shape.begin(), shape.end()) {}
+  IntVector(Output output) : output_(output) {}  // NOLINT: implicit
+
+  /// This vector as an Output of `graph`.
+  Output resolve(Graph& graph, SourceLocation where) const;
+
+ private:
+  std::vector<std::int64_t> values_;
+  Output output_;
+};
+
+/// The axes of a reduction; negative ones count from the end. A default Axes means all of them.
+class Axes {
+ public:
+  Axes() = default;
+  Axes(int axis) : axes_{axis}, all_(false) {}  // NOLINT: implicit
+  Axes(std::initializer_list<std::int64_t> axes) : axes_(axes), all_(false) {}
+  Axes(std::vector<std::int64_t> axes)
+      : axes_(std::move(axes)), all_(false) {}  // NOLINT: implicit
+
+  bool all() const { return all_; }
+  const std::vector<std::int64_t>& list() const { return axes_; }
+
+ private:
+  std::vector<std::int64_t> axes_;
+  bool all_ = true;
+};
+
+template <class F>
+concept FunctionOfOutput = std::invocable<F&, Output, SourceLocation> ||
+    std::invocable<F&, Output> || std::invocable<F&, Output, std::int64_t, SourceLocation>;
+
+/// A function of an Output that gives another one: `gg::relu`, `gg::softmax` (along the last
+/// axis), a lambda with or without a SourceLocation. A default one is empty.
+class UnaryFunction {
+ public:
+  UnaryFunction() = default;
+  template <FunctionOfOutput F>
+  UnaryFunction(F function) {  // NOLINT: implicit
+    if constexpr (std::is_pointer_v<F> || requires { function.operator bool(); })
+      if (!function) return;
+    if constexpr (std::invocable<F&, Output, SourceLocation>)
+      function_ = std::move(function);
+    else if constexpr (std::invocable<F&, Output, std::int64_t, SourceLocation>)
+      function_ = [function = std::move(function)](Output x, SourceLocation where) {
+        return function(x, -1, where);
+      };
+    else
+      function_ = [function = std::move(function)](Output x, SourceLocation) {
+        return function(x);
+      };
+  }
+
+  explicit operator bool() const { return static_cast<bool>(function_); }
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const {
+    return function_(x, where);
+  }
+
+ private:
+  std::function<Output(Output, SourceLocation)> function_;
+};
+
+}  // namespace gradgraph
