@@ -198,6 +198,14 @@ class Log(Examples):
         self.assertRegex(output, r"(?m)^lower_bias_add: 3 rewrites\n  'dense1/bias_add' = add\(")
         self.assertEqual(len(log_of(output)), 1)
 
+    def test_exact_rewrites(self):
+        flags = ["mnist_cnn", "--epochs", 1, "--limit", 512, "--explain-passes"]
+        output, exact = self.output(*flags), self.output(*flags, "--exact-rewrites")
+        counts = [re.findall(r"(?m)^(\w+): (\d+) rewrites?$", text) for text in (output, exact)]
+        self.assertNotEqual(*counts)
+        losses = [float(log_of(text)[0].split()[1]) for text in (output, exact)]
+        self.assertAlmostEqual(losses[0], losses[1], delta=0.01)
+
     def test_memory(self):
         output = self.output("mnist_mlp", "--epochs", 1, "--explain-memory")
         self.assertRegex(output, r"(?m)^memory: [\d.]+ MB at its peak ")

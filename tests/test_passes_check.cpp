@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -180,6 +181,30 @@ TEST_SUITE("passes") {
       const std::vector<Output> step = {loss, accuracy, train}, check = {loss, accuracy};
       CHECK_NOTHROW(session.run(feeds, trains ? step : check));
     }
+  }
+
+  TEST_CASE("check_passes takes what the published rewrites improve for no fault") {
+    Graph graph;
+    const Output x = placeholder(graph, float64, {3}, "x");
+    const Output logs = gradgraph::log(softmax(x));
+    const Feeds far = {{x, Tensor{0.0, -800.0, 1.0}}};
+    Session session(graph, {.check_passes = true});
+    CHECK(session.run(far, logs).at<double>({1}) == doctest::Approx(-801.3132617));
+    Session exact(graph, {.exact_rewrites = true, .check_passes = true});
+    CHECK(std::isinf(exact.run(far, logs).at<double>({1})));
+    // A number that hangs on it is another one, which the message explains.
+    const Output bounded = maximum(logs, -1000.0);
+    CHECK_THROWS_WITH_AS(session.run(far, bounded),
+                         doctest::Contains("SessionOptions::exact_rewrites leaves it out"),
+                         RunError);
+    CHECK(exact.run(far, bounded).at<double>({1}) == -1000);
+    CHECK_NOTHROW(session.run({{x, Tensor{0.0, -4.0, 1.0}}}, bounded));
+    // Beside an improvement a wrong rewrite is found as ever.
+    const WithWrongPass wrong;
+    Output y = logs;
+    for (int i = 0; i < 3; ++i) y = y + gradgraph::sin(x + static_cast<double>(i));
+    Session other(graph, {.check_passes = true});
+    CHECK_THROWS_WITH_AS(other.run(far, y), doctest::Contains("wrong_sine"), RunError);
   }
 
   TEST_CASE("check_passes: an error in both runs is the user's") {

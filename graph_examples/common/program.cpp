@@ -174,6 +174,9 @@ void add_flags(CLI::App& app, Flags& flags) {
   app.add_flag("--explain-passes", flags.explain_passes,
                "Print how the graph of a step was rewritten")
       ->group(group);
+  app.add_flag("--exact-rewrites", flags.exact_rewrites,
+               "Leave out graph rewrites that change more than rounding")
+      ->group(group);
   app.add_flag("--quiet", flags.quiet, "Print the epochs' lines only")->group(group);
 }
 

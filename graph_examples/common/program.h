@@ -34,6 +34,7 @@ struct Flags {
   bool times_nodes() const { return profile || !trace.empty(); }
   bool explain_memory = false;
   bool explain_passes = false;
+  bool exact_rewrites = false;
   std::size_t memory_limit = 0;
 };
 

@@ -37,6 +37,7 @@ int train(const examples::Flags& flags) {
                               .seed = flags.seed,
                               .threads = flags.threads,
                               .memory_limit = flags.memory_limit,
+                              .exact_rewrites = flags.exact_rewrites,
                               .node_times = flags.times_nodes()});
   examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
   auto step = session.prepare({images, labels}, {loss, accuracy, train_op});

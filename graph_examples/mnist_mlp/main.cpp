@@ -36,6 +36,7 @@ int train(const examples::Flags& flags) {
                               .seed = flags.seed,
                               .threads = flags.threads,
                               .memory_limit = flags.memory_limit,
+                              .exact_rewrites = flags.exact_rewrites,
                               .node_times = flags.times_nodes()});
   const std::vector<gg::Output> feeds = {images, labels, training};
   examples::report(flags, mnist, graph, session, feeds, {loss, accuracy, train_op});
