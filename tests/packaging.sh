@@ -37,6 +37,13 @@ compile=("${compiler[@]}" -std=c++20 -Wall -Wextra -Wpedantic -Werror "${compile
 check_program ./by_pkg_config
 "${compile[@]}" "$here/packaging/main.cpp" -o by_pkg_config_static "${link_static[@]}"
 check_program ./by_pkg_config_static
+"${compile[@]}" "$here/packaging/own_op.cpp" -o own_op "${link[@]}"
+expected='float32[2] [0.75, -0.5]
+float32[2] [0.0625, 0.25]
+[softsign] '"'softsign_1'"': the width must be positive: float32[2]  (own_op.cpp:'
+[[ $(./own_op) == "$expected"* ]] || fail "own_op prints $(./own_op)"
+"${compile[@]}" "$here/packaging/own_op.cpp" -o own_op_static "${link_static[@]}"
+[[ $(./own_op_static) == "$expected"* ]] || fail "own_op_static prints $(./own_op_static)"
 readelf -d by_pkg_config | grep -q 'NEEDED.*libgradgraph\.so\.0' || fail "no soversion"
 ! readelf -d by_pkg_config_static | grep -q 'NEEDED.*libgradgraph' || fail "not static"
 

@@ -7,6 +7,7 @@
 #include "gradgraph/error.h"
 #include "gradgraph/gradients.h"
 #include "gradgraph/graph.h"
+#include "gradgraph/kernel.h"
 #include "gradgraph/nn.h"
 #include "gradgraph/op.h"
 #include "gradgraph/operands.h"
