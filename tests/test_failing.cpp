@@ -351,7 +351,8 @@ TEST_SUITE("failing") {
   TEST_CASE("values are refused wherever they are needed, with every pass and without") {
     const std::vector<SessionOptions> options = all_options();
     for (const Refusing& op : refusing_ops())
-      for (const auto& [name, fetch] : uses()) {
+      for (const auto& [where, fetch] : uses()) {
+        const std::string& name = where;  // lambdas cannot capture bindings
         Use use;
         build(use, op, fetch);
         for (const SessionOptions& each : options) {
@@ -364,8 +365,9 @@ TEST_SUITE("failing") {
   TEST_CASE("values are refused by another device as well") {
     tests::add_simulated_devices("simulated_failing", 1);
     for (const Refusing& op : refusing_ops())
-      for (const auto& [name, fetch] : uses())
+      for (const auto& [where, fetch] : uses())
         for (const bool all_there : {false, true}) {
+          const std::string& name = where;  // lambdas cannot capture bindings
           INFO(op.name << ", " << name << (all_there ? "" : ", variables on the host"));
           Use use;
           if (!all_there) {
