@@ -142,8 +142,8 @@ std::vector<Case> cases() {
   add("avg_pool2d_grad", {64, 12, 12, 24}, "2x2", [](Output x) {
     return gg::avg_pool2d_grad({64, 24, 24, 24}, x);
   });
-  for (const auto& [dtype, name] : {std::pair{gg::float32, "5x5, 24 to 48"},
-                                    std::pair{gg::float64, "5x5, 24 to 48, float64"}}) {
+  for (const gg::DType dtype : {gg::float32, gg::float64}) {
+    const char* name = dtype == gg::float32 ? "5x5, 24 to 48" : "5x5, 24 to 48, float64";
     const auto filter = [dtype](Output x) {
       return gg::constant(x.graph(), numbers({5, 5, 24, 48}, dtype));
     };
