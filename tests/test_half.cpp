@@ -162,3 +162,48 @@ TEST_CASE("half: fused programs give the bits of single ops") {
     CHECK(std::memcmp(one.raw(), other.raw(), one.bytes()) == 0);
   }
 }
+
+TEST_CASE("half: layers, losses and every optimiser take it") {
+  for (const DType dtype : {float16, bfloat16}) {
+    CAPTURE(dtype);
+    Graph graph;
+    const Output images = placeholder(graph, dtype, {any, 8, 8, 2}),
+                 labels = placeholder(graph, int64, {any}),
+                 training = placeholder(graph, boolean, {});
+    Output x = nn::conv2d(images, {.filters = 4, .kernel = 3, .activation = relu});
+    x = nn::batch_norm(x, {.training = training}).output;
+    x = nn::max_pool2d(x);
+    x = nn::dropout(nn::flatten(x), 0.1, training);
+    x = nn::dense(x, {.units = 12, .activation = [](Output v) { return gelu(v); }});
+    x = nn::layer_norm(x);
+    const Output logits = nn::dense(x, {.units = 3});
+    const Output loss = mean(sparse_softmax_cross_entropy(logits, labels));
+    CHECK(loss.dtype() == dtype);
+    std::vector<Output> trains = {
+        GradientDescent{.learning_rate = 0.05, .momentum = 0.9}.minimize(loss),
+        Adam{.learning_rate = 0.01, .clip = {.by_global_norm = 1}}.minimize(loss),
+        AdamW{.learning_rate = 0.01}.minimize(loss),
+        RmsProp{.learning_rate = 0.01}.minimize(loss),
+        Adagrad{.learning_rate = 0.05}.minimize(loss)};
+
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    Tensor pixels(float32, {12, 8, 8, 2}), classes(int64, {12});
+    for (float& pixel : pixels.span<float>()) pixel = normal(random);
+    for (std::int64_t i = 0; i < 12; ++i) {
+      classes.data<std::int64_t>()[i] = i % 3;
+      for (std::int64_t k = 0; k < 64; ++k)
+        pixels.data<float>()[i * 128 + 2 * k] += static_cast<float>(i % 3) - 1;
+    }
+    const Feeds feeds = {
+        {images, pixels.cast(dtype)}, {labels, classes}, {training, Tensor(true)}};
+    for (std::size_t i = 0; i < trains.size(); ++i) {
+      CAPTURE(i);
+      Session session(graph, {.seed = 5});
+      const auto loss_now = [&] { return session.run(feeds, loss).cast(float64).item<double>(); };
+      const double first = loss_now();
+      for (int step = 0; step < 40; ++step) session.run(feeds, std::vector{trains[i]});
+      CHECK(loss_now() < 0.5 * first);
+    }
+  }
+}

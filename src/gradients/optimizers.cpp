@@ -27,12 +27,12 @@ void require_not_negative(const char* optimizer, const char* setting, double val
         fmt::format("{}: {} must not be negative, but is {}", optimizer, setting, value), where);
 }
 
-/// x + weight * (target - x), as torch.lerp.
-Output lerp(Output x, Output target, Output weight) { return x + weight * (target - x); }
+/// x + weight * (target - x).
+Output towards(Output x, Output target, Output weight) { return x + weight * (target - x); }
 
 Output with_weight_decay(Updates& updates, Output variable, Output grad, double weight_decay) {
   if (weight_decay == 0) return grad;
-  return grad + updates.number(weight_decay, grad.dtype()) * variable;
+  return grad + updates.number(weight_decay, grad.dtype()) * updates.value(variable);
 }
 
 /// What Adam and AdamW share. `shrink` is AdamW's decay: rate * shrink of the variable is lost.
@@ -55,17 +55,18 @@ Output apply_adam(const char* name, const std::vector<GradientPair>& gradients,
   const Output kept = shrink == 0 ? Output() : 1 - rate * shrink;
 
   for (const auto& [variable, raw_grad] : updates.pairs()) {
-    const DType dtype = variable.dtype();
+    const DType dtype = raw_grad.dtype();
     const Output mean = updates.state(variable, "first_moment");
     const Output variance = updates.state(variable, "second_moment");
     updates.enter(variable);
     const Output grad = with_weight_decay(updates, variable, raw_grad, weight_decay);
-    const Output new_mean = lerp(mean, grad, updates.number(1 - settings.beta1, dtype));
+    const Output new_mean = towards(mean, grad, updates.number(1 - settings.beta1, dtype));
     const Output new_variance = updates.number(settings.beta2, dtype) * variance +
                                 updates.number(1 - settings.beta2, dtype) * square(grad);
     const Output denominator = sqrt(new_variance) * updates.converted(correction, dtype) +
                                updates.number(settings.epsilon, dtype);
-    const Output old = kept ? variable * updates.converted(kept, dtype) : variable;
+    const Output now = updates.value(variable);
+    const Output old = kept ? now * updates.converted(kept, dtype) : now;
     updates.set(mean, new_mean);
     updates.set(variance, new_variance);
     updates.set(variable, old - updates.converted(step_size, dtype) * (new_mean / denominator));
@@ -91,7 +92,7 @@ Output GradientDescent::apply(const std::vector<GradientPair>& gradients,
           ? Output()
           : gradgraph::where(equal(updates.step(), 0), updates.number(1, float64), 1 - dampening);
   for (const auto& [variable, raw_grad] : updates.pairs()) {
-    const DType dtype = variable.dtype();
+    const DType dtype = raw_grad.dtype();
     updates.enter(variable);
     Output direction = with_weight_decay(updates, variable, raw_grad, weight_decay);
     if (momentum != 0) {
@@ -103,7 +104,7 @@ Output GradientDescent::apply(const std::vector<GradientPair>& gradients,
       updates.set(buffer, new_buffer);
       direction = nesterov ? direction + factor * new_buffer : new_buffer;
     }
-    updates.set(variable, variable - updates.converted(rate, dtype) * direction);
+    updates.set(variable, updates.value(variable) - updates.converted(rate, dtype) * direction);
   }
   return updates.finish();
 }
@@ -118,7 +119,7 @@ Output RmsProp::apply(const std::vector<GradientPair>& gradients, SourceLocation
   Updates updates(kName, gradients, clip, where);
   const Output rate = learning_rate.at(updates.step(), float64);
   for (const auto& [variable, raw_grad] : updates.pairs()) {
-    const DType dtype = variable.dtype();
+    const DType dtype = raw_grad.dtype();
     const Output entering = updates.number(1 - alpha, dtype);
     // Centred, the mean square less the square of the mean: followed as what it is, since the
     // difference of the two has no digits left where gradients hardly change.
@@ -141,7 +142,7 @@ Output RmsProp::apply(const std::vector<GradientPair>& gradients, SourceLocation
       direction = updates.number(momentum, dtype) * buffer + direction;
       updates.set(buffer, direction);
     }
-    updates.set(variable, variable - updates.converted(rate, dtype) * direction);
+    updates.set(variable, updates.value(variable) - updates.converted(rate, dtype) * direction);
   }
   return updates.finish();
 }
@@ -157,14 +158,15 @@ Output Adagrad::apply(const std::vector<GradientPair>& gradients, SourceLocation
   Output rate = learning_rate.at(updates.step(), float64);
   if (learning_rate_decay != 0) rate = rate / (1 + updates.step_count() * learning_rate_decay);
   for (const auto& [variable, raw_grad] : updates.pairs()) {
-    const DType dtype = variable.dtype();
+    const DType dtype = raw_grad.dtype();
     const Output accumulator = updates.state(variable, "accumulator", initial_accumulator);
     updates.enter(variable);
     const Output grad = with_weight_decay(updates, variable, raw_grad, weight_decay);
     const Output new_accumulator = accumulator + square(grad);
     const Output denominator = sqrt(new_accumulator) + updates.number(epsilon, dtype);
     updates.set(accumulator, new_accumulator);
-    updates.set(variable, variable - updates.converted(rate, dtype) * (grad / denominator));
+    updates.set(variable,
+                updates.value(variable) - updates.converted(rate, dtype) * (grad / denominator));
   }
   return updates.finish();
 }

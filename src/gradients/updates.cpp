@@ -102,6 +102,8 @@ Updates::Updates(std::string_view optimizer, const std::vector<GradientPair>& gr
   context.phase = Phase::update;
   context.where = where;
   clip_gradients(optimizer, pairs_, clip, where);
+  for (auto& [variable, grad] : pairs_)
+    if (is_half(grad.dtype())) grad = cast(grad, float32);
   step_ = variable(graph_, Tensor(std::int64_t{0}), "step");
 }
 
@@ -145,16 +147,22 @@ Output Updates::converted(const Output& value, DType dtype) {
   return shared;
 }
 
+Output Updates::value(const Output& variable) const {
+  return is_half(variable.dtype()) ? cast(variable, float32) : variable;
+}
+
 Output Updates::state(const Output& variable, std::string_view slot, double initial) {
   const ContextGuard guard(graph_);
   enter(variable);
   graph_.context().scope = fmt::format("{}/{}/", variable.node().name(), optimizer_);
-  const Output value = number(initial, variable.dtype());
+  const DType dtype = is_half(variable.dtype()) ? float32 : variable.dtype();
+  const Output value = number(initial, dtype);
   return gradgraph::variable(fill(variable.shape(), value), slot);
 }
 
 void Updates::set(const Output& variable, const Output& value) {
-  assigns_.push_back(assign(variable, value));
+  const bool rounds = value.dtype() != variable.dtype();
+  assigns_.push_back(assign(variable, rounds ? cast(value, variable.dtype()) : value));
 }
 
 Output Updates::finish() {

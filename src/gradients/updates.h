@@ -18,20 +18,25 @@ class Updates {
   Updates(std::string_view optimizer, const std::vector<GradientPair>& gradients,
           const Clipping& clip, SourceLocation where);
 
+  /// Of variables of float16 and bfloat16 gradients are float32 here, and so is their state: what
+  /// an optimiser adds up, squares and divides by would vanish or overflow.
   const std::vector<GradientPair>& pairs() const { return pairs_; }
+  /// The variable's value in its gradient's dtype.
+  Output value(const Output& variable) const;
   /// How many updates were done before this one: int64, float64.
   Output step() const { return step_; }
   Output step_count();
 
   /// Nodes made from now on belong to the update of `variable`.
   void enter(const Output& variable);
-  /// A variable beside `variable`, of its shape and dtype: "<variable>/<optimiser>/<slot>".
+  /// A variable beside `variable`, of its shape and its gradient's dtype:
+  /// "<variable>/<optimiser>/<slot>".
   Output state(const Output& variable, std::string_view slot, double initial = 0);
   /// `value` as a scalar of `dtype`; the same node for the same value.
   Output number(double value, DType dtype);
   /// The float64 scalar `value` as `dtype`; the same node for the same value.
   Output converted(const Output& value, DType dtype);
-  /// `variable` takes `value` at the end of the step.
+  /// `variable` takes `value`, in its own dtype, at the end of the step.
   void set(const Output& variable, const Output& value);
 
   /// Counts the step and returns the train op.
