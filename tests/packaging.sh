@@ -40,7 +40,7 @@ check_program ./by_pkg_config_static
 "${compile[@]}" "$here/packaging/own_op.cpp" -o own_op "${link[@]}"
 expected='float32[2] [0.75, -0.5]
 float32[2] [0.0625, 0.25]
-[softsign] '"'softsign_1'"': the width must be positive: float32[2]  (own_op.cpp:'
+[softsign] '"'softsign'"': the width must be positive: float32[2]  (own_op.cpp:'
 [[ $(./own_op) == "$expected"* ]] || fail "own_op prints $(./own_op)"
 "${compile[@]}" "$here/packaging/own_op.cpp" -o own_op_static "${link_static[@]}"
 [[ $(./own_op_static) == "$expected"* ]] || fail "own_op_static prints $(./own_op_static)"
