@@ -173,6 +173,23 @@ TEST_SUITE("initial values") {
 }
 
 TEST_SUITE("deep graphs") {
+  TEST_CASE("a long chain of updates of one variable runs in its order") {
+    Graph graph;
+    const Output v = variable(graph, Tensor(0.0), "v");
+    Output update = v, sum_of_some = constant(graph, Tensor(0.0));
+    for (int i = 1; i <= kDeep; ++i) {
+      const auto after = control_dependencies(graph, {update});
+      if (i % 5000 == 0) sum_of_some = sum_of_some + identity(v);
+      update = assign_add(v, 1.0);
+    }
+    with_small_stack([&] {
+      Session session(graph, {.threads = 1});
+      // Those before an identity number 4999, 9999, 14999 and 19999.
+      CHECK(session.run({}, {sum_of_some, update})[0].item<double>() == 49996.0);
+      CHECK(session.value(v).item<double>() == kDeep);
+    });
+  }
+
   TEST_CASE("no stage between the user's graph and its first run needs a deep stack") {
     with_small_stack([] {
       Graph graph;

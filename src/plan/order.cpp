@@ -45,6 +45,7 @@ class Orderer {
     mark_needed(fetches);
     find_variable_uses();
     link();
+    if (!uses_.empty()) find_positions();
     for (auto& [variable, use] : uses_) constrain(*variable, use);
   }
 
@@ -176,41 +177,91 @@ class Orderer {
     return seen;
   }
 
-  /// Readers that do not depend on an update run before it.
-  void constrain(Node& variable, VariableUse& use) {
-    std::vector<std::unordered_set<const Node*>> after;
-    for (Node* update : use.updates) after.push_back(reachable_from(*update));
-    for (std::size_t i = 0; i < use.updates.size(); ++i)
-      for (std::size_t j = i + 1; j < use.updates.size(); ++j)
-        if (!after[i].contains(use.updates[j]) && !after[j].contains(use.updates[i]))
-          fail_unordered(variable, *use.updates[i], *use.updates[j]);
-
-    for (Node* reader : use.readers)
-      for (std::size_t i = 0; i < use.updates.size(); ++i) {
-        Node& update = *use.updates[i];
-        if (reader == &update) continue;
-        if (!after[i].contains(reader)) {
-          overwriters_[reader].push_back({&update, &variable});
-          ++pending_[slot(update)];
-        } else {
-          require_not_overwritten(variable, *reader, update);
-        }
-      }
+  /// Where each node stands in an order in which all follow what they read.
+  void find_positions() {
+    position_.assign(graph_.nodes().size(), 0);
+    std::vector<std::int32_t> pending = pending_;
+    std::vector<Node*> ready;
+    for (Node* node : needed_)
+      if (pending[slot(*node)] == 0) ready.push_back(node);
+    for (std::int32_t position = 0; !ready.empty(); ++position) {
+      Node& node = *ready.back();
+      ready.pop_back();
+      position_[slot(node)] = position;
+      for (Node* next : successors(node))
+        if (--pending[slot(*next)] == 0) ready.push_back(next);
+    }
   }
 
-  /// `reader` runs after `update`: it cannot also read what an earlier update gave.
-  void require_not_overwritten(Node& variable, Node& reader, Node& update) const {
+  /// Of each node that comes after updates of a variable, the number of the last of them, from 1
+  /// on. The updates, in order, follow each other.
+  using UpdatesBefore = std::unordered_map<const Node*, std::size_t>;
+  UpdatesBefore updates_before(const Node& variable, const std::vector<Node*>& updates) const {
+    const auto later = [&](const Node* a, const Node* b) {
+      return position_[slot(*a)] > position_[slot(*b)];
+    };
+    UpdatesBefore before;
+    std::vector<Node*> open{updates.front()};  // a heap: the earliest node first
+    std::size_t found = 0;
+    while (!open.empty()) {
+      std::ranges::pop_heap(open, later);
+      Node& node = *open.back();
+      open.pop_back();
+      std::size_t last = before[&node];
+      if (found < updates.size() && &node == updates[found]) {
+        if (last != found) break;
+        before[&node] = last = ++found;
+      }
+      for (Node* next : successors(node)) {
+        const auto [entry, is_new] = before.try_emplace(next, 0);
+        entry->second = std::max(entry->second, last);
+        if (!is_new) continue;
+        open.push_back(next);
+        std::ranges::push_heap(open, later);
+      }
+    }
+    if (found < updates.size())
+      fail_unordered(variable, *updates[found > 0 ? found - 1 : 0], *updates[found]);
+    return before;
+  }
+
+  /// Readers that do not depend on an update run before it.
+  void constrain(Node& variable, VariableUse& use) {
+    std::vector<Node*>& updates = use.updates;
+    std::ranges::sort(updates, {}, [&](const Node* node) { return position_[slot(*node)]; });
+    const UpdatesBefore before = updates_before(variable, updates);
+    const auto count_before = [&](const Node& node) {
+      const auto found = before.find(&node);
+      return found == before.end() ? 0 : found->second;
+    };
+    for (Node* reader : use.readers) {
+      const std::size_t last = count_before(*reader);
+      const bool is_update = last > 0 && reader == updates[last - 1];
+      require_not_overwritten(variable, *reader, updates, is_update ? last - 1 : last,
+                              count_before);
+      // Later updates follow this one.
+      if (is_update || last == updates.size()) continue;
+      overwriters_[reader].push_back({updates[last], &variable});
+      ++pending_[slot(*updates[last])];
+    }
+  }
+
+  /// `reader` runs after the first `last` updates: it cannot also read what one before the last of
+  /// them gave.
+  template <class CountBefore>
+  void require_not_overwritten(const Node& variable, const Node& reader,
+                               const std::vector<Node*>& updates, std::size_t last,
+                               const CountBefore& count_before) const {
     for (int i = num_updates(reader); i < reader.num_inputs(); ++i) {
-      Node& source = reader.input(i).node();
-      if (&source == &update || !source.op().traits.updates_variable ||
-          variable_behind(reader.input(i)) != &variable ||
-          !reachable_from(source).contains(&update))
+      const Node& source = reader.input(i).node();
+      if (!source.op().traits.updates_variable || variable_behind(reader.input(i)) != &variable ||
+          count_before(source) >= last)
         continue;
       throw RunError(
           node_message(reader.op().name, reader.name(),
                        fmt::format("reads '{}' after '{}' has overwritten it; read it through "
                                    "gg::identity before",
-                                   source.name(), update.name())),
+                                   source.name(), updates[count_before(source)]->name())),
           reader.where());
     }
   }
@@ -313,6 +364,7 @@ class Orderer {
   /// By reader: the updates that must come after it.
   std::unordered_map<Node*, std::vector<Overwrite>> overwriters_;
   std::vector<std::int32_t> pending_;
+  std::vector<std::int32_t> position_;
   std::vector<bool> done_;
   std::priority_queue<Entry> ready_;
   std::vector<Node*> order_;
