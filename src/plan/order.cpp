@@ -246,8 +246,8 @@ class Orderer {
     }
   }
 
-  /// `reader` runs after the first `last` updates: it cannot also read what one before the last of
-  /// them gave.
+  /// `reader` runs after the first `last` updates: it cannot also read what one before the last
+  /// of them gave.
   template <class CountBefore>
   void require_not_overwritten(const Node& variable, const Node& reader,
                                const std::vector<Node*>& updates, std::size_t last,
