@@ -5,23 +5,13 @@
 #include <string>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 
 namespace {
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 struct Fixture {
   Graph graph;

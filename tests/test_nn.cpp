@@ -7,23 +7,13 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
 
 std::vector<double> numbers(const Tensor& tensor) {
   const Tensor values = tensor.cast(float64);

@@ -7,25 +7,14 @@
 #include <string>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 
 /// What rows cannot show of reductions: size, accuracy, threads, ties and errors.
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 
 namespace {
-
-template <class E>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::string at_line(unsigned line) {
   return "(test_reductions.cpp:" + std::to_string(line) + ")";
