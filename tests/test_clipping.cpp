@@ -130,6 +130,44 @@ TEST_CASE("clip_by_global_norm: one factor for all, at any scale and of both dty
   CHECK(numbers(found[1])[0] == doctest::Approx(6));
 }
 
+TEST_CASE("clipping: elements of 16 bits, whose squares none of them holds") {
+  for (const DType dtype : {float16, bfloat16})
+    for (const double scale : {1.0, 1e4, 1e-4, 0.0}) {
+      CAPTURE(dtype);
+      CAPTURE(scale);
+      Graph graph;
+      const Output x = placeholder(graph, dtype, {3}), y = placeholder(graph, float32, {3});
+      const Output one = clip_by_norm(x, scale == 0 ? 1 : scale);
+      const std::vector<Output> both = clip_by_global_norm({x, y}, 13 * scale + 1);
+      const Tensor value = Tensor{3 * scale, 0., 4 * scale}.cast(dtype);
+      const auto results = Session(graph).run(
+          {{x, value}, {y, Tensor{0.f, static_cast<float>(12 * scale), 0.f}}},
+          {one, gradients({sum(cast(one, float32))}, {x})[0], both[0], both[1]});
+      CHECK(results[0].dtype() == dtype);
+      CHECK(results[2].dtype() == dtype);
+      const auto at = [&](std::size_t i, std::int64_t element) {
+        return results[i].cast(float64).at<double>({element});
+      };
+      const double epsilon = dtype == float16 ? 1e-3 : 8e-3;
+      CHECK(at(0, 0) == doctest::Approx(0.6 * scale).epsilon(epsilon));
+      CHECK(at(0, 2) == doctest::Approx(0.8 * scale).epsilon(epsilon));
+      CHECK(std::isfinite(at(1, 0)));
+      if (scale == 0) CHECK(at(1, 0) == 1);
+      CHECK(at(2, 2) == value.cast(float64).at<double>({2}));
+      CHECK(at(3, 1) == doctest::Approx(12 * scale));
+    }
+}
+
+TEST_CASE("clipping: integers are refused") {
+  Graph graph;
+  const Output x = placeholder(graph, float32, {3}), n = placeholder(graph, int64, {3}, "n");
+  CHECK_THROWS_WITH_AS(clip_by_norm(n, 1),
+                       doctest::Contains("clip_by_norm: 'n' int64[3] is not of a floating dtype"),
+                       BuildError);
+  CHECK_THROWS_WITH_AS(clip_by_global_norm({x, n}, 1),
+                       doctest::Contains("clip_by_global_norm: 'n' int64[3]"), BuildError);
+}
+
 TEST_CASE("clip_by_norm: its gradient does not depend on the scale") {
   // By x, of sum(w * x / |x|): (w - u (w . u)) / |x|, with u = x / |x|.
   for (const double scale : {1.0, 1e19, 1e-25}) {

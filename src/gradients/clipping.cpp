@@ -14,6 +14,13 @@ void require_norm(const char* function, double norm, SourceLocation where) {
     throw BuildError(fmt::format("{}: the norm must be positive, not {}", function, norm), where);
 }
 
+void require_floating(const char* function, const Output& x, SourceLocation where) {
+  if (!is_floating(x.dtype()))
+    throw BuildError(fmt::format("{}: '{}' {}{} is not of a floating dtype", function, x.name(),
+                                 x.dtype(), x.shape()),
+                     where);
+}
+
 /// Where the absolute values of all elements add up to more than `large` or less than `small`,
 /// they are multiplied by a power of two before they are squared: then neither overflows, and
 /// nothing that matters vanishes.
@@ -23,8 +30,8 @@ struct Range {
 constexpr Range kFloat32 = {0x1p58, 0x1p-88, 0x1p-20, 0x1p82, 0x1p126, 0x1p-126};
 constexpr Range kFloat64 = {0x1p450, 0x1p-600, 0x1p-400, 0x1p600, 0x1p1022, 0x1p-1022};
 
-/// Clips by the joint norm of `xs`, which are of one dtype. Below the limit they stay what they
-/// are, to the bit, and the gradient at 0 is that of the identity.
+/// Clips by the joint norm of `xs`, which are all float32 or all float64. Below the limit they
+/// stay what they are, to the bit, and the gradient at 0 is that of the identity.
 std::vector<Output> clip_together(const std::vector<Output>& xs, double norm,
                                   SourceLocation line) {
   const DType dtype = xs.front().dtype();
@@ -78,15 +85,20 @@ Output clip_by_value(Output x, double low, double high, SourceLocation where) {
 Output clip_by_norm(Output x, double norm, SourceLocation where) {
   require_norm("clip_by_norm", norm, where);
   BuildTransaction transaction(graph_of("clip_by_norm", {x}, where));
-  return transaction.commit(clip_together({x}, norm, where).front());
+  require_floating("clip_by_norm", x, where);
+  const DType dtype = x.dtype() == float64 ? float64 : float32;
+  return transaction.commit(
+      as(clip_together({as(x, dtype, where)}, norm, where).front(), x.dtype(), where));
 }
 
 std::vector<Output> clip_by_global_norm(const std::vector<Output>& xs, double norm,
                                         SourceLocation where) {
   require_norm("clip_by_global_norm", norm, where);
   DType common = float32;
-  for (const Output& x : xs)
-    if (x && x.dtype() != float32) common = x.dtype();
+  for (const Output& x : xs) {
+    if (x) require_floating("clip_by_global_norm", x, where);
+    if (x && x.dtype() == float64) common = float64;
+  }
   std::vector<Output> together;
   for (const Output& x : xs)
     if (x) together.push_back(as(x, common, where));
