@@ -25,6 +25,7 @@ constexpr std::pair<const char*, Family> kFamilies[] = {
     {"along axes", add_along_axes_rows},
     {"linalg", add_linalg_rows},
     {"losses", add_loss_rows},
+    {"edge cases", add_edge_case_rows},
 };
 
 Tensor as_float64(const Tensor& tensor) { return tensor.cast(float64); }
@@ -328,6 +329,7 @@ std::vector<Tensor> row_values(const OpRow& row, DType dtype, const SessionOptio
 }
 
 TEST_CASE("op rows: elementwise") { check_family("elementwise"); }
+TEST_CASE("op rows: activation") { check_family("activation"); }
 TEST_CASE("op rows: reduction") { check_family("reduction"); }
 TEST_CASE("op rows: matmul") { check_family("matmul"); }
 TEST_CASE("op rows: convolution") { check_family("convolution"); }
@@ -336,6 +338,9 @@ TEST_CASE("op rows: array") { check_family("array"); }
 TEST_CASE("op rows: along axes") { check_family("along axes"); }
 TEST_CASE("op rows: linalg") { check_family("linalg"); }
 TEST_CASE("op rows: losses") { check_family("losses"); }
+TEST_CASE("op rows: edge cases") { check_family("edge cases"); }
+// A family above has a test case of its own here.
+static_assert(std::size(kFamilies) == 11);
 
 TEST_CASE("op rows: every op has a row") {
   std::set<std::string> covered;

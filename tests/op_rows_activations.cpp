@@ -5,6 +5,7 @@ namespace gradgraph::tests {
 namespace {
 
 const Tensor kAny{{-2.0f, -0.5f, 0.125f}, {0.75f, 1.5f, 3.0f}};
+const Tensor kFractions{{-2.5f, -0.5f, 0.125f}, {0.75f, 1.5f, 3.25f}};
 const Tensor kSpecial{kNan, kInf, -kInf, 3.0e+38f, -3.0e+38f, 0.0f, -0.0f, 1.0e-38f};
 
 void add_activations(Rows& rows) {
@@ -31,8 +32,9 @@ void add_activations(Rows& rows) {
   rows.push_back(row("elu/empty", {Tensor(float32, {0})}, elu_of_2, {Tensor(float32, {0})}));
   rows.push_back(values("elu/special", {kSpecial}, elu_of_2,
                         {Tensor{kNan, kInf, -2.0f, 3.0e+38f, -2.0f, 0.0f, -0.0f, 1.0e-38f}}));
-  rows.push_back(row("elu/small", {Tensor{-1.0e-6f, -1.0e-3f}}, elu_of_2,
-                     {Tensor{-1.999999e-6f, -1.9990003e-3f}}));
+  // As near to the kink as differences would be.
+  rows.push_back(values("elu/small", {Tensor{-1.0e-6f, -1.0e-3f}}, elu_of_2,
+                        {Tensor{-1.999999e-6f, -1.9990003e-3f}}));
 
   rows.push_back(row(
       "softplus/plain", {kAny}, of(softplus),
@@ -58,10 +60,10 @@ void add_activations(Rows& rows) {
 }
 
 void add_rounding(Rows& rows) {
-  rows.push_back(
-      row("floor/plain", {kAny}, of(floor), {Tensor{{-2.0f, -1.0f, 0.0f}, {0.0f, 1.0f, 3.0f}}}));
-  rows.push_back(
-      row("ceil/plain", {kAny}, of(ceil), {Tensor{{-2.0f, -0.0f, 1.0f}, {1.0f, 2.0f, 3.0f}}}));
+  rows.push_back(row("floor/plain", {kFractions}, of(floor),
+                     {Tensor{{-3.0f, -1.0f, 0.0f}, {0.0f, 1.0f, 3.0f}}}));
+  rows.push_back(row("ceil/plain", {kFractions}, of(ceil),
+                     {Tensor{{-2.0f, -0.0f, 1.0f}, {1.0f, 2.0f, 4.0f}}}));
   const Tensor halves{-2.5f, -1.5f, -0.5f, 0.5f, 1.5f, 2.5f, 0.49999997f, 8388609.0f, -0.2f};
   rows.push_back(
       float32_values("round/halves", {halves}, of(round),

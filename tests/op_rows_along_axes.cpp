@@ -210,6 +210,56 @@ void add_sum_rows(Rows& rows) {
   rows.push_back(values("cumsum/integers_wrap", {ints({2147483647, 1})},
                         [](In in) { return Out{cumsum(in[0], 0)}; },
                         {ints({2147483647, -2147483647 - 1})}));
+  const Tensor two_zeros = {{2.f, 0.f, 0.f, 3.f}, {-1.f, 4.f, 0.f, -2.f}};
+  with_dtypes(
+      rows,
+      row("cumprod/kinds", {Tensor{{1.f, 2.f, 4.f}, {3.f, 5.f, 2.f}}},
+          [](In in) {
+            return Out{cumprod(in[0], 1), cumprod(in[0], -1, {.exclusive = true}),
+                       cumprod(in[0], 1, {.reverse = true}),
+                       cumprod(in[0], 1, {.exclusive = true, .reverse = true}),
+                       cumprod(in[0], 0)};
+          },
+          {Tensor{{1.f, 2.f, 8.f}, {3.f, 15.f, 30.f}}, Tensor{{1.f, 1.f, 2.f}, {1.f, 3.f, 15.f}},
+           Tensor{{8.f, 8.f, 4.f}, {30.f, 10.f, 2.f}}, Tensor{{8.f, 4.f, 1.f}, {10.f, 2.f, 1.f}},
+           Tensor{{1.f, 2.f, 4.f}, {3.f, 10.f, 8.f}}}),
+      kAll);
+  // Derivatives at zeros, of first and second order.
+  rows.push_back(row(
+      "cumprod/zeros", {two_zeros},
+      [](In in) {
+        return Out{cumprod(in[0], 1), cumprod(in[0], 1, {.exclusive = true, .reverse = true})};
+      },
+      {Tensor{{2.f, 0.f, 0.f, 0.f}, {-1.f, -4.f, -0.f, 0.f}},
+       Tensor{{0.f, 0.f, 3.f, 1.f}, {-0.f, -0.f, -2.f, 1.f}}}));
+  rows.push_back(row("cumprod/gradient_of_a_gradient", {two_zeros},
+                     [](In in) { return Out{gradients({sum(cumprod(in[0], 1))}, {in[0]})[0]}; },
+                     {Tensor{{1.f, 2.f, 0.f, 0.f}, {5.f, -1.f, 4.f, 0.f}}}));
+  rows.push_back(row("cumprod/empty", {kEmpty},
+                     [](In in) {
+                       return Out{cumprod(in[0], 0), cumprod(in[0], 1)};
+                     },
+                     {kEmpty, kEmpty}));
+  rows.push_back(values("cumprod/nan", {Tensor{2.f, kNan, 0.f}},
+                        [](In in) { return Out{cumprod(in[0], 0)}; }, {Tensor{2.f, kNan, kNan}}));
+  rows.push_back(values("cumprod/integers_wrap", {ints({2147483647, 3})},
+                        [](In in) { return Out{cumprod(in[0], 0)}; },
+                        {ints({2147483647, 2147483645})}));
+  rows.push_back(row(
+      "linear_recurrence/kinds",
+      {Tensor{{0.5f, 2.f, -1.f}, {0.f, 3.f, 0.25f}}, Tensor{{1.f, 2.f, 3.f}, {4.f, -1.f, 2.f}}},
+      [](In in) {
+        const CumulativeOptions back = {.exclusive = true, .reverse = true};
+        return Out{linear_recurrence(in[0], in[1], 1),
+                   linear_recurrence(in[0], in[1], 1, {.exclusive = true}),
+                   linear_recurrence(in[0], in[1], -1, {.reverse = true}),
+                   linear_recurrence(in[0], in[1], 1, back), linear_recurrence(in[0], in[1], 0)};
+      },
+      {Tensor{{1.f, 4.f, -1.f}, {4.f, 11.f, 4.75f}}, Tensor{{0.f, 1.f, 4.f}, {0.f, 4.f, 11.f}},
+       Tensor{{5.f, 8.f, 3.f}, {4.f, 5.f, 2.f}}, Tensor{{8.f, 3.f, 0.f}, {5.f, 2.f, 0.f}},
+       Tensor{{1.f, 2.f, 3.f}, {4.f, 5.f, 2.75f}}}));
+  rows.push_back(row("linear_recurrence/empty", {kEmpty, kEmpty},
+                     [](In in) { return Out{linear_recurrence(in[0], in[1], 0)}; }, {kEmpty}));
   rows.push_back(row(
       "logsumexp/axes", {kMatrix},
       [](In in) {
@@ -240,6 +290,20 @@ void add_sum_rows(Rows& rows) {
                           return Out{var(in[0], 1), var(in[0], 1, false, 1)};
                         },
                         {Tensor{0.f}, Tensor{kNan}}));
+  rows.push_back(
+      row("stddev/corrections", {kMatrix},
+          [](In in) {
+            return Out{stddev(in[0], 1), stddev(in[0], 0, false, 1), stddev(in[0]),
+                       stddev(in[0], 1, true)};
+          },
+          {Tensor{1.2472191f, 1.6499158f}, Tensor{0.35355339f, 2.1213203f, 0.70710678f},
+           Tensor(1.6435902f), Tensor{{1.2472191f}, {1.6499158f}}}));
+  rows.push_back(values(
+      "stddev/special", {Tensor{{3.f, kNan}, {kInf, 1.f}, {2.f, 2.f}}, Tensor(float32, {2, 0})},
+      [](In in) {
+        return Out{stddev(in[0], 1), stddev(in[0], 1, false, 2), stddev(in[1], 1)};
+      },
+      {Tensor{kNan, kNan, 0.f}, Tensor{kNan, kNan, kNan}, Tensor{kNan, kNan}}));
   const Tensor bits = Tensor{{1.f, 0.f, 1.f}, {0.f, 0.f, 0.f}, {1.f, 1.f, 1.f}}.cast(boolean);
   rows.push_back(values("any/axes", {bits},
                         [](In in) {

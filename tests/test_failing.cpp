@@ -58,6 +58,9 @@ Output puts(Output x, Output i) {
   return add_along_axis({2, 3}, broadcast_to(expand_dims(i, -1), {2, 3}), x, 1);
 }
 Output losses(Output x, Output i) { return sparse_softmax_cross_entropy(x, i); }
+Output losses_but_ignored(Output x, Output i) {
+  return sparse_softmax_cross_entropy(x, i, SparseLossOptions{.ignored_label = -1});
+}
 
 const std::vector<Refusing>& refusing_ops() {
   static const std::vector<Refusing> ops = {
@@ -133,6 +136,13 @@ const std::vector<Refusing>& refusing_ops() {
        {2, 0},
        {-1, 1},
        "index -1 (number 0) is outside [0,3)",
+       "sparse_softmax_cross_entropy"},
+      {"cross entropy, where -1 is ignored",
+       losses_but_ignored,
+       int64,
+       {2, -1},
+       {-1, -4},
+       "index -4 (number 1) is outside [0,3)",
        "sparse_softmax_cross_entropy"},
       {"int64 division", quotient, int64, {3, 4}, {3, 0}, "division by zero", "div"},
       {"int32 division", quotient, int32, {-3, 1}, {0, 1}, "division by zero", "div"},

@@ -170,6 +170,49 @@ TEST_CASE("reductions: gradients with unknown dimensions") {
   CHECK(session.run({{x, Tensor(float64, {0, 2})}}, fetches)[1].shape() == Shape{0, 2});
 }
 
+TEST_CASE("reductions: the spread of equal elements is 0, and so is its gradient") {
+  for (const DType dtype : {float32, float64})
+    for (const double value : {0.1, 0.7, 1.0 / 3, -123.456, 1e30})
+      for (const std::int64_t n : {1, 3, 5, 7, 10, 1000, 65537}) {
+        Graph graph;
+        const Output x = placeholder(graph, dtype, {2, n});
+        const Output spread = stddev(x, 1);
+        const Output first = gradients({spread}, {x})[0];
+        const Output second = gradients({sum(2 * first)}, {x})[0];
+        const auto values = Session(graph).run({{x, Tensor::full(dtype, {2, n}, value)}},
+                                               {var(x, 1), spread, first, second});
+        for (const Tensor& zeros : values) {
+          const Tensor wide = zeros.cast(float64);
+          CHECK_MESSAGE(std::ranges::all_of(wide.span<double>(), [](double z) { return z == 0; }),
+                        n << " times " << value << " of " << dtype);
+        }
+      }
+}
+
+TEST_CASE("reductions: derivatives of a product at zeros, of unknown extents as of known ones") {
+  const Tensor x = {{{2., 0., -3.}, {0., 4., 1.5}}, {{0.5, 1., -2.}, {3., 0., 0.}}};
+  const auto derivatives = [&](const Shape& shape) {
+    Graph graph;
+    const Output in = placeholder(graph, float64, shape);
+    std::vector<Output> fetches;
+    for (const Axes& axes : {Axes{2}, Axes{0, 2}, Axes()}) {
+      const Output first = gradients({prod(in, axes)}, {in})[0];
+      const Tensor weights = {1., 2., 3.};
+      const Output second = gradients({sum(first * weights)}, {in})[0];
+      fetches.insert(fetches.end(), {first, second, gradients({sum(second)}, {in})[0]});
+    }
+    return Session(graph).run({{in, x}}, fetches);
+  };
+  const auto known = derivatives({2, 2, 3}), unknown = derivatives({any, any, any});
+  for (std::size_t i = 0; i < known.size(); ++i)
+    CHECK(std::ranges::equal(known[i].span<double>(), unknown[i].span<double>()));
+  // By hand, over the last axis: what each is multiplied by, and that of it, weighted.
+  const double first[] = {0, -6, 0, 6, 0, 0, -2, -1, 0.5, 0, 0, 0};
+  const double second[] = {-6, 3, 4, 15, 1.5, 4, -1, -0.5, 2, 0, 9, 6};
+  CHECK(std::ranges::equal(known[0].span<double>(), first));
+  CHECK(std::ranges::equal(known[1].span<double>(), second));
+}
+
 TEST_CASE("reductions: what does not fit is refused where it is written") {
   Graph graph;
   const Output x = placeholder(graph, float32, {2, 0, 3}, "x");

@@ -130,6 +130,8 @@ TEST_CASE("reference kernels: movement of 1, 4 and 8 bytes") {
              cumsum(x, 0),
              cumsum(x, 1, {.exclusive = true}),
              cumsum(x, 2, {.reverse = true}),
+             cumprod(x, 0),
+             cumprod(x, 2, {.exclusive = true, .reverse = true}),
              transpose(x),
              transpose(x, {1, 0, 2}),
              transpose(x, {0, 2, 1}),

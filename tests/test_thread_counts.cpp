@@ -247,7 +247,7 @@ TEST_CASE("thread counts: orders, running sums, slices and batches of matrices")
     Case c;
     const Output x = c.feed({260, 300}, dtype);
     c.check_with_gradients({sort(x), sort(x, 0, true), top_k(x, 7).values, cumsum(x, 0),
-                            cumsum(x, 1, {.reverse = true}), flip(x),
+                            cumsum(x, 1, {.reverse = true}), cumprod(x, 1), flip(x),
                             strided_slice(x, {{.step = -2}, {5, 200, 3}}), logsumexp(x, 1)});
     Case matrices;
     const Output a = matrices.feed({9, 20, 20}, dtype), b = matrices.feed({9, 20, 3}, dtype);

@@ -197,6 +197,10 @@ Output logsumexp(Output x, Axes axes = {}, bool keep_dims = false,
 /// float32 or float64. Source: the array API's var.
 Output var(Output x, Axes axes = {}, bool keep_dims = false, double correction = 0,
            Where where = Where::current());
+/// The standard deviation, the square root of `var`. Where that is 0, as of equal elements, so is
+/// the gradient. Source: the array API's std.
+Output stddev(Output x, Axes axes = {}, bool keep_dims = false, double correction = 0,
+              Where where = Where::current());
 /// Whether any, or all, of x (boolean) are true; of no elements false, and true.
 /// Source: numpy.any, all.
 Output any_of(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
@@ -208,14 +212,23 @@ Output argmax(Output x, std::int64_t axis, bool keep_dims = false,
 Output argmin(Output x, std::int64_t axis, bool keep_dims = false,
               Where where = Where::current());
 
-struct CumsumOptions {
-  bool exclusive = false;  ///< each sum leaves its own element out, and the first is 0
-  bool reverse = false;    ///< the sums go from the end of the axis
+struct CumulativeOptions {
+  /// Each result leaves its own element out, and the first is that of no elements.
+  bool exclusive = false;
+  bool reverse = false;  ///< goes from the end of the axis
 };
-/// The sums of all elements up to each one along `axis`: float32 (added in float64), float64,
-/// int32 or int64, which wrap around. Source: TensorFlow's cumsum, ONNX CumSum.
-Output cumsum(Output x, std::int64_t axis, CumsumOptions options = {},
+/// The sums, or products, of all elements up to each one along `axis`: float32 (calculated in
+/// float64), float64, int32, int64 or uint8; integers wrap around. Gradients of any order are
+/// right at zeros. Source: TensorFlow's cumsum and cumprod, ONNX CumSum.
+Output cumsum(Output x, std::int64_t axis, CumulativeOptions options = {},
               Where where = Where::current());
+Output cumprod(Output x, std::int64_t axis, CumulativeOptions options = {},
+               Where where = Where::current());
+/// y[i] = a[i] * y[i - 1] + b[i] along `axis`, from y[-1] = 0 on: `a` and `b` have one shape, and
+/// are float32 (calculated in float64) or float64. Exclusive, it gives y[i - 1].
+/// Source: Blelloch 1990, "first-order recurrences".
+Output linear_recurrence(Output a, Output b, std::int64_t axis, CumulativeOptions options = {},
+                         Where where = Where::current());
 
 /// The indices (int64) that sort x along `axis`. Equal elements keep their order, also where the
 /// largest comes first; NaN counts as larger than all numbers. No gradient. Source: the array

@@ -21,13 +21,13 @@ void register_pooling_ops(OpRegistry& registry);
 void register_random_ops(OpRegistry& registry);
 void register_range_op(OpRegistry& registry);
 void register_reduction_ops(OpRegistry& registry);
+void register_scan_ops(OpRegistry& registry);
 void register_shape_ops(OpRegistry& registry);
 void register_slicing_ops(OpRegistry& registry);
 void register_softmax_ops(OpRegistry& registry);
 void register_solving_ops(OpRegistry& registry);
 void register_sorting_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
-void register_statistic_ops(OpRegistry& registry);
 
 /// Throws BuildError "[op] '<scope>op': message" for a node that cannot even be asked for.
 [[noreturn]] void fail_to_build(std::string_view op, Graph& graph, const std::string& message,

@@ -19,13 +19,13 @@ OpRegistry& op_registry() {
     register_random_ops(ops);
     register_range_op(ops);
     register_reduction_ops(ops);
+    register_scan_ops(ops);
     register_shape_ops(ops);
     register_slicing_ops(ops);
     register_softmax_ops(ops);
     register_solving_ops(ops);
     register_sorting_ops(ops);
     register_source_ops(ops);
-    register_statistic_ops(ops);
     return ops;
   }();
   return registry;

@@ -50,16 +50,15 @@ Grads grad_extremum(Context c) {
   return {where(wins, restored(c, c.grad()) / winners, 0 / winners)};
 }
 
-/// Column i of the result is the product of the columns of x [rows, n] before i, or behind it.
-/// By doubling: no division, so zeros do no harm, and log2(n) steps.
-Output exclusive_products(Output x, std::int64_t n, bool before) {
-  const auto shifted = [&](Output value, std::int64_t by) {
-    return before ? pad(slice(value, {0, 0}, {-1, n - by}), {0, by}, {0, 0}, 1)
-                  : pad(slice(value, {0, by}, {-1, -1}), {0, 0}, {0, by}, 1);
-  };
-  Output product = shifted(x, 1);
-  for (std::int64_t step = 1; step < n; step *= 2) product = product * shifted(product, step);
-  return product;
+/// The product of the other elements along `axis`. No division, so zeros do no harm.
+Output product_of_others(Output x, std::int64_t axis) {
+  return cumprod(x, axis, {.exclusive = true}) *
+         cumprod(x, axis, {.exclusive = true, .reverse = true});
+}
+
+/// How many elements `axes` of x have, as a vector of one.
+Output count_along(Output x, const AxisList& axes) {
+  return prod(gather(shape_of(x), int_vector(x.graph(), axes, {})), 0, /*keep_dims=*/true);
 }
 
 /// x with its reduced axes last, as [rows, n].
@@ -67,17 +66,14 @@ struct Rows {
   AxisList permutation;
   Output moved, flat;
 };
-Rows as_rows(Output x, const AxisList& reduced, std::int64_t n) {
-  Rows rows;
+Rows as_rows(Output x, const AxisList& reduced) {
+  AxisList order;
   for (std::int64_t axis = 0; axis < x.rank(); ++axis)
-    if (!std::binary_search(reduced.begin(), reduced.end(), axis))
-      rows.permutation.push_back(axis);
-  rows.permutation.insert(rows.permutation.end(), reduced.begin(), reduced.end());
-  rows.moved = std::is_sorted(rows.permutation.begin(), rows.permutation.end())
-                   ? x
-                   : transpose(x, rows.permutation);
-  rows.flat = reshape(rows.moved, {-1, n});
-  return rows;
+    if (!std::binary_search(reduced.begin(), reduced.end(), axis)) order.push_back(axis);
+  const Output rows = count_along(x, order);
+  order.insert(order.end(), reduced.begin(), reduced.end());
+  const Output moved = std::is_sorted(order.begin(), order.end()) ? x : transpose(x, order);
+  return {order, moved, reshape(moved, concat({rows, count_along(x, reduced)}, 0))};
 }
 Output from_rows(const Rows& rows, Output flat) {
   const Output moved = reshape(flat, shape_of(rows.moved));
@@ -87,30 +83,13 @@ Output from_rows(const Rows& rows, Output flat) {
   return std::is_sorted(back.begin(), back.end()) ? moved : transpose(moved, back);
 }
 
-/// Where the number of factors is not known while building: divides, and counts zeros apart. The
-/// first order is exact everywhere, the second only where no factor is zero.
-Output product_of_others(Context c) {
-  const Output x = c.input(0), zero = equal(x, 0), others = where(zero, 1, x);
-  const AxisList& axes = c.attribute<AxisList>("axes");
-  const Output product = prod(others, axes, /*keep_dims=*/true);
-  const Output zeros = sum(cast(zero, x.dtype()), axes, /*keep_dims=*/true);
-  return where(equal(zeros, cast(zero, x.dtype())), product / others, 0);
-}
-
 Grads grad_prod(Context c) {
-  const Output x = c.input(0);
+  const Output x = c.input(0), grad = restored(c, c.grad());
   const AxisList& axes = c.attribute<AxisList>("axes");
-  std::int64_t n = 1;
-  for (const std::int64_t axis : axes) {
-    const std::int64_t dim = x.shape()[static_cast<int>(axis)];
-    if (dim == any) return {restored(c, c.grad()) * product_of_others(c)};
-    n *= dim;
-  }
-  if (n == 0) return {zeros_like(x)};
-  const Rows rows = as_rows(x, axes, n);
-  const Output others =
-      exclusive_products(rows.flat, n, true) * exclusive_products(rows.flat, n, false);
-  return {from_rows(rows, reshape(c.grad(), {-1, 1}) * others)};
+  if (axes.empty()) return {grad};
+  if (axes.size() == 1) return {grad * product_of_others(x, axes[0])};
+  const Rows rows = as_rows(x, axes);
+  return {grad * from_rows(rows, product_of_others(rows.flat, 1))};
 }
 
 // --- Inference ---------------------------------------------------------------------------------

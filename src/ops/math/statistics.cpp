@@ -3,34 +3,8 @@
 #include "core/text.h"
 #include "ops/builders.h"
 
-/// Running sums, and reductions that are composed of others.
+/// Reductions that are composed of others.
 namespace gradgraph {
-namespace {
-
-using Grads = std::vector<Output>;
-using Context = const GradientContext&;
-
-void infer_cumsum(InferContext& context) {
-  context.require_number(0);
-  front_axis(context, context.attribute<std::int64_t>("axis"), context.rank(0));
-  context.output(context.dtype(0), context.shape(0));
-}
-
-Grads grad_cumsum(Context c) {
-  return {cumsum(
-      c.grad(), c.attribute<std::int64_t>("axis"),
-      {.exclusive = c.attribute<bool>("exclusive"), .reverse = !c.attribute<bool>("reverse")})};
-}
-
-}  // namespace
-
-Output cumsum(Output x, std::int64_t axis, CumsumOptions options, Where where) {
-  graph_of("cumsum", {x}, where);
-  return make("cumsum", {x}, where,
-              {{"axis", from_front(axis, x.rank())},
-               {"exclusive", options.exclusive},
-               {"reverse", options.reverse}});
-}
 
 Output logsumexp(Output x, Axes axes, bool keep_dims, Where where) {
   BuildTransaction transaction(graph_of("logsumexp", {x}, where));
@@ -50,7 +24,10 @@ Output logsumexp(Output x, Axes axes, bool keep_dims, Where where) {
 
 Output var(Output x, Axes axes, bool keep_dims, double correction, Where where) {
   BuildTransaction transaction(graph_of("var", {x}, where));
-  const Output centred = sub(x, mean(x, axes, true, where), where);
+  const Output distance = sub(x, mean(x, axes, true, where), where);
+  // What the mean was rounded by; so equal elements lie 0 from it. No gradient goes this way.
+  const Output rest = stop_gradient(mean(distance, axes, true, where), where);
+  const Output centred = sub(distance, rest, where);
   Output result = mean(square(centred, where), axes, keep_dims, where);
   if (correction != 0) {
     std::vector<std::int64_t> list = axes.list();
@@ -64,12 +41,12 @@ Output var(Output x, Axes axes, bool keep_dims, double correction, Where where) 
   return transaction.commit(result);
 }
 
-void register_statistic_ops(OpRegistry& registry) {
-  registry.add({"cumsum", {}, infer_cumsum, grad_cumsum})
-      .describe("the sums of all elements up to each, along an axis", {"x"})
-      .required_attribute<std::int64_t>("axis", "from 0")
-      .attribute("exclusive", false, "whether each leaves itself out")
-      .attribute("reverse", false, "whether it goes from the end");
+Output stddev(Output x, Axes axes, bool keep_dims, double correction, Where where) {
+  BuildTransaction transaction(graph_of("stddev", {x}, where));
+  const Output variance = var(x, axes, keep_dims, correction, where);
+  const UnaryFunction root = [where](Output v) { return sqrt(v, where); };
+  return transaction.commit(
+      apply_where(not_equal(variance, 0, where), variance, root, 0, 1, where));
 }
 
 }  // namespace gradgraph

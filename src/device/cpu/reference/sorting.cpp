@@ -6,8 +6,9 @@
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/scans.h"
 
-/// What goes along one axis: orders, picks, running sums and ranges.
+/// What goes along one axis: orders, picks, running sums and products, and ranges.
 namespace gradgraph {
 namespace {
 
@@ -113,26 +114,36 @@ Kernel make_add(const KernelSite& site) {
   });
 }
 
-/// `A` is what sums are kept in.
-template <class T, class A>
-Kernel make_cumsum(const KernelSite& site) {
+template <class Scan, class T>
+Kernel make_scan(const KernelSite& site) {
+  using State = functors::State<T>;
   const AxisView at(site.input_shape(0), axis_of(site));
   const bool exclusive = site.attribute<bool>("exclusive");
   const bool reverse = site.attribute<bool>("reverse");
   const auto run = [=](const KernelArgs& args) {
-    auto totals =
-        strided<A, 2>(static_cast<A*>(args.workspace), {at.outer, at.inner}, {at.inner, 1});
-    totals.fill(A{0});
+    auto states = strided<State, 2>(static_cast<State*>(args.workspace), {at.outer, at.inner},
+                                    {at.inner, 1});
+    states.fill(State{Scan::kStart});
     for (int64_t step = 0; step < at.size && at.rows() > 0; ++step) {
       const int64_t i = reverse ? at.size - 1 - step : step;
       const auto x = at.layer(args.input<T>(0), i);
+      const auto other = at.layer(args.input<T>(Scan::kInputs - 1), i);
       auto y = at.layer(args.output<T>(), i);
-      if (exclusive) xt::noalias(y) = totals;
-      xt::noalias(totals) = totals + x;
-      if (!exclusive) xt::noalias(y) = totals;
+      if (exclusive) xt::noalias(y) = xt::cast<T>(states);
+      xt::noalias(states) = xt::vectorize(&Scan::template next<State, T>)(states, x, other);
+      if (!exclusive) xt::noalias(y) = xt::cast<T>(states);
     }
   };
-  return {run, static_cast<std::size_t>(at.rows()) * sizeof(A)};
+  return {run, static_cast<std::size_t>(at.rows()) * sizeof(State)};
+}
+
+template <class Scan, class... T>
+void add_scan(KernelRegistry& registry, functors::List<T...>) {
+  (registry.add(Scan::op, kCpu, {dtype_of<T>}, make_scan<Scan, T>), ...);
+}
+template <class... Scan>
+void add_scans(KernelRegistry& registry, functors::List<Scan...>) {
+  (add_scan<Scan>(registry, typename Scan::Types{}), ...);
 }
 
 template <class T>
@@ -162,11 +173,7 @@ void register_reference_sorting(KernelRegistry& registry) {
   }
   registry.add("take_along_axis", kCpu, kAllDTypes, make_take);
   registry.add("add_along_axis", kCpu, kNumberDTypes, make_add);
-  registry.add("cumsum", kCpu, {float32}, make_cumsum<float, double>);
-  registry.add("cumsum", kCpu, {float64}, make_cumsum<double, double>);
-  registry.add("cumsum", kCpu, {int32}, make_cumsum<std::uint32_t, std::uint32_t>);
-  registry.add("cumsum", kCpu, {int64}, make_cumsum<std::uint64_t, std::uint64_t>);
-  registry.add("cumsum", kCpu, {uint8}, make_cumsum<std::uint8_t, std::uint8_t>);
+  add_scans(registry, functors::Scan{});
 }
 
 }  // namespace gradgraph
