@@ -150,6 +150,11 @@ void measure(const Kind& kind, int nodes) {
   const auto has_kernel = [](const gg::Node& node, std::string_view op) {
     return gg::kernel_registry().has(op, "cpu", gg::kernel_dtype(node));
   };
+  const auto supports = [](const gg::Node& node, std::string_view device_kind) {
+    const gg::Traits& traits = node.op().traits;
+    return traits.no_kernel || traits.moves_value ||
+           gg::kernel_registry().supports(node, device_kind);
+  };
   gg::SpecializedGraph copy;
   row.stage("specialize",
             [&] { copy = gg::specialize(graph, {}, fetches, gg::host_evaluator()); });
@@ -159,16 +164,13 @@ void measure(const Kind& kind, int nodes) {
                    {.fetches = copy.fetches,
                     .can_fuse = gg::kernel_registry().preferences("cpu").can_fuse,
                     .has_kernel = has_kernel,
+                    .takes = [&](const gg::Node& node) { return supports(node, "cpu"); },
                     .evaluate = gg::host_evaluator()},
                    {}, log);
     if (log.count() > 0) gg::prune(copy);
   });
   gg::PlacementOptions options;
-  options.supports = [](const gg::Node& node, std::string_view device_kind) {
-    const gg::Traits& traits = node.op().traits;
-    return traits.no_kernel || traits.moves_value ||
-           gg::kernel_registry().supports(node, device_kind);
-  };
+  options.supports = supports;
   gg::Placement placement;
   row.stage("placement", [&] { placement = gg::place(*copy.graph, options); });
   gg::Plan plan;

@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
+#include "passes/attempt.h"
 #include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
@@ -74,11 +75,9 @@ class LayoutAssignment {
 
   void run() {
     for (Node* node : topology_.order()) {
-      if (is_bound(*node) || log_.is_spent())
-        restore_inputs(*node);
-      else if (const ImageOp* op = find_image_op(*node, context_))
-        convert_image_op(*node, *op);
-      else if (!convert_follower(*node))
+      const bool stays = is_bound(*node) || log_.is_spent();
+      const ImageOp* op = stays ? nullptr : find_image_op(*node, context_);
+      if (stays || !(op ? convert_image_op(*node, *op) : convert_follower(*node)))
         restore_inputs(*node);
     }
   }
@@ -103,9 +102,11 @@ class LayoutAssignment {
 
   /// The image in NHWC.
   Output nhwc(const Output& image) {
-    Output& known = nhwc_[{&image.node(), image.index()}];
-    if (!known) known = transpose(image, kToNhwc);
-    return known;
+    const Key key{&image.node(), image.index()};
+    Output& known = nhwc_[key];
+    if (known) return known;
+    just_moved_.push_back(key);
+    return known = transpose(image, kToNhwc);
   }
   Output find_nhwc(const Output& image) const {
     const auto found = nhwc_.find({&image.node(), image.index()});
@@ -133,7 +134,9 @@ class LayoutAssignment {
         .output();
   }
 
-  void convert_image_op(Node& node, const ImageOp& op) {
+  bool convert_image_op(Node& node, const ImageOp& op) {
+    Attempt attempt(graph_, context_);
+    just_moved_.clear();
     std::vector<Output> inputs(node.inputs().begin(), node.inputs().end());
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (static_cast<int>(i) == op.shape)
@@ -142,7 +145,10 @@ class LayoutAssignment {
         inputs[i] = nhwc(inputs[i]);
     Attributes attributes = node.attributes();
     attributes.set("layout", std::string("nhwc"));
-    finish(node, std::move(inputs), std::move(attributes), op.gives_image);
+    if (finish(attempt, node, std::move(inputs), std::move(attributes), op.gives_image))
+      return true;
+    for (const Key& key : just_moved_) nhwc_.erase(key);
+    return false;
   }
 
   /// What only follows such nodes: elementwise ops, biases, and sums for each channel.
@@ -160,6 +166,7 @@ class LayoutAssignment {
         return false;
     }
     if (!follows) return false;
+    Attempt attempt(graph_, context_);
     Attributes attributes = node.attributes();
     if (is_bias) {
       if (attributes.get<std::string>("layout") != "nchw") return false;
@@ -172,20 +179,22 @@ class LayoutAssignment {
     } else if (node.shape().rank() != 4 || node.num_outputs() != 1) {
       return false;
     }
-    finish(node, std::move(inputs), std::move(attributes), !is_sum);
-    return true;
+    return finish(attempt, node, std::move(inputs), std::move(attributes), !is_sum);
   }
 
-  void finish(Node& node, std::vector<Output> inputs, Attributes attributes, bool gives_image) {
+  bool finish(Attempt& attempt, Node& node, std::vector<Output> inputs, Attributes attributes,
+              bool gives_image) {
     Node& made = graph_.add_in_place_of(node, node.op(), inputs, std::move(attributes));
-    log_.admit([&] { return fmt::format("'{}' in NHWC", node.name()); });
+    if (!attempt.succeeds(log_, [&] { return fmt::format("'{}' in NHWC", node.name()); }))
+      return false;
     if (gives_image) {
       nhwc_[{&node, 0}] = made.output();
       converted_.insert(&node);
-      return;
+      return true;
     }
     for (const auto& [reader, index] : topology_.readers(node))
       graph_.set_input(*reader, index, made.output());
+    return true;
   }
 
   Graph& graph_;
@@ -195,6 +204,7 @@ class LayoutAssignment {
   std::vector<bool> is_late_;  ///< by node id
   const KnownOp bias_add_{"bias_add", {"layout"}}, sum_{"sum", {"axes", "keep_dims"}};
   std::map<Key, Output> nhwc_;          ///< by NCHW image
+  std::vector<Key> just_moved_;         ///< what the attempt in progress added to it
   std::map<const Node*, Output> nchw_;  ///< transposed back
   std::set<const Node*> converted_;     ///< nodes that exist in NHWC
 };

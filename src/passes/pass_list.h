@@ -24,8 +24,12 @@ struct PassContext {
   bool exact = false;
   /// True where the device can run an elementwise node as part of a fused one.
   std::function<bool(const Node&)> can_fuse;
-  /// True where the device that the node is meant for has a kernel of `op` for the node's dtype.
+  /// True where the device that the node is meant for has a kernel of `op` for the node's dtype,
+  /// which may still decline what a pass makes: whether it is worth trying.
   std::function<bool(const Node&, std::string_view op)> has_kernel;
+  /// True where the device that the node is meant for takes it. Asked about each node that a pass
+  /// makes, before anybody reads it (Attempt).
+  std::function<bool(const Node&)> takes = [](const Node&) { return true; };
   /// True where the device that the node is meant for likes NHWC images better than NCHW ones.
   std::function<bool(const Node&)> prefers_nhwc = [](const Node&) { return true; };
   /// Computes nodes of constants.

@@ -52,6 +52,7 @@ SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>&
               .exact = options.exact_rewrites,
               .can_fuse = can_fuse,
               .has_kernel = has_kernel,
+              .takes = [&](const Node& node) { return supports(node, kind_for(node)); },
               .prefers_nhwc = prefers_nhwc,
               .evaluate = evaluate},
              options.disabled_passes, log);

@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "ops/builders.h"
+#include "passes/attempt.h"
 #include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/rewriting/patterns.h"
@@ -53,6 +54,7 @@ class CrossEntropyFusion {
  public:
   CrossEntropyFusion(Graph& graph, const PassContext& context, RewriteLog& log)
       : graph_(graph),
+        context_(context),
         log_(log),
         topology_(graph, context.fetches),
         is_late_(find_late_nodes(graph, topology_)) {}
@@ -235,27 +237,28 @@ class CrossEntropyFusion {
     if (loss && (absorbed_.contains(&loss.node()) || topology_.is_awaited(loss.node()) ||
                  (found.grad && depends_on(found.grad, loss.node()))))
       loss = {};
-    if (found.is_written_out && !loss) return;
+    if ((found.is_written_out && !loss) || log_.is_spent()) return;
     const auto describe = [&] {
       return fmt::format("'{}'{} = {}('{}')", node.name(),
                          loss ? " and '" + loss.name() + "'" : "", found.op, found.logits.name());
     };
-    if (!log_.admit(describe)) return;
-    if (found.difference) absorbed_.insert(found.difference);
     Attributes attributes{{"with_loss", static_cast<bool>(loss)}};
     if (found.op == std::string_view("softmax_cross_entropy_grad"))
       attributes.set("skips_zeros", !found.is_written_out);
     else
       attributes.set("checks_labels", found.checks_labels || loss);
+    Attempt attempt(graph_, context_);
     Node& fused = add(node, found.op, {found.logits, found.labels, scale(node, found)},
                       std::move(attributes))
                       .node();
+    Output new_loss = loss ? fused.output(1) : Output();
+    if (found.is_written_out) new_loss = add(loss.node(), "neg", {new_loss});
+    if (!attempt.succeeds(log_, describe)) return;
+    if (found.difference) absorbed_.insert(found.difference);
     replace_readers(graph_, topology_, node, fused.output(0));
     if (!loss) return;
     absorbed_.insert(&loss.node());
-    const Output value = fused.output(1);
-    replace_readers(graph_, topology_, loss.node(),
-                    found.is_written_out ? add(loss.node(), "neg", {value}) : value);
+    replace_readers(graph_, topology_, loss.node(), new_loss);
   }
 
   /// What the op multiplies its gradient by.
@@ -272,6 +275,7 @@ class CrossEntropyFusion {
   }
 
   Graph& graph_;
+  const PassContext& context_;
   RewriteLog& log_;
   Topology topology_;
   std::vector<bool> is_late_;  ///< by node id

@@ -9,6 +9,7 @@
 #include "graph/may_fail.h"
 #include "graph/program.h"
 #include "graph/slot.h"
+#include "passes/attempt.h"
 #include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
@@ -91,8 +92,7 @@ class Fusion {
     lay_out_groups();
     // A group begins with its last node, so later groups feed earlier ones.
     for (auto group = groups_.rbegin(); group != groups_.rend(); ++group)
-      if (group->nodes.size() > 1 && log_.admit([&] { return describe(*group); }))
-        rewrite(*group);
+      if (group->nodes.size() > 1 && !log_.is_spent()) rewrite(*group);
   }
 
  private:
@@ -240,9 +240,11 @@ class Fusion {
   void replace(const Group& group, ElementwiseProgram program, std::vector<Output> inputs) {
     const bool updates = !group.updates.empty();
     Node& head = *group.nodes.front();
+    Attempt attempt(graph_, context_);
     Node& fused = graph_.add_in_place_of(
         head, op_registry().at(updates ? "fused_update" : "fused"), std::move(inputs),
         {{"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});
+    if (!attempt.succeeds(log_, [&] { return describe(group); })) return;
     const std::vector<Node*> seen = updates ? group.updates : std::vector<Node*>{&head};
     for (const Node* node : seen) replace_readers(graph_, topology_, *node, fused.output());
   }

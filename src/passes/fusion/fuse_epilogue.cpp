@@ -7,6 +7,7 @@
 #include "gradgraph/op.h"
 #include "graph/program.h"
 #include "graph/slot.h"
+#include "passes/attempt.h"
 #include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
@@ -50,11 +51,7 @@ class EpilogueFusion {
     for (Node* reader : topology_.order())
       for (int i = 0; i < reader->num_inputs(); ++i)
         if (can_fuse(reader->input(i).node(), *reader, i)) {
-          Node& product = reader->input(i).node();
-          const auto describe = [&] {
-            return fmt::format("'{}' takes in '{}'", product.name(), reader->name());
-          };
-          if (log_.admit(describe)) fuse(product, *reader, i);
+          if (!log_.is_spent()) fuse(reader->input(i).node(), *reader, i);
           break;
         }
   }
@@ -93,11 +90,16 @@ class EpilogueFusion {
     inputs.insert(inputs.end(), {product.input(0), product.input(1)});
     for (int i = place; i < reader.num_inputs(); ++i)
       if (i != index) inputs.push_back(reader.input(i));
+    Attempt attempt(graph_, context_);
     Node& fused = graph_.add_in_place_of(
         reader, op_registry().at(updates ? kWithUpdate : kWithEpilogue), std::move(inputs),
         {{"transpose_a", product.attributes().get<bool>("transpose_a")},
          {"transpose_b", product.attributes().get<bool>("transpose_b")},
          {"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});
+    const auto describe = [&] {
+      return fmt::format("'{}' takes in '{}'", product.name(), reader.name());
+    };
+    if (!attempt.succeeds(log_, describe)) return;
     for (const auto& other : topology_.readers(reader)) {
       if (other.index < 0)
         graph_.replace_control_input(*other.node, reader, fused);

@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
+#include "passes/attempt.h"
 #include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
@@ -75,7 +76,7 @@ class PoolFusion {
     for (Node* node : topology_.order()) {
       Match match{.pool = node};
       if (max_pool_.matches(*node) && !is_late(*node) && match_forward(match) &&
-          match_gradient(match) && log_.admit([&] { return describe(match); }))
+          match_gradient(match) && !log_.is_spent())
         rewrite(match);
     }
     // What was made first may still read what was replaced later.
@@ -165,29 +166,31 @@ class PoolFusion {
   void rewrite(const Match& m) {
     Attributes attributes = m.conv->attributes();
     attributes.set("window", numbers(*m.pool, "window"));
+    Attempt attempt(graph_, context_);
+    std::vector<std::pair<Node*, Output>> replacements;
     const auto make = [&](Node& original, std::string_view op,
                           std::vector<Output> inputs) -> Node& {
-      return *made_.emplace_back(
-          &graph_.add_in_place_of(original, op_registry().at(op), std::move(inputs), attributes));
+      Node& made =
+          graph_.add_in_place_of(original, op_registry().at(op), std::move(inputs), attributes);
+      replacements.emplace_back(&original, made.output(0));
+      return made;
     };
     Node& fused = make(*m.pool, kForward, {m.image(), m.filter(), m.bias_add->input(1)});
-    replace(*m.pool, fused.output(0));
     const auto grad_inputs = [&](Output first, Output second) {
       return std::vector<Output>{first, second, m.pool_grad->input(1), fused.output(1)};
     };
     for (Node* grad : m.input_grads)
-      replace(*grad,
-              make(*grad, kInputGrad, grad_inputs(grad->input(0), grad->input(1))).output());
+      make(*grad, kInputGrad, grad_inputs(grad->input(0), grad->input(1)));
     for (Node* grad : m.filter_grads) {
       Node& both = make(*grad, kFilterGrad, grad_inputs(grad->input(0), grad->input(1)));
-      replace(*grad, both.output(0));
-      for (Node* bias : m.bias_grads) replace(*bias, both.output(1));
+      for (Node* bias : m.bias_grads) replacements.emplace_back(bias, both.output(1));
     }
-  }
-
-  void replace(Node& node, Output value) {
-    replaced_[&node] = value;
-    replace_readers(graph_, topology_, node, value);
+    if (!attempt.succeeds(log_, [&] { return describe(m); })) return;
+    for (const auto& [node, value] : replacements) {
+      made_.push_back(&value.node());
+      replaced_[node] = value;
+      replace_readers(graph_, topology_, *node, value);
+    }
   }
 
   Graph& graph_;

@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "graph/program.h"
+#include "passes/attempt.h"
 #include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
@@ -76,13 +77,13 @@ class ReductionFusion {
   void fuse(Node& node) {
     Split split;
     Node* reduction = find_reduction(node, split);
-    if (!reduction) return;
+    if (!reduction || log_.is_spent()) return;
     const bool keeps_elements = topology_.readers(node).size() > 1;
     const auto describe = [&] {
       return fmt::format("'{}' = {} of '{}'{}", reduction->name(), reduction->op().name,
                          node.name(), keeps_elements ? ", which stays" : "");
     };
-    if (!log_.admit(describe)) return;
+    Attempt attempt(graph_, context_);
     Node& fused = graph_.add_in_place_of(
         node, *fused_sums_, {std::vector<Output>(node.inputs().begin(), node.inputs().end())},
         {{"program", std::make_shared<const ElementwiseProgram>(make_program(node))},
@@ -91,6 +92,7 @@ class ReductionFusion {
          {"mean", mean_.matches(*reduction)},
          {"keeps_elements", keeps_elements},
          {"shape", reduction->shape()}});
+    if (!attempt.succeeds(log_, describe)) return;
     replace_readers(graph_, topology_, *reduction, fused.output(keeps_elements ? 1 : 0));
     if (keeps_elements) replace_readers(graph_, topology_, node, fused.output(0));
   }

@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "graph/may_fail.h"
 #include "ops/builders.h"
+#include "passes/attempt.h"
 #include "passes/topology.h"
 
 namespace gradgraph {
@@ -91,8 +92,14 @@ void NodeSweep::visit(Node& node) {
 NodeRewrite NodeSweep::find_rewrite(Node& node) {
   for (const NamedPass& named : passes_) {
     if (log_.is_spent()) break;
+    Attempt attempt(graph_, context_);
     const NodeRewrite found = named.pass->rewrite(node, *this);
-    if (!found.value) continue;
+    // What the device cannot run as it is written, it need not run rewritten.
+    if (!found.value || (!attempt.is_taken() && context_.takes(node))) {
+      fresh_.clear();
+      continue;
+    }
+    attempt.keep();
     log_.enter(named.name);
     log_.admit([&] {
       const bool is_new = !fresh_.empty() && fresh_.back() == &found.value.node();
