@@ -292,4 +292,43 @@ TEST_SUITE("simulated streams") {
     }
     CHECK(device.live_allocations() == before);
   }
+
+  TEST_CASE("memory limits of single devices are kept, and named") {
+    Perceptron model;
+    add_simulated_devices("bounded", 1);
+    auto& device = dynamic_cast<SimulatedDevice&>(*device_registry().open("bounded:0"));
+    const Feeds feeds = model.feeds(100);
+    const std::vector<Output> fetches = {model.train, model.loss};
+    const auto message = [&](MemoryLimit limit) -> std::string {
+      Session session(model.graph, {.device = "bounded:0", .memory_limit = std::move(limit)});
+      try {
+        session.run(feeds, fetches);
+      } catch (const RunError& error) {
+        return error.what();
+      }
+      return "";
+    };
+    const std::string refused = message({{"bounded:0", 10'000}});
+    for (const char* part : {"on 'bounded:0', where the limit is 10 kB: ", "the largest tensors",
+                             "test_streams.cpp:"})
+      CHECK_MESSAGE(refused.find(part) != std::string::npos, refused);
+    // A kind stands for its first device, and a limit for the host says so.
+    CHECK(message({{"bounded", 10'000}}) == refused);
+    CHECK(message({{"cpu", 1}}).find("on 'cpu', where the limit is 1 B") != std::string::npos);
+    CHECK(
+        message({10'000, {{"bounded:0", 1 << 30}}}).find("more memory than the limit of 10 kB") !=
+        std::string::npos);
+    CHECK_THROWS_WITH_AS(message({{"elsewhere", 1}}),
+                         doctest::Contains("there is no device 'elsewhere'"), PlacementError);
+    // What is allowed is what it takes, but for a few bytes.
+    std::size_t least = 10'000, most = 1 << 30;
+    while (most - least > 1) {
+      const std::size_t middle = (least + most) / 2;
+      (message({{"cpu", 1 << 30}, {"bounded:0", middle}}).empty() ? most : least) = middle;
+    }
+    device.limit_memory(most + most / 100);
+    CHECK(message({{"bounded:0", most}}) == "");
+    device.limit_memory(most - most / 100);
+    CHECK(message({}).find("on 'bounded:0'") != std::string::npos);
+  }
 }

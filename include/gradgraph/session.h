@@ -12,6 +12,30 @@
 
 namespace gradgraph GRADGRAPH_API {
 
+/// How many bytes a session may hold for a run: in all, on single devices, or both; 0 means no
+/// limit.
+///
+///     .memory_limit = 200'000'000
+///     .memory_limit = {{"cuda:0", 8'000'000'000}, {"cpu", 2'000'000'000}}
+class MemoryLimit {
+ public:
+  struct OnDevice {
+    std::string device;  ///< as SessionOptions::device
+    std::size_t bytes = 0;
+  };
+
+  MemoryLimit(std::size_t total = 0, std::vector<OnDevice> devices = {})  // NOLINT: implicit
+      : total_(total), devices_(std::move(devices)) {}
+  MemoryLimit(std::initializer_list<OnDevice> devices) : devices_(devices) {}
+
+  std::size_t total() const { return total_; }
+  const std::vector<OnDevice>& devices() const { return devices_; }
+
+ private:
+  std::size_t total_ = 0;
+  std::vector<OnDevice> devices_;
+};
+
 struct SessionOptions {
   /// Where nodes go that do not ask for a device: "auto", "cpu", "cuda:0".
   std::string device = "auto";
@@ -21,9 +45,10 @@ struct SessionOptions {
   int threads = 0;
   /// A request that cannot be met falls back to another device; false makes it a PlacementError.
   bool soft_placement = true;
-  /// Bytes that the session may hold for a run; 0 means no limit. A run that needs more is
-  /// refused before it allocates anything, with a RunError that lists the largest tensors.
-  std::size_t memory_limit = 0;
+  /// A run that needs more is refused before it allocates anything, with a RunError that names
+  /// the device, if the limit is one's, and lists the largest tensors. A limit for a device that
+  /// is not there is a PlacementError.
+  MemoryLimit memory_limit = {};
   /// Plans kept; the one that was not used for longest goes first.
   int plan_cache_size = 32;
   /// Names of graph rewrites that are left out, such as "fuse_elementwise".

@@ -5,10 +5,10 @@
 #include <set>
 
 #include "core/text.h"
+#include "core/threads.h"
 #include "device/ceilings.h"
 #include "graph/program.h"
 #include "io/profile_state.h"
-#include "session/evaluate.h"
 
 namespace gradgraph {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "core/checked.h"
 #include "core/text.h"
+#include "core/threads.h"
 #include "graph/slot.h"
 #include "passes/pass_list.h"
 #include "plan/order.h"
@@ -102,7 +103,7 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
 }
 
 CompiledPlan::~CompiledPlan() {
-  for (const Backup& backup : backups_) memory_.forget_backup(backup.copy.bytes());
+  for (const Backup& backup : backups_) memory_.forget_backup(backup.copy);
 }
 
 void CompiledPlan::predict_memory() {
@@ -128,6 +129,35 @@ MemoryUse CompiledPlan::memory_use() const {
   for (std::size_t d = 0; d < plan_.arena_bytes.size(); ++d)
     use.arena += std::max(plan_.arena_bytes[d], memory_.arena_bytes(d));
   return use;
+}
+
+std::vector<std::size_t> CompiledPlan::bytes_by_device() const {
+  const MemoryUse use = memory_use();
+  std::vector<std::size_t> bytes(plan_.arena_bytes.size(), 0);
+  bytes[0] = use.constants + use.staging + use.results;  // the host
+  for (std::size_t d = 0; d < bytes.size(); ++d)
+    bytes[d] +=
+        std::max(plan_.arena_bytes[d], memory_.arena_bytes(d)) + memory_.variable_bytes_on(d);
+  for (const std::size_t device : used_devices_)
+    for (const PlannedValue& value : plan_.values)
+      if (value.storage == Storage::constant && at(value.device) == device)
+        bytes[device] += value.bytes;  // a copy
+  std::set<const Node*> counted;
+  const auto count = [&](const Node& variable, std::size_t home) {
+    if (!counted.insert(&variable).second) return;
+    bytes[home] += bytes_of(variable);
+    if (const VariableSlot* slot = memory_.find_variable(variable))  // and moves, if need be
+      bytes[memory_.index_of(*slot->buffer.device())] -= slot->buffer.bytes();
+  };
+  for (const PlannedValue& value : plan_.values)
+    if (value.storage == Storage::variable) count(user_node(*value.node), at(value.device));
+  for (const Node* variable : read_variables_)
+    if (!memory_.find_variable(*variable)) count(*variable, 0);
+  for (std::size_t i = backups_.size(); i < plan_.backups.size(); ++i) {
+    const PlannedStep& step = plan_.steps[at(plan_.backups[i].before_step)];
+    bytes[at(step.device)] += bytes_of(user_node(*plan_.backups[i].variable));
+  }
+  return bytes;
 }
 
 void CompiledPlan::attach() {

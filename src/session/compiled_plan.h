@@ -48,6 +48,8 @@ class CompiledPlan {
 
   /// What the session holds once this has run: the same before and after.
   MemoryUse memory_use() const;
+  /// What the session then holds on each device; on the host, the results too.
+  std::vector<std::size_t> bytes_by_device() const;
   /// Takes the memory that lives longer than a run. Comes before everything below.
   void attach();
 

@@ -63,7 +63,7 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
     VariableSlot& variable = memory_.variable(node);
     commands_.push_back({CommandKind::backup, static_cast<std::int32_t>(backups_.size()), &own});
     backups_.push_back({&variable, memory_.allocate_for(node, at(step.device))});
-    memory_.count_backup(variable.buffer.bytes());
+    memory_.count_backup(backups_.back().copy);
   }
   if (step.node->op().traits.moves_value) {
     const auto kind = step.num_outputs > 0 ? CommandKind::copy : CommandKind::fetch;

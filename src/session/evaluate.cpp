@@ -1,8 +1,6 @@
 #include "session/evaluate.h"
 
-#include <algorithm>
 #include <new>
-#include <thread>
 
 #include "core/text.h"
 #include "device/device.h"
@@ -65,11 +63,6 @@ Evaluator host_evaluator() {
     execute(launch, launch.args);
     return results;
   };
-}
-
-int thread_count(int requested) {
-  if (requested > 0) return requested;
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 }  // namespace gradgraph

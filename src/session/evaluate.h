@@ -15,9 +15,4 @@ Kernel make_kernel(const Node& node, std::string_view device_kind, int threads,
 /// Runs nodes of constants on the host, for folding.
 Evaluator host_evaluator();
 
-/// More than these nobody may ask for: kernels take work memory for each of them.
-inline constexpr int kMaxThreads = 4096;
-/// `requested`, or all cores for 0.
-int thread_count(int requested);
-
 }  // namespace gradgraph

@@ -25,6 +25,7 @@ SessionMemory::SessionMemory(std::vector<std::string> names)
     : names_(std::move(names)),
       devices_(names_.size()),
       arenas_(names_.size()),
+      backup_bytes_(names_.size(), 0),
       run_infos_(names_.size()),
       streams_(names_.size()) {}
 
@@ -42,9 +43,30 @@ DeviceStreams& SessionMemory::streams(std::size_t index) {
   return streams;
 }
 
-Stream& SessionMemory::stream_of(const Device& device) {
+std::size_t SessionMemory::index_of(const Device& device) const {
   const auto found = std::ranges::find(devices_, &device, &std::shared_ptr<Device>::get);
-  return *streams(static_cast<std::size_t>(found - devices_.begin()))[kComputeStream];
+  return static_cast<std::size_t>(found - devices_.begin());
+}
+
+Stream& SessionMemory::stream_of(const Device& device) {
+  return *streams(index_of(device))[kComputeStream];
+}
+
+std::size_t SessionMemory::variable_bytes_on(std::size_t device) const {
+  std::size_t bytes = backup_bytes_[device];
+  for (const auto& [node, slot] : variables_)
+    if (slot && slot->buffer.device() == devices_[device]) bytes += slot->buffer.bytes();
+  return bytes;
+}
+
+void SessionMemory::count_backup(const DeviceBuffer& copy) {
+  variable_bytes_ += copy.bytes();
+  backup_bytes_[index_of(*copy.device())] += copy.bytes();
+}
+
+void SessionMemory::forget_backup(const DeviceBuffer& copy) {
+  variable_bytes_ -= copy.bytes();
+  backup_bytes_[index_of(*copy.device())] -= copy.bytes();
 }
 
 void SessionMemory::write(DeviceBuffer& buffer, const void* host) {

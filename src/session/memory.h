@@ -65,6 +65,8 @@ class SessionMemory {
   const std::shared_ptr<Device>& device(std::size_t index);
   /// By PlannedStream; made on first use. One stream, of the host, where the device is the host.
   DeviceStreams& streams(std::size_t index);
+  /// The number of one of this session's devices.
+  std::size_t index_of(const Device& device) const;
   /// The computing stream of one of this session's devices.
   Stream& stream_of(const Device& device);
   std::int64_t generation() const { return generation_; }
@@ -97,15 +99,19 @@ class SessionMemory {
   void place_variable(const Node& variable, std::size_t device);
   /// Of all variables, and of the backups that plans keep.
   std::size_t variable_bytes() const { return variable_bytes_; }
-  void count_backup(std::size_t bytes) { variable_bytes_ += bytes; }
-  void forget_backup(std::size_t bytes) { variable_bytes_ -= bytes; }
+  /// Of those that are on a device.
+  std::size_t variable_bytes_on(std::size_t device) const;
+  void count_backup(const DeviceBuffer& copy);
+  void forget_backup(const DeviceBuffer& copy);
 
  private:
   std::vector<std::string> names_;
   std::vector<std::shared_ptr<Device>> devices_;
   std::vector<DeviceBuffer> arenas_;
+  /// Null where there was no memory for one.
   std::unordered_map<const Node*, std::unique_ptr<VariableSlot>> variables_;
   std::size_t variable_bytes_ = 0;
+  std::vector<std::size_t> backup_bytes_;  ///< by device
   std::int64_t generation_ = 0;
   DeviceBuffer staging_;
   std::vector<DeviceBuffer> run_infos_;

@@ -80,20 +80,12 @@ std::string describe(const MemoryUse& use, const Plan& plan) {
   return text;
 }
 
-std::size_t bytes_on(const Plan& plan, std::size_t device) {
-  std::size_t bytes = plan.arena_bytes[device];
-  for (const PlannedValue& value : plan.values)
-    if (static_cast<std::size_t>(value.device) == device &&
-        (value.storage == Storage::variable || value.storage == Storage::constant))
-      bytes += value.bytes;
-  return bytes;
-}
-
-std::string describe_devices(const Plan& plan, const std::vector<std::string>& names) {
+std::string describe_devices(const std::vector<std::size_t>& bytes,
+                             const std::vector<std::string>& names) {
   std::vector<std::string> parts;
-  for (std::size_t d = 0; d < plan.arena_bytes.size(); ++d)
-    if (const std::size_t bytes = bytes_on(plan, d); bytes > 0)
-      parts.push_back(fmt::format("on '{}' {}", names[d], readable_bytes(bytes)));
+  for (std::size_t d = 0; d < bytes.size(); ++d)
+    if (bytes[d] > 0)
+      parts.push_back(fmt::format("on '{}' {}", names[d], readable_bytes(bytes[d])));
   return parts.size() < 2 ? "" : fmt::format("; {}", fmt::join(parts, ", "));
 }
 

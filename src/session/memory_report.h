@@ -17,11 +17,10 @@ std::string readable_bytes(std::size_t bytes);
 /// What the parts of `use` are, and the ten largest tensors that live at the plan's peak.
 std::string describe(const MemoryUse& use, const Plan& plan);
 
-/// Bytes that a run of the plan needs on a device: its arena, variables and constants there.
-std::size_t bytes_on(const Plan& plan, std::size_t device);
-
-/// "; on 'cpu' 7.1 MB, on 'cuda:0' 8.2 GB", or nothing where all is on one device.
-std::string describe_devices(const Plan& plan, const std::vector<std::string>& names);
+/// "; on 'cpu' 7.1 MB, on 'cuda:0' 8.2 GB" of the bytes on each device, or nothing where all are
+/// on one.
+std::string describe_devices(const std::vector<std::size_t>& bytes,
+                             const std::vector<std::string>& names);
 
 /// "; of its 8.2 GB, 3 MB are free", or nothing where the device does not say.
 std::string available(const Device& device);

@@ -149,22 +149,27 @@ MemoryUse PreparedRun::memory_use(const CompiledPlan& plan) const {
 }
 
 void PreparedRun::check_memory(const CompiledPlan& plan) const {
-  const std::size_t limit = session.options.memory_limit;
+  const std::size_t limit = session.options.memory_limit.total();
   const MemoryUse use = memory_use(plan);
   if (limit > 0 && use.total() > limit)
     throw RunError(fmt::format("this run needs more memory than the limit of {}: {}\nin the run",
                                readable_bytes(limit), describe(use, plan.plan())),
                    where);
-  // A device that says what it has is not asked for more.
-  for (std::size_t d = 0; d < plan.plan().arena_bytes.size(); ++d) {
-    const std::size_t bytes = bytes_on(plan.plan(), d);
-    if (bytes == 0) continue;
-    const Device& device = *session.memory.device(d);
-    if (const std::size_t total = device.memory().total; total > 0 && bytes > total)
-      throw RunError(fmt::format("this run needs {} on '{}', which has {}: {}\nin the run",
-                                 readable_bytes(bytes), device.name(), readable_bytes(total),
-                                 describe(use, plan.plan())),
-                     where);
+  std::vector<std::size_t> bytes = plan.bytes_by_device();
+  if (initializes) bytes[0] -= plan.memory_use().results;
+  for (std::size_t d = 0; d < bytes.size(); ++d) {
+    if (bytes[d] == 0) continue;
+    const auto refuse = [&](const std::string& why) {
+      throw RunError(
+          fmt::format("this run needs {} on '{}', {}: {}\nin the run", readable_bytes(bytes[d]),
+                      session.memory.device_names()[d], why, describe(use, plan.plan())),
+          where);
+    };
+    if (const std::size_t most = session.device_limits[d]; most > 0 && bytes[d] > most)
+      refuse(fmt::format("where the limit is {}", readable_bytes(most)));
+    // A device that says what it has is not asked for more.
+    const std::size_t total = session.memory.device(d)->memory().total;
+    if (total > 0 && bytes[d] > total) refuse(fmt::format("which has {}", readable_bytes(total)));
   }
 }
 

@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "core/text.h"
+#include "core/threads.h"
 #include "gradgraph/op.h"
-#include "session/evaluate.h"
 #include "session/initial_values.h"
 #include "session/memory_report.h"
 #include "session/session_state.h"
@@ -55,6 +55,12 @@ SessionState::SessionState(Graph& graph_, SessionOptions options_, SourceLocatio
                                kMaxThreads),
                    where);
   require_passes(options.disabled_passes, where);
+  device_limits.resize(memory.device_names().size(), 0);
+  for (const auto& [name, bytes] : options.memory_limit.devices()) {
+    const std::string full = resolve_device(name, memory.device_names(), where);
+    const auto found = std::ranges::find(memory.device_names(), full);
+    device_limits[static_cast<std::size_t>(found - memory.device_names().begin())] = bytes;
+  }
 }
 
 PreparedRun& SessionState::cached(const Feeds& feeds, const std::vector<Output>& fetches,
@@ -237,7 +243,7 @@ std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output
                                     SourceLocation where) {
   const CompiledPlan& plan = compile(*state_, feeds, fetches, where);
   return describe(plan.memory_use(), plan.plan()) +
-         describe_devices(plan.plan(), state_->memory.device_names());
+         describe_devices(plan.bytes_by_device(), state_->memory.device_names());
 }
 
 std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,

@@ -87,6 +87,7 @@ class SessionState {
   Graph& graph;
   SessionOptions options;
   SessionMemory memory;
+  std::vector<std::size_t> device_limits;  ///< bytes by device; 0 means no limit
   std::int64_t step = 0;
   RunStats stats;
 

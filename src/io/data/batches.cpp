@@ -17,9 +17,9 @@
 #include <vector>
 
 #include "core/text.h"
+#include "core/threads.h"
 #include "device/parallel.h"
 #include "gradgraph/data.h"
-#include "session/evaluate.h"
 
 namespace gradgraph::data {
 namespace {
