@@ -312,8 +312,9 @@ std::string running_thread() {
          ", thread " + text(threadIdx.x, threadIdx.y, threadIdx.z);
 }
 
-void refuse(const std::string& message) {
+void refuse(std::string message) {
   fail(running_thread() + ": " + message);
+  std::string().swap(message);  // nothing on this stack is destroyed
   leave();
   std::abort();  // nobody resumes it
 }

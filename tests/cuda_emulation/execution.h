@@ -45,7 +45,7 @@ std::string running_thread();
 /// "function at file:line" of code in this program.
 std::string source_of(const void* code);
 /// Ends the launch with an error of the running thread.
-[[noreturn]] void refuse(const std::string& message);
+[[noreturn]] void refuse(std::string message);
 extern thread_local bool in_kernel;  ///< false in host code
 /// Where an access lies, seen from the block's dynamic shared memory.
 enum class SharedPlace { elsewhere, inside, outside };

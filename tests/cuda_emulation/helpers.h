@@ -75,10 +75,31 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Every order with every pace, and the accesses of one of them checked.
+/// Every order with every pace; and with them one whose accesses are checked.
+std::vector<Settings> plain_settings();
 std::vector<Settings> all_settings();
 /// What `run` gave in each of them, each but once: one result where the order does not show.
 /// Device work must not have failed.
-std::vector<std::vector<float>> results(const std::function<std::vector<float>()>& run);
+std::vector<std::vector<float>> results(const std::function<std::vector<float>()>& run,
+                                        const std::vector<Settings>& settings = all_settings());
+
+// --- For planted faults ----------------------------------------------------------------------
+
+constexpr std::size_t kPlantedSize = 128;
+/// Issues work on two arrays of so many elements.
+using Issue = std::function<cudaError_t(float* a, float* b, cudaStream_t stream)>;
+
+/// The error of the device that `issue` leads to; "" if none. `a` is written before.
+std::string error_of(const Settings& settings, const Issue& issue, bool b_is_written = false);
+/// Whether orders change what is in `b`; both are written before. The device must not fail.
+bool shows_in_orders(const Issue& issue);
+
+#define CHECK_NAMES(error, what, place)           \
+  do {                                            \
+    const std::string text = error;               \
+    CAPTURE(text);                                \
+    CHECK(text.find(what) != std::string::npos);  \
+    CHECK(text.find(place) != std::string::npos); \
+  } while (false)
 
 }  // namespace cuda_emulation

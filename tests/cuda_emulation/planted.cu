@@ -37,6 +37,13 @@ __global__ void shared_past_kernel(float* out) {
   __syncthreads();
   out[threadIdx.x] = kept[threadIdx.x];
 }
+__global__ void pointer_past_kernel(float* out) {
+  __shared__ float kept[64];
+  float* const next = kept + 1;
+  next[threadIdx.x] = 1;
+  __syncthreads();
+  out[threadIdx.x] = next[threadIdx.x];
+}
 __global__ void dynamic_past_kernel(float* out) {
   float* kept = dynamic_shared<float>();
   kept[threadIdx.x + 1] = 1;
@@ -95,6 +102,9 @@ cudaError_t add_past_the_end(const float* a, float* out, int n, cudaStream_t str
 }
 cudaError_t shared_past_the_end(float* out, cudaStream_t stream) {
   return launch(shared_past_kernel, 1, 64, 0, stream, out);
+}
+cudaError_t shared_past_the_end_by_pointer(float* out, cudaStream_t stream) {
+  return launch(pointer_past_kernel, 1, 64, 0, stream, out);
 }
 cudaError_t dynamic_shared_past_the_end(float* out, cudaStream_t stream) {
   return launch(dynamic_past_kernel, 1, 64, 64 * sizeof(float), stream, out);

@@ -10,6 +10,7 @@ cudaError_t count_without_atomic(int* count, cudaStream_t stream);
 cudaError_t count_in_global_without_atomic(int* count, cudaStream_t stream);
 cudaError_t add_past_the_end(const float* a, float* out, int n, cudaStream_t stream);
 cudaError_t shared_past_the_end(float* out, cudaStream_t stream);
+cudaError_t shared_past_the_end_by_pointer(float* out, cudaStream_t stream);
 cudaError_t dynamic_shared_past_the_end(float* out, cudaStream_t stream);
 cudaError_t barrier_in_branch(float* out, int n, cudaStream_t stream);
 cudaError_t early_return(float* out, int n, cudaStream_t stream);

@@ -1,0 +1,118 @@
+/// Planted mistakes that the checks of accesses find, and the pages that fault. Programs that
+/// sanitizers watch have neither: test_sanitizers.cpp.
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cuda_emulation/helpers.h"
+#include "cuda_emulation/planted.h"
+
+namespace cuda_emulation {
+namespace {
+
+constexpr std::size_t kSize = kPlantedSize;
+
+TEST_CASE("planted faults: a missing barrier") {
+  const Issue reverse = [](float* a, float* b, cudaStream_t stream) {
+    return planted::reverse_without_barrier(reinterpret_cast<int*>(a), reinterpret_cast<int*>(b),
+                                            stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, reverse), "unordered", "planted.cu");
+}
+
+TEST_CASE("planted faults: additions that are not atomic") {
+  const Issue shared = [](float*, float* b, cudaStream_t stream) {
+    return planted::count_without_atomic(reinterpret_cast<int*>(b), stream);
+  };
+  const Issue global = [](float*, float* b, cudaStream_t stream) {
+    return planted::count_in_global_without_atomic(reinterpret_cast<int*>(b), stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, shared), "unordered", "planted.cu");
+  CHECK_NAMES(error_of({.check = true}, global, true), "unordered", "planted.cu");
+}
+
+TEST_CASE("planted faults: an element too many") {
+  const Issue global = [](float* a, float* b, cudaStream_t stream) {
+    return planted::add_past_the_end(a, b, 128, stream);
+  };
+  const Issue dynamic = [](float*, float* b, cudaStream_t stream) {
+    return planted::dynamic_shared_past_the_end(b, stream);
+  };
+  const Issue of_static = [](float*, float* b, cudaStream_t stream) {
+    return planted::shared_past_the_end(b, stream);
+  };
+  CHECK_NAMES(error_of({}, of_static), "an index out of bounds", "planted.cu");
+  CHECK_NAMES(error_of({}, dynamic), "no memory", "dynamic_past_kernel");
+  CHECK_NAMES(error_of({.check = true}, dynamic), "out of bounds", "planted.cu");
+  // Without checks the page behind faults.
+  CHECK_NAMES(error_of({}, global), "not allocated", "past_kernel");
+  CHECK_NAMES(error_of({.check = true}, global), "out of bounds", "planted.cu");
+}
+
+#ifndef __clang__  // copies a float4 by memcpy, which knows no alignment
+TEST_CASE("planted faults: a misaligned vector") {
+  const Issue issue = [](float* a, float* b, cudaStream_t stream) {
+    return planted::misaligned(a, b, stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, issue), "misaligned", "planted.cu");
+}
+#endif
+
+TEST_CASE("planted faults: a read of memory never written") {
+  const Issue issue = [](float*, float* b, cudaStream_t stream) {
+    return planted::reads_unwritten(b, stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, issue), "nobody has written", "planted.cu");
+  CHECK(error_of({.check = true}, issue, true) == "");
+}
+
+/// What a process that touches an address says before it dies of that.
+std::string last_words(const float* address) {
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], STDERR_FILENO);
+    const float value = *static_cast<const volatile float*>(address);
+    _exit(value < 0 ? 1 : 0);
+  }
+  close(ends[1]);
+  std::string words(200, '\0');
+  words.resize(static_cast<std::size_t>(std::max<ssize_t>(0, read(ends[0], words.data(), 200))));
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) != WIFSIGNALED(status));
+  return WIFSIGNALED(status) || WEXITSTATUS(status) != 0 ? words : "";
+}
+
+TEST_CASE("planted faults: a kernel touches another device's memory") {
+  REQUIRE_OK(cudaSetDevice(1));
+  float* other = nullptr;
+  REQUIRE_OK(cudaMalloc(reinterpret_cast<void**>(&other), kSize * sizeof(float)));
+  REQUIRE_OK(cudaSetDevice(0));
+  const Issue issue = [&](float*, float* b, cudaStream_t stream) {
+    return planted::add_step(other, b, 1, stream);
+  };
+  CHECK_NAMES(error_of({}, issue), "not allocated on its device", "step_kernel");
+  REQUIRE_OK(cudaFree(other));
+}
+
+TEST_CASE("planted faults: host code touches a device's memory") {
+  for (const Pace pace : {Pace::eager, Pace::lazy}) {
+    configure({.pace = pace});
+    const Stream stream;
+    Array<float> a(kSize);
+    REQUIRE_OK(cudaMemsetAsync(a, 0, kSize * sizeof(float), stream));
+    REQUIRE_OK(cudaStreamSynchronize(stream));
+    CHECK_NAMES(last_words(a), "host code touches", "a device's memory");
+    const float own = 1;
+    CHECK(last_words(&own) == "");
+  }
+  configure({});
+}
+
+}  // namespace
+}  // namespace cuda_emulation
