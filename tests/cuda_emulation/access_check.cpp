@@ -6,12 +6,12 @@
 #include <array>
 #include <bitset>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "cuda_emulation/address_sanitizer.h"
 #include "cuda_emulation/engine.h"
 
 namespace cuda_emulation {
@@ -19,20 +19,33 @@ namespace {
 
 bool checking = false;
 
-struct Access {
-  std::uint64_t block = 0;  // 0: none
+// --- What is remembered ----------------------------------------------------------------------
+
+/// Who touched a byte.
+struct Touch {
+  std::uint64_t block = 0;
   unsigned interval = 0, warp_interval = 0;
+  std::uint32_t task = 0;  // 0: nobody
   std::uint16_t thread = 0;
   bool atomic = false;
 };
-/// What is remembered of a byte: its last write, and its last read with one of another warp.
+/// The last write of a byte, and its last read with one of another warp or task.
 struct Cell {
-  Access write, read, other_read;
+  Touch write, read, other_read;
 };
 constexpr std::size_t kPage = 1024;
 struct Page {
   std::bitset<kPage> written;
-  std::unique_ptr<std::array<Cell, kPage>> cells;  // of pages that kernels touched
+  Cell whole;  // of all bytes, while they have none of their own
+  std::unique_ptr<std::array<Cell, kPage>> cells;
+
+  Cell& cell(std::size_t at) {
+    if (!cells) {
+      cells = std::make_unique<std::array<Cell, kPage>>();
+      cells->fill(whole);
+    }
+    return (*cells)[at];
+  }
 };
 
 std::unordered_map<std::uintptr_t, Page> pages;
@@ -48,20 +61,71 @@ Page& page_of(std::uintptr_t address) {
   return *last_page;
 }
 
-[[noreturn]] void report(const char* what, std::uintptr_t address, const void* code) {
-  char text[100];
-  std::snprintf(text, sizeof text, "%s at %p, ", what, reinterpret_cast<void*>(address));
-  refuse(text + source_of(static_cast<const char*>(code) - 1));
+/// Every piece of work so far, from 1.
+struct PastTask {
+  Stamp stamp;
+  const void* kernel = nullptr;
+};
+std::vector<PastTask> past;
+Task now;
+
+std::uint32_t running_task() { return static_cast<std::uint32_t>(past.size() - 1); }
+bool is_ordered(std::uint32_t task) {
+  static std::uint32_t known = 0, of = 0;
+  static bool is_before = false;
+  if (task == 0) return true;
+  if (task != known || of != running_task()) is_before = now.is_after(past[task].stamp);
+  known = task;
+  of = running_task();
+  return is_before;
 }
 
-/// Whether nothing orders two accesses of the launch that runs.
-bool unordered(const Access& before, const Access& now) {
-  if (before.block < position.first_block || (before.atomic && now.atomic)) return false;
-  if (before.block != now.block) return true;
-  if (before.thread == now.thread) return false;
-  return before.thread / 32 == now.thread / 32 ? before.warp_interval == now.warp_interval
-                                               : before.interval == now.interval;
+// --- Races -----------------------------------------------------------------------------------
+
+/// Whether nothing orders two accesses.
+bool unordered(const Touch& before, const Touch& after) {
+  if (before.task == 0 || (before.atomic && after.atomic)) return false;
+  if (before.task != after.task) return !is_ordered(before.task);
+  if (before.block != after.block) return true;
+  if (before.thread == after.thread) return false;
+  return before.thread / 32 == after.thread / 32 ? before.warp_interval == after.warp_interval
+                                                 : before.interval == after.interval;
 }
+
+struct Fault {
+  const char* what = nullptr;  // null: none
+  std::uint32_t other = 0;     // the task that made the other access
+};
+
+/// What is wrong with an access, which is noted otherwise.
+Fault touch(Cell& cell, const Touch& touch, bool writes) {
+  if (unordered(cell.write, touch))
+    return {writes ? "two unordered writes" : "a read beside an unordered write",
+            cell.write.task};
+  if (writes) {
+    for (const Touch& read : {cell.read, cell.other_read})
+      if (unordered(read, touch)) return {"a write beside an unordered read", read.task};
+    cell.write = touch;
+  } else {
+    if (cell.read.thread / 32 != touch.thread / 32 || cell.read.block != touch.block)
+      cell.other_read = cell.read;
+    cell.read = touch;
+  }
+  return {};
+}
+
+std::string text_of(const Fault& fault, std::uintptr_t address) {
+  char text[100];
+  std::snprintf(text, sizeof text, "%s at %p", fault.what, reinterpret_cast<void*>(address));
+  if (fault.other == 0 || fault.other == running_task()) return text;
+  const void* const kernel = past[fault.other].kernel;
+  return std::string(text) + " by " + (kernel ? source_of(kernel) : "a copy or library");
+}
+[[noreturn]] void report(const Fault& fault, std::uintptr_t address, const void* code) {
+  refuse(text_of(fault, address) + ", " + source_of(static_cast<const char*>(code) - 1));
+}
+
+// --- Loads and stores of kernels -------------------------------------------------------------
 
 /// threadIdx and its neighbours, which kernels read all the time.
 bool is_index(std::uintptr_t address) {
@@ -84,26 +148,17 @@ Block live_block(std::uintptr_t address) {
   return known[next++ % known.size()] = reachable_block(reinterpret_cast<const void*>(address));
 }
 
-struct Hook {
-  bool writes = false, atomic = false, aligned = false;
-  const void* code = nullptr;
-};
-
-/// What memory kernels share is: the device's and the block's, where reads of what nobody has
-/// written are errors; the host's, of which nothing more is known; and the static variables that
-/// stand for a block's shared memory. All else is the emulator's own.
-enum class Space { device, host, dynamic_shared, static_shared, other };
-
 /// Whether the address is that of a variable of this program.
 bool is_static(std::uintptr_t address) {
-  static const std::vector<std::pair<std::uintptr_t, std::uintptr_t>> segments = [] {
-    std::vector<std::pair<std::uintptr_t, std::uintptr_t>> found;
+  using Segments = std::vector<std::pair<std::uintptr_t, std::uintptr_t>>;
+  static const Segments segments = [] {
+    Segments found;
     const auto add = [](dl_phdr_info* info, std::size_t, void* to) {
       for (int i = 0; i < info->dlpi_phnum; ++i) {
         const auto& segment = info->dlpi_phdr[i];
         if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
         const std::uintptr_t low = info->dlpi_addr + segment.p_vaddr;
-        static_cast<decltype(found)*>(to)->emplace_back(low, low + segment.p_memsz);
+        static_cast<Segments*>(to)->emplace_back(low, low + segment.p_memsz);
       }
       return 0;
     };
@@ -115,86 +170,129 @@ bool is_static(std::uintptr_t address) {
   });
 }
 
+/// What memory kernels share is: the device's and the block's, where reads of what nobody has
+/// written are errors; the host's, of which nothing more is known; and the static variables that
+/// stand for a block's shared memory. All else is the emulator's own.
+enum class Space { device, host, dynamic_shared, static_shared, other };
+
 Space space_of(std::uintptr_t address, std::size_t bytes, const void* code) {
   const auto* const memory = reinterpret_cast<const void*>(address);
   const SharedPlace shared = shared_place(memory, bytes);
-  if (shared == SharedPlace::outside) report("an access out of bounds", address, code);
+  if (shared == SharedPlace::outside) report({"an access out of bounds"}, address, code);
   if (shared == SharedPlace::inside) return Space::dynamic_shared;
   if (is_static(address)) return Space::static_shared;
   if (!is_reserved(memory)) return Space::other;
   const Block block = live_block(address);
-  if (address + bytes > block.high) report("an access out of bounds", address, code);
+  if (address + bytes > block.high) report({"an access out of bounds"}, address, code);
   return block.of_host ? Space::host : Space::device;
 }
 
-void check_access(const void* memory, std::size_t bytes, const Hook& hook) {
+void check_access(const void* memory, std::size_t bytes, const Access& access) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
   if ((memory >= position.stack_low && memory < position.stack_high) || is_index(address)) return;
-  if (hook.aligned && address % bytes != 0) report("a misaligned access", address, hook.code);
-  const Space space = space_of(address, bytes, hook.code);
-  if (space == Space::other) return;
-  const bool of_block = space == Space::dynamic_shared || space == Space::static_shared;
-  const bool must_be_written = space == Space::device || space == Space::dynamic_shared;
-  const Access now{position.block, position.interval, position.warp_interval,
-                   static_cast<std::uint16_t>(position.thread), hook.atomic};
+  if (access.aligned && address % bytes != 0)
+    report({"a misaligned access"}, address, access.code);
+  const Space space = space_of(address, bytes, access.code);
+  if (space == Space::other || space == Space::host) return;
+  const bool of_block = space != Space::device;
+  const Touch own{position.block,
+                  position.interval,
+                  position.warp_interval,
+                  running_task(),
+                  static_cast<std::uint16_t>(position.thread),
+                  access.atomic};
   for (std::size_t i = 0; i < bytes; ++i) {
     const std::size_t at = (address + i) % kPage;
     Page& page = page_of(address + i);
-    if (!page.cells) page.cells = std::make_unique<std::array<Cell, kPage>>();
-    Cell& cell = (*page.cells)[at];
-    // Another block's static shared memory has the same address, and is another.
-    const bool stale = of_block && cell.write.block != 0 && cell.write.block != now.block;
-    if (stale && !hook.writes)
-      report("a read of what this block has not written", address, hook.code);
-    if (of_block && (stale || cell.read.block != now.block)) cell.read = cell.other_read = {};
+    Cell& cell = page.cell(at);
+    // Another block's shared memory has the same address, and is another.
+    const bool stale = of_block && cell.write.block != 0 && cell.write.block != own.block;
+    if (stale && !access.writes)
+      report({"a read of what this block has not written"}, address, access.code);
+    if (of_block && (stale || cell.read.block != own.block)) cell.read = cell.other_read = {};
     if (stale) cell.write = {};
-    if (unordered(cell.write, now))
-      report(hook.writes ? "two unordered writes" : "a read beside an unordered write", address,
-             hook.code);
-    if (must_be_written && !page.written[at] && (!hook.writes || hook.atomic))
-      report("a read of what nobody has written", address, hook.code);
-    if (hook.writes) {
-      if (unordered(cell.read, now) || unordered(cell.other_read, now))
-        report("a write beside an unordered read", address, hook.code);
-      cell.write = now;
-      page.written[at] = true;
-    } else {
-      if (cell.read.thread / 32 != now.thread / 32 || cell.read.block != now.block)
-        cell.other_read = cell.read;
-      cell.read = now;
-    }
+    const bool must_be_written = space != Space::static_shared;
+    const bool reads = !access.writes || access.atomic;
+    if (const Fault fault = touch(cell, own, access.writes); fault.what)
+      report(fault, address, access.code);
+    if (must_be_written && reads && !page.written[at])
+      report({"a read of what nobody has written"}, address, access.code);
+    if (access.writes) page.written[at] = true;
   }
 }
 
-void access(const void* memory, std::size_t bytes, const Hook& hook) {
-  if (!checking || !in_kernel) return;
-  in_kernel = false;  // what is done here is not the kernel's
-  check_access(memory, bytes, hook);
-  in_kernel = true;
+// --- Copies ----------------------------------------------------------------------------------
+
+/// What is wrong with an access of `count` bytes of a page from `at` on.
+Fault touch_range(Page& page, std::size_t at, std::size_t count, const Touch& own, bool writes) {
+  if (!writes)
+    for (std::size_t i = at; i < at + count; ++i)
+      if (!page.written[i]) return {"a read of what nobody has written"};
+  if (count == kPage && !page.cells) return touch(page.whole, own, writes);
+  for (std::size_t i = at; i < at + count; ++i)
+    if (const Fault fault = touch(page.cell(i), own, writes); fault.what) return fault;
+  if (count == kPage && writes) {
+    page.whole = (*page.cells)[0];
+    page.cells = nullptr;
+  }
+  return {};
 }
 
-void mark(const void* memory, std::size_t bytes, bool written) {
+std::string check_range(const void* memory, std::size_t bytes, bool writes) {
+  if (!checking) return "";
+  const Touch own{.task = running_task()};
+  const auto low = reinterpret_cast<std::uintptr_t>(memory), high = low + bytes;
+  for (std::uintptr_t address = low; address < high;) {
+    Page& page = page_of(address);
+    const std::size_t at = address % kPage;
+    const std::size_t count = std::min<std::size_t>(kPage - at, high - address);
+    if (const Fault fault = touch_range(page, at, count, own, writes); fault.what)
+      return text_of(fault, address) + ", by a copy or library";
+    if (writes)
+      for (std::size_t i = at; i < at + count; ++i) page.written[i] = true;
+    address += count;
+  }
+  return "";
+}
+
+/// Forgets who touched the bytes.
+void reset(const void* memory, std::size_t bytes, bool written) {
   if (!checking) return;
   const auto low = reinterpret_cast<std::uintptr_t>(memory), high = low + bytes;
   for (std::uintptr_t address = low; address < high; ++address) {
     Page& page = page_of(address);
     page.written[address % kPage] = written;
-    if (page.cells) (*page.cells)[address % kPage] = {};
+    if (page.cells || page.whole.write.task != 0) page.cell(address % kPage) = {};
   }
 }
 
 }  // namespace
 
 void check_accesses(bool on) {
-  checking = on;
+  checking = on && !kAddressSanitizer;  // which compiles kernels without calls of the hooks
   pages.clear();
   last_number = ~std::uintptr_t{};
+  past.assign(1, {});
 }
-void note_atomic(const void* memory, std::size_t bytes) {
-  access(memory, bytes, {true, true, true, __builtin_return_address(0)});
+void begin_task(const Task& task, const void* kernel) {
+  if (!checking) return;
+  now = task;
+  past.push_back({task.stamp, kernel});
 }
-void note_written(const void* memory, std::size_t bytes) { mark(memory, bytes, true); }
-void note_unwritten(const void* memory, std::size_t bytes) { mark(memory, bytes, false); }
+void note_access(const void* memory, std::size_t bytes, const Access& access) {
+  if (!checking || !in_kernel) return;
+  in_kernel = false;  // what is done here is not the kernel's
+  check_access(memory, bytes, access);
+  in_kernel = true;
+}
+std::string note_read(const void* memory, std::size_t bytes) {
+  return check_range(memory, bytes, false);
+}
+std::string note_written(const void* memory, std::size_t bytes) {
+  return check_range(memory, bytes, true);
+}
+void note_known(const void* memory, std::size_t bytes) { reset(memory, bytes, true); }
+void note_unwritten(const void* memory, std::size_t bytes) { reset(memory, bytes, false); }
 void note_freed(const void* memory, std::size_t bytes) {
   const auto low = reinterpret_cast<std::uintptr_t>(memory);
   for (std::uintptr_t number = low / kPage; number <= (low + bytes) / kPage; ++number)
@@ -203,54 +301,3 @@ void note_freed(const void* memory, std::size_t bytes) {
 }
 
 }  // namespace cuda_emulation
-
-// --- What compilers call ---------------------------------------------------------------------
-
-extern "C" {
-#define HOOK(name, size, writes, aligned)                                                        \
-  void name##size(void* memory) {                                                                \
-    cuda_emulation::access(memory, size, {writes, false, aligned, __builtin_return_address(0)}); \
-  }
-#define HOOKS(size)                               \
-  HOOK(__tsan_read, size, false, true)            \
-  HOOK(__tsan_write, size, true, true)            \
-  HOOK(__tsan_unaligned_read, size, false, false) \
-  HOOK(__tsan_unaligned_write, size, true, false)
-HOOKS(1)
-HOOKS(2)
-HOOKS(4)
-HOOKS(8)
-HOOKS(16)
-void __tsan_read_range(void* memory, std::size_t bytes) {
-  cuda_emulation::access(memory, bytes, {false, false, false, __builtin_return_address(0)});
-}
-void __tsan_write_range(void* memory, std::size_t bytes) {
-  cuda_emulation::access(memory, bytes, {true, false, false, __builtin_return_address(0)});
-}
-// Programs are linked with --wrap for these: compilers call them for larger values.
-#define CUDA_EMULATION_COPY(prefix, name)                                                    \
-  void* prefix##name(void* to, const void* from, std::size_t bytes) {                        \
-    cuda_emulation::access(from, bytes, {false, false, false, __builtin_return_address(0)}); \
-    cuda_emulation::access(to, bytes, {true, false, false, __builtin_return_address(0)});    \
-    return __real_##name(to, from, bytes);                                                   \
-  }
-#define CUDA_EMULATION_FILL(prefix)                                                       \
-  void* prefix##memset(void* to, int value, std::size_t bytes) {                          \
-    cuda_emulation::access(to, bytes, {true, false, false, __builtin_return_address(0)}); \
-    return __real_memset(to, value, bytes);                                               \
-  }
-void* __real_memcpy(void*, const void*, std::size_t);
-void* __real_memmove(void*, const void*, std::size_t);
-void* __real_memset(void*, int, std::size_t);
-CUDA_EMULATION_COPY(__wrap_, memcpy)
-CUDA_EMULATION_COPY(__wrap_, memmove)
-CUDA_EMULATION_FILL(__wrap_)
-CUDA_EMULATION_COPY(__tsan_, memcpy)
-CUDA_EMULATION_COPY(__tsan_, memmove)
-CUDA_EMULATION_FILL(__tsan_)
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-void __tsan_init() {}
-void __tsan_vptr_update(void*, void*) {}
-void __tsan_vptr_read(void*) {}
-}

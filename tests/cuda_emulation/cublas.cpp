@@ -57,15 +57,30 @@ struct Product {
   int batch;
 };
 
+/// Tells the access checks of all columns of a batch of matrices.
+std::string note(const Matrix& matrix, int batch, std::size_t element,
+                 std::string (*access)(const void*, std::size_t)) {
+  const auto* const data = static_cast<const std::byte*>(matrix.data);
+  const auto bytes = static_cast<std::size_t>(matrix.rows) * element;
+  for (int item = 0; item < batch; ++item)
+    for (int column = 0; column < matrix.columns; ++column) {
+      const long long offset =
+          item * matrix.stride + static_cast<long long>(column) * matrix.leading;
+      const std::string error = access(data + offset * static_cast<long long>(element), bytes);
+      if (!error.empty()) return error;
+    }
+  return "";
+}
+
 /// Elements of A and B are T, of C To; alpha and beta are Scale.
 template <class T, class To, class Scale>
-void multiply(const Product& p, double by, double keep) {
+std::string multiply(const Product& p, double by, double keep) {
   const auto* const a = static_cast<const T*>(p.a.data);
   const auto* const b = static_cast<const T*>(p.b.data);
   auto* const c = static_cast<To*>(const_cast<void*>(p.c.data));
   const std::ptrdiff_t lda = p.a.leading, ldb = p.b.leading, ldc = p.c.leading;
   for (int item = 0; item < p.batch; ++item)
-    for (int j = 0; j < p.n; ++j) {
+    for (int j = 0; j < p.n; ++j)
       for (int i = 0; i < p.m; ++i) {
         double sum = 0;
         for (int l = 0; l < p.k; ++l)
@@ -78,9 +93,12 @@ void multiply(const Product& p, double by, double keep) {
         const double kept = keep == 0 ? 0.0 : keep * static_cast<double>(to);
         to = static_cast<To>(static_cast<Scale>(by * sum + kept));
       }
-      cuda_emulation::note_written(c + item * p.c.stride + j * ldc,
-                                   static_cast<std::size_t>(p.m) * sizeof(To));
-    }
+  using cuda_emulation::note_read;
+  std::string error = note(p.a, p.batch, sizeof(T), note_read);
+  if (error.empty()) error = note(p.b, p.batch, sizeof(T), note_read);
+  if (error.empty() && keep != 0) error = note(p.c, p.batch, sizeof(To), note_read);
+  if (error.empty()) error = note(p.c, p.batch, sizeof(To), cuda_emulation::note_written);
+  return error;
 }
 
 template <class T, class To, class Scale>
@@ -102,8 +120,7 @@ int issue_product(Handle handle, const Product& p) {
   const bool later = handle->pointers_on_device;
   const double by = later ? 0 : value(p.alpha), keep = later ? 0 : value(p.beta);
   const auto run = [=](const Work&) -> std::string {
-    multiply<T, To, Scale>(p, later ? value(p.alpha) : by, later ? value(p.beta) : keep);
-    return "";
+    return multiply<T, To, Scale>(p, later ? value(p.alpha) : by, later ? value(p.beta) : keep);
   };
   // Scales are frozen in a captured product, as a kernel's plain arguments are.
   std::vector<std::byte> scales(2 * sizeof(double));

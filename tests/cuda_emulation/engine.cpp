@@ -62,6 +62,15 @@ void Engine::wait(std::unique_lock<std::mutex>& lock, const std::function<bool()
 }
 
 void Engine::push(std::unique_lock<std::mutex>& lock, CUstream_st* stream, Command command) {
+  stream->clock.join(host_clock);
+  if (command.type == Command::Type::work) {
+    command.work.before = stream->clock;
+    command.work.stamp = {stream->number, stream->clock.tick(stream->number)};
+  } else if (command.type == Command::Type::record) {
+    command.event->before = stream->clock;
+  } else {
+    stream->clock.join(command.event->before);
+  }
   stream->commands.push_back(std::move(command));
   ++queued_;
   changed_.notify_all();
@@ -77,18 +86,35 @@ void Engine::nudge() {
 bool Engine::idle() const { return std::all_of(streams.begin(), streams.end(), done); }
 bool Engine::done(const CUstream_st* stream) { return stream->commands.empty() && !stream->busy; }
 
+void Engine::add(CUstream_st* stream) {
+  stream->number = streams.size();
+  if (!free_numbers_.empty()) {
+    stream->number = free_numbers_.back();
+    free_numbers_.pop_back();
+  }
+  streams.push_back(stream);
+}
+/// The host has waited for all that the number stands for: another stream can have it.
+void Engine::remove(std::unique_lock<std::mutex>& lock, CUstream_st* stream) {
+  wait(lock, [&] { return done(stream); });
+  host_clock.join(stream->clock);
+  free_numbers_.push_back(stream->number);
+  std::erase(streams, stream);
+}
+
 void Engine::fail(const std::string& why) {
   if (sticky == cudaSuccess) message = why;
   sticky = cudaErrorLaunchFailure;
 }
 
-void Engine::run(const Work& work) {
+void Engine::run(const Work& work, const Task& task) {
   {
     const std::scoped_lock lock(mutex);
     if (sticky != cudaSuccess) return;
     running_device = work.device;
     open_for(work);
   }
+  begin_task(task, work.what);
   const std::string error = work.run(work);
   if (error.empty()) return;
   const std::scoped_lock lock(mutex);
@@ -144,7 +170,7 @@ void Engine::work() {
       if (command.work.kind == Kind::graph)
         command.work.run(command.work);
       else
-        run(command.work);
+        run(command.work, {command.work.stamp, &command.work.before});
       command.work = {};
       lock.lock();
     } else if (command.type == Command::Type::record) {
@@ -174,6 +200,7 @@ bool forbidden(CUstream_st* stream) {
 cudaError_t synchronize_all(std::unique_lock<std::mutex>& lock) {
   if (forbidden()) return result(cudaErrorStreamCaptureUnsupported);
   engine().wait(lock, [] { return engine().idle(); });
+  for (const CUstream_st* stream : engine().streams) engine().host_clock.join(stream->clock);
   return result(engine().sticky);
 }
 
@@ -222,7 +249,7 @@ void configure(const Settings& settings) {
   if (settings.check != engine().settings.check) {
     check_accesses(settings.check);
     for (const Memory& of : engine().memory)
-      for (const auto& [memory, bytes] : of.live()) note_written(memory, bytes);
+      for (const auto& [memory, bytes] : of.live()) note_known(memory, bytes);
   }
   engine().settings = settings;
   engine().random.state = settings.seed;

@@ -17,6 +17,7 @@
 #include "cuda_emulation/emulation.h"
 #include "cuda_emulation/execution.h"
 #include "cuda_emulation/memory.h"
+#include "cuda_emulation/ordering.h"
 
 /// What the runtime API's functions share: streams of commands, and one worker that carries them
 /// out.
@@ -30,7 +31,9 @@ struct Work {
   int device = 0;
   const void* what = nullptr;  ///< tells nodes of one kind apart: the kernel, the function
   std::vector<std::vector<std::byte>> arguments = {};  ///< a kernel's, as they were copied
-  std::function<std::string(const Work&)> run = {};    ///< returns what went wrong, or ""
+  Stamp stamp = {};                                    ///< of a stream's work
+  Clock before = {};
+  std::function<std::string(const Work&)> run = {};  ///< returns what went wrong, or ""
 };
 
 struct Node {
@@ -47,6 +50,7 @@ struct Capture {
 struct EventState {
   int device = 0;
   std::uint64_t recorded = 0, reached = 0;
+  Clock before;  ///< what runs before it, as it was recorded last
   std::chrono::steady_clock::time_point time;
   std::shared_ptr<Capture> capture;  ///< where it was recorded last, and what it stands for there
   std::vector<std::size_t> nodes;
@@ -63,6 +67,8 @@ struct Command {
 
 struct CUstream_st {
   int device = 0;
+  std::size_t number = 0;            ///< among those alive
+  cuda_emulation::Clock clock = {};  ///< what runs before its next work
   std::deque<cuda_emulation::Command> commands = {};
   bool busy = false;
   std::shared_ptr<cuda_emulation::Capture> capture = {};
@@ -93,6 +99,7 @@ class Engine {
   Settings settings;
   Random random;
   std::vector<CUstream_st*> streams;
+  Clock host_clock;  ///< what the host has waited for
   std::unordered_map<const void*, Signature> kernels;
   std::unordered_map<const void*, std::size_t> shared_limits;
   std::string message;  ///< why `sticky` is not cudaSuccess
@@ -108,8 +115,11 @@ class Engine {
   bool idle() const;
   static bool done(const CUstream_st* stream);
   void fail(const std::string& why);
+  void add(CUstream_st* stream);
+  /// Waits for its work first.
+  void remove(std::unique_lock<std::mutex>& lock, CUstream_st* stream);
   /// Runs work, on the worker; opens the memory that it may touch.
-  void run(const Work& work);
+  void run(const Work& work, const Task& task);
   /// The number of one of `count` that are able, by the order of the settings.
   std::size_t choose(std::size_t count);
 
@@ -120,6 +130,7 @@ class Engine {
   void close_all();
 
   std::condition_variable changed_;
+  std::vector<std::size_t> free_numbers_;
   std::size_t queued_ = 0;
   int waiting_ = 0, allowance_ = 0;
   bool busy_ = false;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <new>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 #include "cuda_emulation/access_check.h"
@@ -288,14 +289,19 @@ std::string source_of(const void* code) {
   const bool moves = static_cast<const ElfW(Ehdr)*>(info.dli_fbase)->e_type == ET_DYN;
   const auto base = moves ? reinterpret_cast<std::size_t>(info.dli_fbase) : 0;
   char command[600];
-  std::snprintf(command, sizeof command, "addr2line -Cfpse '%s' %#zx 2>/dev/null", info.dli_fname,
-                reinterpret_cast<std::size_t>(code) - base);
+  std::snprintf(command, sizeof command, "addr2line -Cfpsie '%s' %#zx 2>/dev/null",
+                info.dli_fname, reinterpret_cast<std::size_t>(code) - base);
+  std::FILE* const pipe = popen(command, "r");
+  if (!pipe) return "unknown code";
   std::string text;
-  if (std::FILE* const pipe = popen(command, "r")) {
-    for (int c; (c = std::fgetc(pipe)) != EOF && c != '\n';) text += static_cast<char>(c);
-    pclose(pipe);
-  }
-  return text;
+  for (int c; (c = std::fgetc(pipe)) != EOF;) text += static_cast<char>(c);
+  pclose(pipe);
+  // A line for the code, and one for each function that it was inlined into: a kernel's is wanted.
+  while (text.find("device_code.h") < text.find('\n') && text.find('\n') + 1 < text.size())
+    text.erase(0, text.find('\n') + 1);
+  text.resize(std::min({text.size(), text.find('\n'), text.find(" (discriminator")}));
+  const std::string_view inlined = " (inlined by) ";
+  return text.starts_with(inlined) ? text.substr(inlined.size()) : text;
 }
 
 void* dynamic_shared() { return shared_memory.low(); }

@@ -11,6 +11,7 @@ using cuda_emulation::issue;
 using cuda_emulation::Kind;
 using cuda_emulation::Node;
 using cuda_emulation::result;
+using cuda_emulation::Stamp;
 using cuda_emulation::Work;
 
 namespace {
@@ -21,17 +22,25 @@ bool is_same_node(const Node& a, const Node& b) {
 }
 
 /// Runs a graph's nodes in some order that their dependencies allow.
-void run_nodes(const std::vector<Node>& nodes) {
+void run_nodes(const std::vector<Node>& nodes, const Work& launch) {
   Engine& device = engine();
   std::vector<std::size_t> missing(nodes.size()), able;
-  for (std::size_t i = 0; i < nodes.size(); ++i)
+  std::vector<std::vector<bool>> before(nodes.size(), std::vector<bool>(nodes.size()));
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
     if ((missing[i] = nodes[i].dependencies.size()) == 0) able.push_back(i);
+    for (const std::size_t dependency : nodes[i].dependencies) {
+      before[i][dependency] = true;
+      for (std::size_t j = 0; j < dependency; ++j)
+        if (before[dependency][j]) before[i][j] = true;
+    }
+  }
   while (!able.empty()) {
     std::sort(able.begin(), able.end());
     const std::size_t at = device.choose(able.size());
     const std::size_t node = able[at];
     able.erase(able.begin() + static_cast<std::ptrdiff_t>(at));
-    device.run(nodes[node].work);
+    const Stamp stamp{launch.stamp.stream, launch.stamp.count, node};
+    device.run(nodes[node].work, {stamp, &launch.before, &before[node]});
     for (std::size_t i = node + 1; i < nodes.size(); ++i)
       for (const std::size_t dependency : nodes[i].dependencies)
         if (dependency == node && --missing[i] == 0) able.push_back(i);
@@ -116,8 +125,8 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t executable, cudaGraph_t graph,
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (stream && stream->capture) return result(cudaErrorStreamCaptureUnsupported);
-  const auto run = [nodes = executable->nodes](const Work&) -> std::string {
-    return run_nodes(*nodes), "";
+  const auto run = [nodes = executable->nodes](const Work& self) -> std::string {
+    return run_nodes(*nodes, self), "";
   };
   return issue(stream, {.kind = Kind::graph, .what = executable, .run = run});
 }

@@ -44,6 +44,7 @@ std::string error_of(const Settings& settings, const Issue& issue, bool b_is_wri
   const Stream stream;
   Array<float> a(planted_values()), b(kPlantedSize);
   if (b_is_written) REQUIRE_OK(cudaMemsetAsync(b, 0, kPlantedSize * sizeof(float), stream));
+  REQUIRE_OK(cudaStreamSynchronize(stream));
   REQUIRE_OK(issue(a, b, stream));
   const bool failed = cudaStreamSynchronize(stream) != cudaSuccess;
   const std::string error = take_error();

@@ -237,8 +237,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     if (cuda_emulation::is_gone(to, bytes) || cuda_emulation::is_gone(from, bytes))
       return "memory of a copy was freed before it ran";
     std::memmove(to, from, bytes);
-    if (to_device) cuda_emulation::note_written(to, bytes);
-    return "";
+    std::string error = from_device ? cuda_emulation::note_read(from, bytes) : "";
+    if (error.empty() && to_device) error = cuda_emulation::note_written(to, bytes);
+    return error;
   };
   return issue(stream,
                {.kind = Kind::copy,
@@ -256,8 +257,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
   const auto run = [=](const Work&) -> std::string {
     if (cuda_emulation::is_gone(memory, bytes)) return "memory was freed before it was filled";
     std::memset(memory, value, bytes);
-    cuda_emulation::note_written(memory, bytes);
-    return "";
+    return cuda_emulation::note_written(memory, bytes);
   };
   return issue(stream,
                {.kind = Kind::fill,
@@ -271,12 +271,12 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
   {
     std::unique_lock lock(engine().mutex);
     if (const cudaError_t error = cuda_emulation::synchronize_all(lock)) return error;
-    engine().streams.push_back(&own);
+    engine().add(&own);
   }
   cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, &own);
   std::unique_lock lock(engine().mutex);
   if (const cudaError_t later = cuda_emulation::synchronize_all(lock)) error = later;
-  std::erase(engine().streams, &own);
+  engine().remove(lock, &own);
   return error;
 }
 cudaError_t cudaMemcpyToSymbolAsync(const void* symbol, const void* from, std::size_t bytes,

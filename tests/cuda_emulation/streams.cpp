@@ -4,6 +4,7 @@
 
 #include "cuda_emulation/engine.h"
 
+using cuda_emulation::Clock;
 using cuda_emulation::Command;
 using cuda_emulation::Engine;
 using cuda_emulation::engine;
@@ -27,7 +28,7 @@ void unite(std::vector<std::size_t>& to, const std::vector<std::size_t>& from) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const std::scoped_lock lock(engine().mutex);
   *stream = new CUstream_st{.device = cuda_emulation::current_device()};
-  engine().streams.push_back(*stream);
+  engine().add(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
@@ -35,8 +36,7 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, i
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   std::unique_lock lock(engine().mutex);
-  engine().wait(lock, [&] { return Engine::done(stream); });
-  std::erase(engine().streams, stream);
+  engine().remove(lock, stream);
   delete stream;
   return cudaSuccess;
 }
@@ -45,13 +45,16 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (!stream) return no_stream();
   if (forbidden(stream)) return result(cudaErrorStreamCaptureUnsupported);
   engine().wait(lock, [&] { return Engine::done(stream); });
+  engine().host_clock.join(stream->clock);
   return result(engine().sticky);
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   const std::scoped_lock lock(engine().mutex);
   if (forbidden(stream)) return result(cudaErrorStreamCaptureUnsupported);
   engine().nudge();
-  return Engine::done(stream) ? engine().sticky : cudaErrorNotReady;
+  if (!Engine::done(stream)) return cudaErrorNotReady;
+  engine().host_clock.join(stream->clock);
+  return engine().sticky;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   std::unique_lock lock(engine().mutex);
@@ -96,14 +99,18 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   std::unique_lock lock(engine().mutex);
   EventState& state = *event->state;
   if (state.capture) return result(cudaErrorCapturedEvent);
+  const Clock before = state.before;
   engine().wait(lock, [&, count = state.recorded] { return state.reached >= count; });
+  engine().host_clock.join(before);
   return result(engine().sticky);
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const std::scoped_lock lock(engine().mutex);
   if (event->state->capture) return result(cudaErrorCapturedEvent);
   engine().nudge();
-  return event->state->reached >= event->state->recorded ? engine().sticky : cudaErrorNotReady;
+  if (event->state->reached < event->state->recorded) return cudaErrorNotReady;
+  engine().host_clock.join(event->state->before);
+  return engine().sticky;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   const std::scoped_lock lock(engine().mutex);

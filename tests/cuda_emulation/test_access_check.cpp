@@ -88,6 +88,91 @@ std::string last_words(const float* address) {
   return WIFSIGNALED(status) || WEXITSTATUS(status) != 0 ? words : "";
 }
 
+enum class Wait { none, of_stream, of_host };
+
+/// Work of one stream, then of another, in that order, but for a wait by chance.
+std::string error_of_two(const Issue& first, const Issue& second, Wait wait) {
+  const Stream other;
+  const Event done;
+  const Issue both = [&](float* a, float* b, cudaStream_t stream) {
+    REQUIRE_OK(first(a, b, stream));
+    REQUIRE_OK(cudaEventRecord(done, stream));
+    if (wait == Wait::of_stream) REQUIRE_OK(cudaStreamWaitEvent(other, done, 0));
+    if (wait == Wait::of_host) REQUIRE_OK(cudaEventSynchronize(done));
+    (void)second(a, b, other);  // may have run, and failed
+    return cudaSuccess;
+  };
+  return error_of({.pace = Pace::eager, .check = true}, both, true);
+}
+
+TEST_CASE("planted faults: a race between streams without an event") {
+  const auto bytes = kSize * sizeof(float);
+  std::vector<float> host(kSize);
+  const Issue write = [](float* a, float* b, cudaStream_t stream) {
+    return planted::add_step(a, b, 1, stream);
+  };
+  const Issue read = [](float* a, float* b, cudaStream_t stream) {
+    return planted::add_step(b, a, 1, stream);
+  };
+  const Issue fill = [=](float*, float* b, cudaStream_t stream) {
+    return cudaMemsetAsync(b, 0, bytes, stream);
+  };
+  const Issue fetch = [&](float*, float* b, cudaStream_t stream) {
+    return cudaMemcpyAsync(host.data(), b, bytes, cudaMemcpyDeviceToHost, stream);
+  };
+  CHECK_NAMES(error_of_two(write, read, Wait::none), "a read beside an unordered write",
+              "by planted::(anonymous namespace)::step_kernel");
+  CHECK_NAMES(error_of_two(read, write, Wait::none), "unordered", "step_kernel");
+  CHECK_NAMES(error_of_two(write, write, Wait::none), "two unordered writes", "step_kernel");
+  CHECK_NAMES(error_of_two(write, fill, Wait::none), "two unordered writes", "step_kernel");
+  CHECK_NAMES(error_of_two(fill, read, Wait::none), "a read beside", "a copy or library");
+  CHECK_NAMES(error_of_two(write, fetch, Wait::none), "a read beside", "step_kernel");
+  CHECK_NAMES(error_of_two(fetch, write, Wait::none), "a write beside", "a copy or library");
+  CHECK(error_of_two(read, fetch, Wait::none) == "");
+  for (const Issue& first : {write, read, fill, fetch})
+    for (const Issue& second : {write, read, fill, fetch})
+      for (const Wait wait : {Wait::of_stream, Wait::of_host})
+        CHECK(error_of_two(first, second, wait) == "");
+}
+
+TEST_CASE("planted faults: a captured graph without an edge") {
+  configure({.check = true});
+  const Stream one, two;
+  const Event forked, joined;
+  Array<float> a(std::vector<float>(kSize, 1.0f)), b(kSize), c(kSize);
+  for (const bool waits : {true, false}) {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    REQUIRE_OK(cudaStreamBeginCapture(one, cudaStreamCaptureModeGlobal));
+    REQUIRE_OK(cudaEventRecord(forked, one));
+    REQUIRE_OK(cudaStreamWaitEvent(two, forked, 0));
+    REQUIRE_OK(planted::add_step(a, b, 1, two));
+    REQUIRE_OK(cudaEventRecord(joined, two));
+    if (waits) REQUIRE_OK(cudaStreamWaitEvent(one, joined, 0));
+    REQUIRE_OK(planted::add_step(b, c, 1, one));
+    if (!waits) REQUIRE_OK(cudaStreamWaitEvent(one, joined, 0));
+    REQUIRE_OK(cudaStreamEndCapture(one, &graph));
+    REQUIRE_OK(cudaGraphInstantiate(&executable, graph, 0));
+    // Replays follow each other.
+    for (int i = 0; i < 2; ++i) REQUIRE_OK(cudaGraphLaunch(executable, one));
+    const bool failed = cudaStreamSynchronize(one) != cudaSuccess;
+    CHECK(failed == !waits);
+    if (failed) CHECK_NAMES(take_error(), "beside an unordered", "step_kernel");
+    REQUIRE_OK(cudaGraphExecDestroy(executable));
+    REQUIRE_OK(cudaGraphDestroy(graph));
+  }
+  configure({});
+}
+
+TEST_CASE("planted faults: a fetch of what nobody has written") {
+  std::vector<float> host(kSize);
+  const Issue fetch = [&](float*, float* b, cudaStream_t stream) {
+    return cudaMemcpyAsync(host.data(), b, kSize * sizeof(float), cudaMemcpyDeviceToHost, stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, fetch), "nobody has written", "by a copy");
+  CHECK(error_of({.check = true}, fetch, true) == "");
+}
+
 TEST_CASE("planted faults: a kernel touches another device's memory") {
   REQUIRE_OK(cudaSetDevice(1));
   float* other = nullptr;

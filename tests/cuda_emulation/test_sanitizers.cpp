@@ -24,8 +24,10 @@ TEST_CASE("planted faults: the sanitizers stop at them") {
   CHECK_NAMES(sanitized("static"), "out of bounds", "planted.cu:");
   CHECK_NAMES(sanitized("pointer"), "", "planted.cu:");
   CHECK_NAMES(sanitized("dynamic"), "", "planted.cu:");
+#ifndef __clang__  // copies a float4 by memcpy, which knows no alignment
   CHECK_NAMES(sanitized("misaligned"), "misaligned", "planted.cu:");
-  CHECK_NAMES(sanitized("host"), "SEGV", "touch");
+#endif
+  CHECK_NAMES(sanitized("host"), "SEGV", "planted_alone.cpp:");
   CHECK_NAMES(sanitized("barrier"), "different barriers", "planted.cu:");
 }
 

@@ -34,7 +34,7 @@ TEST_CASE("emulated streams: an event orders them, and its absence shows") {
     };
   };
   CHECK(results(run(true)) == Results{Floats(kSize, 6.0f)});
-  CHECK(results(run(false)).size() > 1);
+  CHECK(results(run(false), plain_settings()).size() > 1);
 }
 
 TEST_CASE("emulated streams: a host that does not wait for a fetch is seen") {
@@ -54,7 +54,7 @@ TEST_CASE("emulated streams: a host that does not wait for a fetch is seen") {
     };
   };
   CHECK(results(run(true)) == Results{Floats(kSize, 0.0f)});
-  CHECK(results(run(false)).size() > 1);
+  CHECK(results(run(false), plain_settings()).size() > 1);
 }
 
 TEST_CASE("emulated streams: a feed that changes too early is seen") {
@@ -72,7 +72,7 @@ TEST_CASE("emulated streams: a feed that changes too early is seen") {
     };
   };
   CHECK(results(run(true)) == Results{Floats(kSize, 1.0f)});
-  CHECK(results(run(false)).size() > 1);
+  CHECK(results(run(false), plain_settings()).size() > 1);
 }
 
 TEST_CASE("emulated streams: a host that polls lets lazy work go on") {
