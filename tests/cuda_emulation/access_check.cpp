@@ -148,43 +148,49 @@ Block live_block(std::uintptr_t address) {
   return known[next++ % known.size()] = reachable_block(reinterpret_cast<const void*>(address));
 }
 
-/// Whether the address is that of a variable of this program.
-bool is_static(std::uintptr_t address) {
-  using Segments = std::vector<std::pair<std::uintptr_t, std::uintptr_t>>;
-  static const Segments segments = [] {
-    Segments found;
+/// The parts of this program's files in memory.
+struct Segment {
+  std::uintptr_t low, high;
+  bool is_writable;
+};
+const std::vector<Segment>& segments() {
+  static const std::vector<Segment> all = [] {
+    std::vector<Segment> found;
     const auto add = [](dl_phdr_info* info, std::size_t, void* to) {
       for (int i = 0; i < info->dlpi_phnum; ++i) {
-        const auto& segment = info->dlpi_phdr[i];
-        if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
-        const std::uintptr_t low = info->dlpi_addr + segment.p_vaddr;
-        static_cast<Segments*>(to)->emplace_back(low, low + segment.p_memsz);
+        const auto& part = info->dlpi_phdr[i];
+        const std::uintptr_t low = info->dlpi_addr + part.p_vaddr;
+        if (part.p_type == PT_LOAD)
+          static_cast<std::vector<Segment>*>(to)->push_back(
+              {low, low + part.p_memsz, (part.p_flags & PF_W) != 0});
       }
       return 0;
     };
     dl_iterate_phdr(add, &found);
     return found;
   }();
-  return std::any_of(segments.begin(), segments.end(), [=](const auto& segment) {
-    return address >= segment.first && address < segment.second;
-  });
+  return all;
 }
 
-/// What memory kernels share is: the device's and the block's, where reads of what nobody has
-/// written are errors; the host's, of which nothing more is known; and the static variables that
-/// stand for a block's shared memory. All else is the emulator's own.
-enum class Space { device, host, dynamic_shared, static_shared, other };
+/// What memory kernels may touch: the device's and the block's, where reads of what nobody has
+/// written are errors; the host's that is pinned, of which nothing more is known; constants of
+/// the program; and its variables, which stand for a block's shared memory.
+enum class Space { device, pinned, constant, dynamic_shared, static_shared };
 
 Space space_of(std::uintptr_t address, std::size_t bytes, const void* code) {
   const auto* const memory = reinterpret_cast<const void*>(address);
   const SharedPlace shared = shared_place(memory, bytes);
   if (shared == SharedPlace::outside) report({"an access out of bounds"}, address, code);
   if (shared == SharedPlace::inside) return Space::dynamic_shared;
-  if (is_static(address)) return Space::static_shared;
-  if (!is_reserved(memory)) return Space::other;
-  const Block block = live_block(address);
-  if (address + bytes > block.high) report({"an access out of bounds"}, address, code);
-  return block.of_host ? Space::host : Space::device;
+  if (is_reserved(memory)) {
+    const Block block = live_block(address);
+    if (address + bytes > block.high) report({"an access out of bounds"}, address, code);
+    return block.of_host ? Space::pinned : Space::device;
+  }
+  for (const Segment& segment : segments())
+    if (address >= segment.low && address < segment.high)
+      return segment.is_writable ? Space::static_shared : Space::constant;
+  report({"an access of the host's memory"}, address, code);
 }
 
 void check_access(const void* memory, std::size_t bytes, const Access& access) {
@@ -193,7 +199,7 @@ void check_access(const void* memory, std::size_t bytes, const Access& access) {
   if (access.aligned && address % bytes != 0)
     report({"a misaligned access"}, address, access.code);
   const Space space = space_of(address, bytes, access.code);
-  if (space == Space::other || space == Space::host) return;
+  if (space == Space::pinned || space == Space::constant) return;
   const bool of_block = space != Space::device;
   const Touch own{position.block,
                   position.interval,

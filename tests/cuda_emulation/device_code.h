@@ -40,7 +40,7 @@ struct Line {
 int block_barrier(int value, Line here);
 /// What the lanes of a mask gave, by lane.
 struct Exchanged {
-  const std::uint64_t* words;
+  std::uint64_t words[32];
   unsigned lanes;  ///< those that took part
 };
 /// Waits for the lanes in `mask` that have not ended.

@@ -148,6 +148,12 @@ Runner runner;
 Thread& running() { return runner.threads[runner.current]; }
 Warp& warp() { return runner.warps[runner.current / 32]; }
 
+/// While a thread is outside of the kernel's own code.
+struct OutsideKernel {
+  OutsideKernel() { in_kernel = false; }
+  ~OutsideKernel() { in_kernel = true; }
+};
+
 /// From a thread to run_block.
 void leave() { running().fiber->leave(); }
 
@@ -197,7 +203,9 @@ void fiber_main() {
   while (true) {
     Fiber* const fiber = running().fiber;
     while (true) {
+      in_kernel = true;
       runner.grid->signature.call(runner.grid->kernel, runner.grid->arguments);
+      in_kernel = false;
       end_thread();
       if (runner.ready.count == 0) break;
       const unsigned next = runner.ready.take(runner.order, *runner.random);
@@ -319,6 +327,7 @@ std::string running_thread() {
 }
 
 void refuse(std::string message) {
+  in_kernel = false;
   fail(running_thread() + ": " + message);
   std::string().swap(message);  // nothing on this stack is destroyed
   leave();
@@ -327,6 +336,7 @@ void refuse(std::string message) {
 void refuse(const char* what, Line here) { refuse(at(here) + ": " + what); }
 
 int block_barrier(int value, Line here) {
+  const OutsideKernel outside;
   Thread& thread = running();
   thread.state = State::at_barrier;
   thread.line = here;
@@ -338,6 +348,7 @@ int block_barrier(int value, Line here) {
 }
 
 Exchanged warp_exchange(unsigned mask, std::uint64_t word, Line here, bool orders_memory) {
+  const OutsideKernel outside;
   const unsigned lane = runner.current % 32;
   Warp& own = warp();
   if (!(mask >> lane & 1u)) refuse("a lane is not in its own mask", here);
@@ -364,7 +375,10 @@ Exchanged warp_exchange(unsigned mask, std::uint64_t word, Line here, bool order
   complete(own, exchange, runner.current & ~31u);
   leave();
   const Exchange& done = own.exchanges[static_cast<std::size_t>(index)];
-  return {done.words[phase].data(), done.lanes[phase]};
+  Exchanged all;
+  std::copy(done.words[phase].begin(), done.words[phase].end(), all.words);
+  all.lanes = done.lanes[phase];
+  return all;
 }
 
 std::string run_grid(const Grid& grid, Order order, Random& random) {
@@ -388,9 +402,7 @@ std::string run_grid(const Grid& grid, Order order, Random& random) {
                 block / grid.blocks.x / grid.blocks.y};
     ++position.block;
     shared_memory.clear();
-    in_kernel = true;
     run_block();
-    in_kernel = false;
     if (!runner.error.empty()) break;
   }
   std::string error;

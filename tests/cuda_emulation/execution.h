@@ -46,7 +46,7 @@ std::string running_thread();
 std::string source_of(const void* code);
 /// Ends the launch with an error of the running thread.
 [[noreturn]] void refuse(std::string message);
-extern thread_local bool in_kernel;  ///< false in host code
+extern thread_local bool in_kernel;  ///< while code of a kernel itself runs
 /// Where an access lies, seen from the block's dynamic shared memory.
 enum class SharedPlace { elsewhere, inside, outside };
 SharedPlace shared_place(const void* address, std::size_t bytes);

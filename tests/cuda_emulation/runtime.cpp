@@ -55,15 +55,29 @@ std::vector<std::byte> bytes_of(const T& value) {
   return {bytes, bytes + sizeof value};
 }
 
+/// Arguments of the kernel that runs, whose loads of them are the only ones of ordinary memory.
+struct Parameters {
+  static constexpr std::size_t kMostBytes = 4096;  // as CUDA has it before version 12.1
+
+  alignas(std::max_align_t) std::byte bytes[kMostBytes];
+  void* addresses[kMostBytes];
+};
+Parameters parameters;
+
 std::string run_kernel(const Work& work, Grid grid) {
-  std::vector<void*> addresses;
+  std::size_t number = 0, used = 0;
   for (const auto& argument : work.arguments) {
     if (points_to_gone(argument))
-      return source_of(work.what) + ": memory of argument " + std::to_string(addresses.size()) +
+      return source_of(work.what) + ": memory of argument " + std::to_string(number) +
              " was freed before it ran";
-    addresses.push_back(const_cast<std::byte*>(argument.data()));
+    if (argument.size() > Parameters::kMostBytes - used)
+      return source_of(work.what) + ": more than 4096 bytes of arguments";
+    std::memcpy(parameters.bytes + used, argument.data(), argument.size());
+    parameters.addresses[number++] = parameters.bytes + used;
+    constexpr std::size_t kAlignment = alignof(std::max_align_t);
+    used += (argument.size() + kAlignment - 1) / kAlignment * kAlignment;
   }
-  grid.arguments = addresses.data();
+  grid.arguments = parameters.addresses;
   return run_grid(grid, engine().settings.order, engine().random);
 }
 

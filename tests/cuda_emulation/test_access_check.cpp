@@ -185,6 +185,22 @@ TEST_CASE("planted faults: a kernel touches another device's memory") {
   REQUIRE_OK(cudaFree(other));
 }
 
+TEST_CASE("planted faults: a kernel touches the host's memory, which is not pinned") {
+  const std::vector<float> ordinary(kSize, 1.0f);
+  float* pinned = nullptr;
+  REQUIRE_OK(cudaMallocHost(reinterpret_cast<void**>(&pinned), kSize * sizeof(float)));
+  std::copy(ordinary.begin(), ordinary.end(), pinned);
+  const auto from = [](const float* memory) -> Issue {
+    return [memory](float*, float* b, cudaStream_t stream) {
+      return planted::add_step(memory, b, 1, stream);
+    };
+  };
+  CHECK_NAMES(error_of({.check = true}, from(ordinary.data())), "the host's memory",
+              "planted.cu");
+  CHECK(error_of({.check = true}, from(pinned)) == "");
+  REQUIRE_OK(cudaFreeHost(pinned));
+}
+
 TEST_CASE("planted faults: host code touches a device's memory") {
   for (const Pace pace : {Pace::eager, Pace::lazy}) {
     configure({.pace = pace});
