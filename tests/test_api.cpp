@@ -183,6 +183,37 @@ TEST_SUITE("api") {
           static_cast<float>(between));
   }
 
+  TEST_CASE("borders and bounds of integers keep all digits") {
+    Graph graph;
+    const std::int64_t large = (std::int64_t{1} << 53) + 1, least = -large;
+    const Output x = constant(graph, Tensor{0L, large, std::int64_t{1} << 62});
+    const auto values = [&](Output y) {
+      const Tensor result = Session(graph).run(y);
+      const auto span = result.span<std::int64_t>();
+      return std::vector<std::int64_t>(span.begin(), span.end());
+    };
+    using Longs = std::vector<std::int64_t>;
+    CHECK(values(pad(x, {1}, {1}, large)) ==
+          Longs{large, 0, large, std::int64_t{1} << 62, large});
+    CHECK(values(pad(x, {1}, {0}, 3.0)) == Longs{3, 0, large, std::int64_t{1} << 62});
+    CHECK(values(clip_by_value(x, least, large)) == Longs{0, large, large});
+    CHECK(values(clip_by_value(x, large, large + 1)) == Longs{large, large, large + 1});
+    CHECK(values(pad(pad(x, {1}, {0}, large), {1}, {0}, large - 1)) ==
+          Longs{large - 1, large, 0, large, std::int64_t{1} << 62});
+    const Output y = placeholder(graph, float32, {2}, "y");
+    CHECK(Session(graph).run({{y, Tensor{1.f, 2.f}}}, pad(y, {1}, {1}, 0.5)).at<float>({0}) ==
+          0.5f);
+    const int before = graph.num_nodes();
+    CHECK_THROWS_WITH_AS(pad(x, {1}, {1}, 0.5),
+                         doctest::Contains(": 0.5 is no int64"),
+                         BuildError);
+    CHECK_THROWS_WITH_AS(clip_by_value(x, large + 1, large),
+                         doctest::Contains("clip_by_value: [9007199254740994, 9007199254740993]"),
+                         BuildError);
+    CHECK_THROWS_AS(clip_by_value(x, 0, 0.5), BuildError);
+    CHECK(graph.num_nodes() == before);
+  }
+
   TEST_CASE("numbers that a dtype does not hold are refused") {
     Graph graph;
     const Output x = placeholder(graph, int64, {2}, "x"), i = placeholder(graph, int32, {2}, "i");

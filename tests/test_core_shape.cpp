@@ -56,17 +56,26 @@ TEST_CASE("a shape that cannot be is refused") {
                        doctest::Contains("a shape has at most 8 axes  (test_core_shape.cpp:"),
                        BuildError);
   Shape full(std::vector<std::int64_t>(8, 1));
-  CHECK_THROWS_AS(full.append(1), BuildError);
+  CHECK_THROWS_WITH_AS(full.append(1),
+                       doctest::Contains("a shape has at most 8 axes  (test_core_shape.cpp:"),
+                       BuildError);
+  const std::vector<std::int64_t> dims = {2, -2};
+  CHECK_THROWS_WITH_AS(Shape(std::span(dims)), doctest::Contains("  (test_core_shape.cpp:"),
+                       BuildError);
   CHECK(full.rank() == 8);
 }
 
 TEST_CASE("elements are counted only when they can be") {
-  CHECK_THROWS_WITH_AS((Shape{any, 4}.num_elements()),
-                       "the number of elements of [?,4] is not known", BuildError);
+  CHECK_THROWS_WITH_AS(
+      (Shape{any, 4}.num_elements()),
+      doctest::Contains("the number of elements of [?,4] is not known  (test_core_shape.cpp:"),
+      BuildError);
   CHECK_FALSE(Shape{any, 4}.fully_known());
   const std::int64_t large = std::int64_t{1} << 32;
-  CHECK_THROWS_WITH_AS((Shape{large, large}.num_elements()),
-                       "[4294967296,4294967296] has too many elements", BuildError);
+  CHECK_THROWS_WITH_AS(
+      (Shape{large, large}.num_elements()),
+      doctest::Contains("[4294967296,4294967296] has too many elements  (test_core_shape.cpp:"),
+      BuildError);
   CHECK(Shape{std::numeric_limits<std::int64_t>::max()}.num_elements() ==
         std::numeric_limits<std::int64_t>::max());
 }

@@ -7,12 +7,15 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 #include "pass_drawing.h"
 #include "simulated_device.h"
 
 /// Ops that refuse values which only a run knows. A run throws for such a value wherever the
 /// user's graph needs the op's, whatever becomes of the op, and leaves every variable as it was.
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 
 namespace {
 
@@ -281,14 +284,9 @@ void check_refused(Use& use, const Refusing& op, const SessionOptions& options) 
   for (int step = 0; step < 2; ++step) {
     session.run(good, use.fetches);
     other.run(good, use.fetches);
-    std::string message = "no error";
-    try {
-      session.run(bad, use.fetches);
-    } catch (const RunError& error) {
-      message = error.what();
-    }
-    CHECK_MESSAGE(message.find(op.says) != std::string::npos, message);
-    CHECK_MESSAGE(message.find("test_failing.cpp:") != std::string::npos, message);
+    const std::string message = message_of<RunError>([&] { session.run(bad, use.fetches); });
+    CHECK_MESSAGE(contains(message, op.says), message);
+    CHECK_MESSAGE(contains(message, "test_failing.cpp:"), message);
     CHECK_MESSAGE(message.starts_with(std::string("[") + op.op + "] '"), message);
     // Behind it the shapes of this run.
     CHECK_MESSAGE(message.find("[2", message.find(op.says)) != std::string::npos, message);
@@ -312,15 +310,6 @@ std::vector<SessionOptions> all_options() {
   return options;
 }
 
-std::string error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const RunError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 }  // namespace
 
 TEST_SUITE("failing") {
@@ -336,11 +325,11 @@ TEST_SUITE("failing") {
     const Output kernel = graph.find("logits/kernel")->output();
     const Tensor images = Tensor::full(float32, {2, 4}, 0.5);
     const Tensor before = session.value(kernel);
-    const std::string message = error_of([&] {
+    const std::string message = message_of<RunError>([&] {
       session.run({{x, images}, {labels, Tensor{std::int64_t{0}, std::int64_t{7}}}}, train);
     });
     for (const std::string& part : {std::string("index 7 (number 1) is outside [0,3)"), line})
-      CHECK_MESSAGE(message.find(part) != std::string::npos, message);
+      CHECK_MESSAGE(contains(message, part), message);
     CHECK(bytes_of(session.value(kernel)) == bytes_of(before));
     session.run({{x, images}, {labels, Tensor{std::int64_t{0}, std::int64_t{2}}}}, train);
     CHECK(bytes_of(session.value(kernel)) != bytes_of(before));
@@ -429,15 +418,16 @@ TEST_SUITE("failing") {
     for (const auto& disabled : {std::vector<std::string>{}, tests::all_passes_but({})}) {
       Session session(graph, {.disabled_passes = disabled});
       for (const Output& needs : {bad, hidden, bad * table}) {
-        const std::string message = error_of([&] { session.run(needs); });
+        const std::string message = message_of<RunError>([&] { session.run(needs); });
         for (const std::string& part : {std::string("[gather]"), std::string("index 2"), line})
-          CHECK_MESSAGE(message.find(part) != std::string::npos, message);
-        CHECK(error_of([&] { session.predict_memory({}, {needs}); }) == message);
+          CHECK_MESSAGE(contains(message, part), message);
+        CHECK(message_of<RunError>([&] { session.predict_memory({}, {needs}); }) == message);
       }
-      CHECK(error_of([&] { session.run(zero); }).find("[div]") != std::string::npos);
+      CHECK(message_of<RunError>([&] { session.run(zero); }).find("[div]") != std::string::npos);
       // A size that cannot be computed is one as well.
-      CHECK(error_of([&] { session.run(fill(cast(zero, int64), sum(table))); }).find("[div]") !=
-            std::string::npos);
+      CHECK(message_of<RunError>([&] {
+              session.run(fill(cast(zero, int64), sum(table)));
+            }).find("[div]") != std::string::npos);
       CHECK(session.run(shape).at<float>({1}) == 2.f);  // reads its shape alone
     }
   }
@@ -452,7 +442,7 @@ TEST_SUITE("failing") {
     const Output update = assign(b, b * 10.f);
     for (const auto& disabled : {std::vector<std::string>{}, tests::all_passes_but({})}) {
       Session session(graph, {.disabled_passes = disabled});
-      CHECK(error_of([&] { session.run(chosen); }).find("'a'") != std::string::npos);
+      CHECK(message_of<RunError>([&] { session.run(chosen); }).find("'a'") != std::string::npos);
       CHECK(session.run(zeros_like(a)).shape() == Shape{3});
       CHECK_FALSE(session.is_initialized(a));
       session.set_value(a, Tensor{0.f, 0.f, 0.f});
@@ -469,7 +459,7 @@ TEST_SUITE("failing") {
     const Output good = variable(graph, Tensor{1.f, 2.f}, "good");
     const Output w = variable(gather(good, i), "w");
     Session session(graph);
-    const std::string message = error_of([&] { session.initialize(); });
+    const std::string message = message_of<RunError>([&] { session.initialize(); });
     CHECK_MESSAGE(message.find("index 2 (number 1) is outside [0,2)") != std::string::npos,
                   message);
     CHECK_FALSE(session.is_initialized(w));

@@ -11,10 +11,12 @@
 #include "device/cpu/cpu_device.h"
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 #include "plan/peak.h"
 #include "session/session_state.h"
 
 using namespace gradgraph;
+using tests::contains;
 
 namespace {
 
@@ -62,10 +64,6 @@ CountingDevice& counting_device() {
   REQUIRE(device->live() == 0);
   device->forget_peak();
   return *device;
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// The networks of the example programs.
@@ -193,11 +191,11 @@ TEST_SUITE("memory") {
     }
     CHECK(device.peak() == 0);
     CHECK(session.step() == 0);
-    CHECK(has(message, "more memory than the limit of"));
-    CHECK(has(message, "variables 5.14 MB"));
+    CHECK(contains(message, "more memory than the limit of"));
+    CHECK(contains(message, "variables 5.14 MB"));
     // What is large, its shape, and the user's line of it.
-    CHECK(has(message, "float32[64,24,24,24]  (test_memory.cpp:"));
-    CHECK(has(message, "3.54 MB"));
+    CHECK(contains(message, "float32[64,24,24,24]  (test_memory.cpp:"));
+    CHECK(contains(message, "3.54 MB"));
     CHECK(std::ranges::count(message, '\n') == 11);
 
     // The session stays usable: a smaller batch fits.
@@ -224,15 +222,16 @@ TEST_SUITE("memory") {
     Model model(false);
     Session session(model.graph);
     const std::string text = session.explain_memory(model.feeds(16), {model.train, model.loss});
-    CHECK(has(text, "at its peak (intermediate values "));
-    CHECK(has(text, "1.61 MB  variable 'dense1/kernel' float32[784,512]  (test_memory.cpp:"));
+    CHECK(contains(text, "at its peak (intermediate values "));
+    CHECK(
+        contains(text, "1.61 MB  variable 'dense1/kernel' float32[784,512]  (test_memory.cpp:"));
     CHECK(std::ranges::count(text, '\n') == 10);
 
     // Nothing at all is no problem either.
     Graph empty;
     const Output x = placeholder(empty, float32, {0}, "x");
     Session nothing(empty);
-    CHECK(has(nothing.explain_memory({{x, Tensor(float32, {0})}}, {x}), "0 B at its peak"));
+    CHECK(contains(nothing.explain_memory({{x, Tensor(float32, {0})}}, {x}), "0 B at its peak"));
   }
 
   TEST_CASE("variables are kept for what may fail, and for nothing else") {

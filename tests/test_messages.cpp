@@ -10,6 +10,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "gradgraph/op.h"
+#include "messages.h"
 #include "temporary_directory.h"
 
 /// Every message says what is wrong with what, and where in the user's program: op, node, shapes
@@ -17,17 +18,9 @@
 namespace gg = gradgraph;
 using gg::Output;
 using gg::Tensor;
+using gg::tests::message_of;
 
 namespace {
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const gg::Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 std::string at_line(int line) { return "  (test_messages.cpp:" + std::to_string(line) + ")"; }
 

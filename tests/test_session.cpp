@@ -6,25 +6,14 @@
 #include <thread>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 #include "session/session_state.h"
 
 using namespace gradgraph;
+using tests::contains;
+using tests::message_of;
 
 namespace {
-
-template <class Body>
-std::string error_of(Body&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::string line(int number) { return "test_session.cpp:" + std::to_string(number); }
 
@@ -174,11 +163,11 @@ TEST_SUITE("step semantics") {
     const Output a = assign_add(w, 1.f);
     const Output b = assign_add(w, 2.f);
     Session session(graph);
-    const std::string message = error_of([&] { session.run({}, {a, b}); });
-    CHECK(has(message, "[variable] 'w': 'assign_add' (test_session.cpp:"));
-    CHECK(has(message, ") and 'assign_add_1' (test_session.cpp:"));
-    CHECK(has(message, "update it, and this run has no order for them"));
-    CHECK(has(message, line(__LINE__ - 7)));
+    const std::string message = message_of([&] { session.run({}, {a, b}); });
+    CHECK(contains(message, "[variable] 'w': 'assign_add' (test_session.cpp:"));
+    CHECK(contains(message, ") and 'assign_add_1' (test_session.cpp:"));
+    CHECK(contains(message, "update it, and this run has no order for them"));
+    CHECK(contains(message, line(__LINE__ - 7)));
     CHECK(session.value(w).item<float>() == 1.f);
   }
 
@@ -196,11 +185,11 @@ TEST_SUITE("step semantics") {
     }
     const int gather_line = __LINE__ - 2;
     Session session(graph);
-    const std::string message = error_of([&] {
+    const std::string message = message_of([&] {
       session.run({{index, Tensor{std::int64_t{5}}}}, {late, counted});
     });
-    CHECK(has(message, "[gather]"));
-    CHECK(has(message, line(gather_line)));
+    CHECK(contains(message, "[gather]"));
+    CHECK(contains(message, line(gather_line)));
     CHECK(session.value(w).at<float>({0}) == 0.f);
     CHECK(session.value(count).item<float>() == 0.f);
     // The session stays usable.
@@ -305,7 +294,7 @@ TEST_SUITE("shapes that depend on values") {
     };
     CHECK(shape_for(2, 3) == Shape{2, 3});
     CHECK(shape_for(3, -1) == Shape{3, 2});
-    CHECK(has(error_of([&] { shape_for(4, 2); }), "[reshape]"));
+    CHECK(contains(message_of([&] { shape_for(4, 2); }), "[reshape]"));
   }
 
   TEST_CASE("arithmetic on shapes is done before the run") {
@@ -324,11 +313,11 @@ TEST_SUITE("shapes that depend on values") {
     const Output size = variable(graph, Tensor{std::int64_t{2}, std::int64_t{2}}, "size");
     const Output y = reshape(x, size);
     Session session(graph);
-    const std::string message = error_of([&] {
+    const std::string message = message_of([&] {
       session.run({{x, Tensor::zeros(float32, {4})}}, y);
     });
-    CHECK(has(message, "only known during the run"));
-    CHECK(has(message, line(__LINE__ - 6)));
+    CHECK(contains(message, "only known during the run"));
+    CHECK(contains(message, line(__LINE__ - 6)));
   }
 }
 
@@ -344,59 +333,59 @@ TEST_SUITE("bad input") {
     Session session(graph);
     const Tensor good = Tensor::zeros(float32, {2, 3});
 
-    std::string message = error_of([&] { session.run(y); });
-    CHECK(has(message, "'images'"));
-    CHECK(has(message, "was not fed"));
-    CHECK(has(message, line(placeholder_line)));
+    std::string message = message_of([&] { session.run(y); });
+    CHECK(contains(message, "'images'"));
+    CHECK(contains(message, "was not fed"));
+    CHECK(contains(message, line(placeholder_line)));
 
-    message = error_of([&] { session.run({{x, Tensor::zeros(float32, {2, 4})}}, y); });
-    CHECK(has(message, "'images' takes float32[?,3], not float32[2,4]"));
-    CHECK(has(message, line(__LINE__ - 2)));
+    message = message_of([&] { session.run({{x, Tensor::zeros(float32, {2, 4})}}, y); });
+    CHECK(contains(message, "'images' takes float32[?,3], not float32[2,4]"));
+    CHECK(contains(message, line(__LINE__ - 2)));
 
-    message = error_of([&] { session.run({{x, Tensor::zeros(float64, {2, 3})}}, y); });
-    CHECK(has(message, "not float64[2,3]"));
-    CHECK(has(message, line(__LINE__ - 2)));
+    message = message_of([&] { session.run({{x, Tensor::zeros(float64, {2, 3})}}, y); });
+    CHECK(contains(message, "not float64[2,3]"));
+    CHECK(contains(message, line(__LINE__ - 2)));
 
-    message = error_of([&] { session.run({{x, Tensor()}}, y); });
-    CHECK(has(message, "'images' is empty"));
+    message = message_of([&] { session.run({{x, Tensor()}}, y); });
+    CHECK(contains(message, "'images' is empty"));
 
-    message = error_of([&] { session.run({{x, good}, {x, good}}, y); });
-    CHECK(has(message, "'images' is fed twice"));
+    message = message_of([&] { session.run({{x, good}, {x, good}}, y); });
+    CHECK(contains(message, "'images' is fed twice"));
 
-    message = error_of([&] { session.run({{elsewhere, Tensor(1.f)}}, y); });
-    CHECK(has(message, "feed 'elsewhere' is of another graph"));
+    message = message_of([&] { session.run({{elsewhere, Tensor(1.f)}}, y); });
+    CHECK(contains(message, "feed 'elsewhere' is of another graph"));
 
-    message = error_of([&] { session.run(elsewhere); });
-    CHECK(has(message, "fetch 'elsewhere' is of another graph"));
-    CHECK(has(message, line(__LINE__ - 2)));
+    message = message_of([&] { session.run(elsewhere); });
+    CHECK(contains(message, "fetch 'elsewhere' is of another graph"));
+    CHECK(contains(message, line(__LINE__ - 2)));
 
-    message = error_of([&] { session.run(Output()); });
-    CHECK(has(message, "fetch 0 of 1 is empty"));
+    message = message_of([&] { session.run(Output()); });
+    CHECK(contains(message, "fetch 0 of 1 is empty"));
 
-    message = error_of([&] { session.run(identity(empty_variable)); });
-    CHECK(has(message, "variable 'empty'"));
-    CHECK(has(message, line(variable_line)));
-    CHECK(has(message, line(__LINE__ - 3)));
+    message = message_of([&] { session.run(identity(empty_variable)); });
+    CHECK(contains(message, "variable 'empty'"));
+    CHECK(contains(message, line(variable_line)));
+    CHECK(contains(message, line(__LINE__ - 3)));
 
-    message = error_of([&] { session.value(y); });
-    CHECK(has(message, "'y' is no variable"));
-    CHECK(has(message, line(__LINE__ - 2)));
+    message = message_of([&] { session.value(y); });
+    CHECK(contains(message, "'y' is no variable"));
+    CHECK(contains(message, line(__LINE__ - 2)));
 
-    message = error_of([&] { session.set_value(empty_variable, Tensor{1.f, 2.f, 3.f}); });
-    CHECK(has(message, "'empty' takes float32[2], not float32[3]"));
-    CHECK(has(message, line(__LINE__ - 2)));
+    message = message_of([&] { session.set_value(empty_variable, Tensor{1.f, 2.f, 3.f}); });
+    CHECK(contains(message, "'empty' takes float32[2], not float32[3]"));
+    CHECK(contains(message, line(__LINE__ - 2)));
 
     Callable callable = session.prepare({x}, {y});
-    message = error_of([&] { callable(); });
-    CHECK(has(message, "takes 1 feed ('images'), not 0"));
-    CHECK(has(message, line(__LINE__ - 2)));
+    message = message_of([&] { callable(); });
+    CHECK(contains(message, "takes 1 feed ('images'), not 0"));
+    CHECK(contains(message, line(__LINE__ - 2)));
 
-    message = error_of([&] { Session(graph, {.device = "gpu"}); });
-    CHECK(has(message, "there is no device 'gpu'"));
-    CHECK(has(message, "cpu"));
+    message = message_of([&] { Session(graph, {.device = "gpu"}); });
+    CHECK(contains(message, "there is no device 'gpu'"));
+    CHECK(contains(message, "cpu"));
 
-    message = error_of([&] { Session(graph, {.threads = -1}); });
-    CHECK(has(message, "-1 is no number of threads"));
+    message = message_of([&] { Session(graph, {.threads = -1}); });
+    CHECK(contains(message, "-1 is no number of threads"));
 
     CHECK(session.run({{x, good}}, y).at<float>({1, 2}) == 1.f);
   }

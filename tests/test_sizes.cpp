@@ -9,6 +9,7 @@
 #include "device/cpu/cpu_device.h"
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 #include "plan/arena.h"
 #include "session/memory.h"
 
@@ -21,10 +22,6 @@ constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
 constexpr std::int64_t power(int exponent) { return std::int64_t{1} << exponent; }
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// Checks that `body` throws an Error with these parts and a line of the tests; the message.
 template <class Body>
 std::string refusal(const Body& body, const std::vector<std::string>& parts) {
@@ -32,8 +29,8 @@ std::string refusal(const Body& body, const std::vector<std::string>& parts) {
     body();
   } catch (const Error& error) {
     const std::string message = error.what();
-    for (const std::string& part : parts) CHECK_MESSAGE(has(message, part), message);
-    CHECK_MESSAGE(has(message, "test_sizes.cpp:"), message);
+    for (const std::string& part : parts) CHECK_MESSAGE(contains(message, part), message);
+    CHECK_MESSAGE(contains(message, "test_sizes.cpp:"), message);
     CHECK_MESSAGE(error.where().known(), message);
     return message;
   }
@@ -351,7 +348,7 @@ TEST_SUITE("sizes") {
     CHECK_THROWS_AS(summary(huge), Error);
     std::ostringstream picture;
     write_dot(huge, picture);
-    CHECK(has(picture.str(), "4611686018427387904"));
+    CHECK(contains(picture.str(), "4611686018427387904"));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/operands.h"
 
 namespace gradgraph GRADGRAPH_API {
 
@@ -39,7 +40,7 @@ std::vector<Output> custom_gradient(
     SourceLocation where = SourceLocation::current());
 
 /// Element by element into [low, high].
-Output clip_by_value(Output x, double low, double high,
+Output clip_by_value(Output x, Number low, Number high,
                      SourceLocation where = SourceLocation::current());
 /// x scaled down to an L2 norm of at most `norm`; NaN where its norm is not finite.
 Output clip_by_norm(Output x, double norm, SourceLocation where = SourceLocation::current());

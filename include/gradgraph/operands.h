@@ -5,6 +5,7 @@
 #include <functional>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -19,6 +20,37 @@ namespace gradgraph GRADGRAPH_API {
 template <class T>
 concept Arithmetic = std::is_arithmetic_v<T>;
 
+/// A number as it was written: an integer keeps all digits, which a double has not room for.
+class Number {
+ public:
+  template <Arithmetic T>
+  Number(T number) {  // NOLINT: implicit
+    if (holds_exactly(number))
+      value_ = static_cast<std::int64_t>(number);
+    else
+      value_ = static_cast<double>(number);
+  }
+
+  const std::variant<std::int64_t, double>& value() const { return value_; }
+  double as_double() const {
+    return std::visit([](auto value) { return static_cast<double>(value); }, value_);
+  }
+  /// 0 for what is no int64.
+  std::int64_t as_integer() const;
+  /// Of `dtype`, a scalar; empty where `dtype` is one of integers and the number none of it.
+  Tensor to_tensor(DType dtype) const;
+
+ private:
+  template <class T>
+  static constexpr bool holds_exactly(T number) {
+    if constexpr (std::unsigned_integral<T> && sizeof(T) >= sizeof(std::int64_t))
+      return number <= static_cast<T>(std::numeric_limits<std::int64_t>::max());
+    return std::integral<T>;
+  }
+
+  std::variant<std::int64_t, double> value_;
+};
+
 /// An input that may be written as a number or a Tensor literal: it becomes a constant of the
 /// other input's graph; a number takes the other input's dtype. Keeps the line it was written on.
 class Operand {
@@ -27,12 +59,9 @@ class Operand {
       : output_(output), where_(where) {}
   template <Arithmetic T>
   Operand(T number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
-      : where_(where) {
-    if (holds_exactly(number))
-      number_ = static_cast<std::int64_t>(number);
-    else
-      number_ = static_cast<double>(number);
-  }
+      : number_(number), where_(where) {}
+  Operand(Number number, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
+      : number_(number), where_(where) {}
   Operand(Tensor tensor, SourceLocation where = SourceLocation::current())  // NOLINT: implicit
       : tensor_(std::move(tensor)), where_(where) {}
 
@@ -44,17 +73,9 @@ class Operand {
   Output resolve(std::string_view op, const Output& peer, SourceLocation where) const;
 
  private:
-  /// A double does not hold every integer, so what an int64 holds is kept as one.
-  template <class T>
-  static constexpr bool holds_exactly(T number) {
-    if constexpr (std::unsigned_integral<T> && sizeof(T) >= sizeof(std::int64_t))
-      return number <= static_cast<T>(std::numeric_limits<std::int64_t>::max());
-    return std::integral<T>;
-  }
-
   Output output_;
   Tensor tensor_;
-  std::variant<std::monostate, std::int64_t, double> number_;
+  std::optional<Number> number_;
   SourceLocation where_;
 };
 

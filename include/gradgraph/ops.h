@@ -498,9 +498,9 @@ Output check_indices(Output indices, std::int64_t size, Where where = Where::cur
 /// Source: tf.one_hot.
 Output one_hot(Output indices, std::int64_t depth, DType dtype = float32,
                Where where = Where::current());
-/// `before[i]` and `after[i]` elements of `value` around axis i. Source: numpy.pad, with
-/// constant values.
-Output pad(Output x, IntVector before, IntVector after, double value = 0,
+/// `before[i]` and `after[i]` elements of `value`, which must be one of x's dtype, around axis i.
+/// Source: numpy.pad, with constant values.
+Output pad(Output x, IntVector before, IntVector after, Number value = 0,
            Where where = Where::current());
 /// x repeated `multiples[i]` times along axis i. Source: tf.tile.
 Output tile(Output x, IntVector multiples, Where where = Where::current());

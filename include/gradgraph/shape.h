@@ -27,7 +27,8 @@ class Shape {
   /// Throws BuildError for a dimension below -1 or more than kMaxRank of them.
   Shape(std::initializer_list<std::int64_t> dims,
         SourceLocation where = SourceLocation::current());
-  explicit Shape(std::span<const std::int64_t> dims);
+  explicit Shape(std::span<const std::int64_t> dims,
+                 SourceLocation where = SourceLocation::current());
   explicit Shape(const std::vector<std::int64_t>& dims,
                  SourceLocation where = SourceLocation::current());
 
@@ -35,7 +36,8 @@ class Shape {
   /// `axis` in [0, rank).
   std::int64_t operator[](int axis) const { return dims_[static_cast<std::size_t>(axis)]; }
   void set(int axis, std::int64_t dim) { dims_[static_cast<std::size_t>(axis)] = dim; }
-  void append(std::int64_t dim);
+  /// Throws as the constructors do.
+  void append(std::int64_t dim, SourceLocation where = SourceLocation::current());
 
   std::span<const std::int64_t> dims() const {
     return {dims_.data(), static_cast<std::size_t>(rank_)};
@@ -46,7 +48,7 @@ class Shape {
   bool fully_known() const;
   /// The product of the dimensions, 1 for a scalar; throws BuildError when one is unknown or the
   /// product overflows.
-  std::int64_t num_elements(SourceLocation where = {}) const;
+  std::int64_t num_elements(SourceLocation where = SourceLocation::current()) const;
   /// True when the two could be the same shape: equal ranks, and equal dimensions where both
   /// know.
   bool compatible_with(const Shape& other) const;

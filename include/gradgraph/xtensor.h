@@ -95,7 +95,7 @@ auto fixed_view(Tensor tensor, SourceLocation where) {
 template <class Dims>
 Shape to_shape(const Dims& dims) {
   Shape shape;
-  for (const auto dim : dims) shape.append(static_cast<std::int64_t>(dim));
+  for (const auto dim : dims) shape.append(static_cast<std::int64_t>(dim), {});
   return shape;
 }
 

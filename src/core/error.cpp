@@ -28,6 +28,14 @@ std::string to_string(SourceLocation where) {
   return fmt::format("{}:{}", file, where.line);
 }
 
+std::string without_line(const Error& error) {
+  std::string message = error.what();
+  if (!error.where().known()) return message;
+  const std::string line = "  (" + to_string(error.where()) + ")";
+  if (message.ends_with(line)) message.resize(message.size() - line.size());
+  return message;
+}
+
 std::string node_message(std::string_view op, std::string_view node, std::string_view message) {
   return fmt::format("[{}] '{}': {}", op, node, message);
 }

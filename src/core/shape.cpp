@@ -13,9 +13,11 @@ Shape::Shape(std::initializer_list<std::int64_t> dims, SourceLocation where) {
 Shape::Shape(const std::vector<std::int64_t>& dims, SourceLocation where) {
   append_all(dims, where);
 }
-Shape::Shape(std::span<const std::int64_t> dims) { append_all(dims, {}); }
+Shape::Shape(std::span<const std::int64_t> dims, SourceLocation where) {
+  append_all(dims, where);
+}
 
-void Shape::append(std::int64_t dim) { append_all({&dim, 1}, {}); }
+void Shape::append(std::int64_t dim, SourceLocation where) { append_all({&dim, 1}, where); }
 
 void Shape::append_all(std::span<const std::int64_t> dims, SourceLocation where) {
   for (const std::int64_t dim : dims) {

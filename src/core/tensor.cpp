@@ -77,7 +77,7 @@ Tensor Tensor::wrap(DType dtype, const Shape& shape, void* data, std::shared_ptr
   if (!owner) throw BuildError("wrapped memory needs an owner that keeps it alive", where);
   checked_bytes(dtype, shape, where);
   Tensor tensor;
-  tensor.num_elements_ = shape.num_elements();
+  tensor.num_elements_ = shape.num_elements(where);
   tensor.storage_ = std::move(owner);
   tensor.data_ = data;
   tensor.shape_ = shape;

@@ -37,4 +37,7 @@ std::string to_string(SourceLocation where);
 /// "[op] 'node': message", the form of every message about a node; Error appends file and line.
 std::string node_message(std::string_view op, std::string_view node, std::string_view message);
 
+/// The error's message without the line at its end, for one that names another line.
+std::string without_line(const Error& error);
+
 }  // namespace gradgraph

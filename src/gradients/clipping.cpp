@@ -76,10 +76,17 @@ Output as(Output x, DType dtype, SourceLocation line) {
 
 }  // namespace
 
-Output clip_by_value(Output x, double low, double high, SourceLocation where) {
-  if (!(low <= high))
-    throw BuildError(fmt::format("clip_by_value: [{}, {}] is no interval", low, high), where);
-  return minimum(maximum(x, low, where), high, where);
+Output clip_by_value(Output x, Number low, Number high, SourceLocation where) {
+  const auto in_order = [](auto a, auto b) {
+    if constexpr (std::same_as<decltype(a), decltype(b)>) return a <= b;
+    return static_cast<double>(a) <= static_cast<double>(b);
+  };
+  if (!std::visit(in_order, low.value(), high.value()))
+    throw BuildError(
+        fmt::format("clip_by_value: [{}, {}] is no interval", text_of(low), text_of(high)),
+        where);
+  BuildTransaction transaction(graph_of("clip_by_value", {x}, where));
+  return transaction.commit(minimum(maximum(x, low, where), high, where));
 }
 
 Output clip_by_norm(Output x, double norm, SourceLocation where) {

@@ -143,9 +143,9 @@ void ReversePass::differentiate(Node& node, std::span<const Output> grads) {
     by_input = own ? (*own)(context) : op.gradient(context);
   } catch (const BuildError& error) {
     // What is thrown far from any node (an attribute is missing) is told op and node here.
-    if (error.where().known()) throw;
+    if (std::string_view(error.what()).starts_with('[')) throw;
     throw BuildError(
-        node_message(op.name, node.name(), fmt::format("its gradient: {}", error.what())),
+        node_message(op.name, node.name(), fmt::format("its gradient: {}", without_line(error))),
         node.where());
   }
   if (static_cast<int>(by_input.size()) != node.num_inputs())

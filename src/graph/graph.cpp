@@ -154,7 +154,7 @@ Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
   } catch (const BuildError& error) {
     // What was thrown far from the node (a Shape, a size) is told op, inputs and line here.
     if (std::string_view(error.what()).starts_with(node_message(op.name, name, ""))) throw;
-    infer.fail(error.what());
+    infer.fail(without_line(error));
   } catch (const std::bad_alloc&) {
     infer.fail("there is no memory to infer its shapes");
   }

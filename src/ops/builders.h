@@ -36,6 +36,9 @@ void register_source_ops(OpRegistry& registry);
 /// The graph of the first of `inputs` that is not empty; throws BuildError when all are.
 Graph& graph_of(std::string_view op, OutputList inputs, SourceLocation where);
 
+/// The number as messages have it.
+std::string text_of(const Number& number);
+
 /// Adds a node of `op` to its inputs' graph.
 Node& make_node(std::string_view op, OutputList inputs, Attributes attributes,
                 SourceLocation where, std::string_view name = {});

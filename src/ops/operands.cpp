@@ -60,27 +60,37 @@ bool is_value(const Tensor& integer, T number) {
 }
 }  // namespace
 
+std::string text_of(const Number& number) {
+  return std::visit([](auto value) { return fmt::format("{}", value); }, number.value());
+}
+
+std::int64_t Number::as_integer() const {
+  const Tensor value = to_tensor(int64);
+  return value ? value.item<std::int64_t>() : 0;
+}
+
+Tensor Number::to_tensor(DType dtype) const {
+  return std::visit(
+      [&](auto number) {
+        const Tensor value = Tensor(number).cast(dtype);
+        return is_floating(dtype) || is_value(value, number) ? value : Tensor();
+      },
+      value_);
+}
+
 Output Operand::resolve(std::string_view op, const Output& peer, SourceLocation where) const {
   if (output_) return output_;
   Graph& graph = peer.graph();
   if (tensor_) return constant(graph, tensor_, {}, where);
-  return std::visit(
-      [&]<class T>(T number) {
-        if constexpr (std::same_as<T, std::monostate>) {
-          fail_to_build(op, graph, fmt::format("an operand beside '{}' is empty", peer.name()),
-                        where);
-          return Output();
-        } else {
-          const Tensor value = Tensor(number).cast(peer.dtype());
-          if (!is_floating(peer.dtype()) && !is_value(value, number))
-            fail_to_build(op, graph,
-                          fmt::format("{} is no {}, the dtype of '{}' {}{}", number, peer.dtype(),
-                                      peer.name(), peer.dtype(), peer.shape()),
-                          where);
-          return constant(graph, value, {}, where);
-        }
-      },
-      number_);
+  if (!number_)
+    fail_to_build(op, graph, fmt::format("an operand beside '{}' is empty", peer.name()), where);
+  const Tensor value = number_->to_tensor(peer.dtype());
+  if (!value)
+    fail_to_build(op, graph,
+                  fmt::format("{} is no {}, the dtype of '{}' {}{}", text_of(*number_),
+                              peer.dtype(), peer.name(), peer.dtype(), peer.shape()),
+                  where);
+  return constant(graph, value, {}, where);
 }
 
 Output IntVector::resolve(Graph& graph, SourceLocation where) const {

@@ -40,7 +40,8 @@ decltype(auto) dispatch_sum(DType dtype, Body&& body) {
 }
 
 /// The bits of `value` converted to `dtype`, in the low bytes.
-inline std::uint64_t element_bits(DType dtype, double value) {
+template <class Value>
+std::uint64_t element_bits(DType dtype, Value value) {
   std::uint64_t bits = 0;
   std::memcpy(&bits, Tensor::full(dtype, {}, value).raw(), size_of(dtype));
   return bits;

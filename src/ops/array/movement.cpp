@@ -158,10 +158,11 @@ void infer_pad(InferContext& context) {
   require_entries(context, 2, 0);
   const Shape before = per_axis(context, 1), after = per_axis(context, 2);
   const double value = context.attribute<double>("value");
+  const auto integer = context.attribute<std::int64_t>("integer");
   const DType dtype = context.dtype(0);
-  // As a double, the largest int64 is 2^63, which is none.
   if (!is_floating(dtype) &&
-      (value == 0x1p63 || Tensor::full(dtype, {}, value).cast(float64).item<double>() != value))
+      (static_cast<double>(integer) != value ||
+       Tensor::full(dtype, {}, integer).cast(int64).item<std::int64_t>() != integer))
     context.fail(fmt::format("{} is no {}", value, dtype));
   Shape shape = context.shape(0);
   for (int axis = 0; axis < shape.rank(); ++axis) {
@@ -217,9 +218,10 @@ Output slice(Output x, IntVector begin, IntVector size, Where where) {
   return make_with_vectors("slice", graph, {x, begin, size}, where);
 }
 
-Output pad(Output x, IntVector before, IntVector after, double value, Where where) {
+Output pad(Output x, IntVector before, IntVector after, Number value, Where where) {
   Graph& graph = graph_of("pad", {x}, where);
-  return make_with_vectors("pad", graph, {x, before, after}, where, {{"value", value}});
+  return make_with_vectors("pad", graph, {x, before, after}, where,
+                           {{"value", value.as_double()}, {"integer", value.as_integer()}});
 }
 
 void register_movement_ops(OpRegistry& registry) {
@@ -239,7 +241,8 @@ void register_movement_ops(OpRegistry& registry) {
       .describe("a block of x", {"x", "begin", "size"});
   registry.add({"pad", cut, infer_pad, grad_pad})
       .describe("x with a border", {"x", "before", "after"})
-      .attribute("value", 0.0, "of the border");
+      .attribute("value", 0.0, "of the border")
+      .attribute("integer", std::int64_t{0}, "the same for integers and booleans, exactly");
 }
 
 }  // namespace gradgraph

@@ -211,7 +211,7 @@ class EliminateMoves : public NodePass {
       {KnownOp{"max", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
       {KnownOp{"min", {"axes", "keep_dims"}}, &EliminateMoves::reduction},
       {KnownOp{"slice"}, &EliminateMoves::whole},
-      {KnownOp{"pad", {"value"}}, &EliminateMoves::whole},
+      {KnownOp{"pad", {"value", "integer"}}, &EliminateMoves::whole},
       {KnownOp{"tile"}, &EliminateMoves::whole},
       {KnownOp{"concat", {"axis"}}, &EliminateMoves::whole},
       {KnownOp{"split", {"sizes", "axis"}}, &EliminateMoves::forward},

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -211,9 +212,23 @@ struct Rewrites {
   RewriteLog log{/*writes_lines=*/true};
 };
 
-/// Throws an error that names the single rewrite to blame for `difference`.
-[[noreturn]] void blame(const Rewrites& rewrites, const Comparison& comparison,
-                        std::string difference, std::string_view advice, SourceLocation where) {
+/// "rewrite 3 of 7", of those that the session itself would do, which are not numbered as those
+/// of `log` are: "an exact rewrite" where it is not among them.
+std::string numbered(const RewriteLog& own, const RewriteLog& log, std::size_t index) {
+  const std::string& line = log.lines()[index];
+  const auto before = std::span(log.lines()).first(index);
+  auto left = std::ranges::count(before, line);
+  for (std::size_t i = 0; i < own.lines().size(); ++i)
+    if (own.lines()[i] == line && left-- == 0)
+      return fmt::format("rewrite {} of {}", i + 1, own.lines().size());
+  return "an exact rewrite";
+}
+
+/// Throws an error that names the single rewrite to blame for `difference`, by its number in
+/// `own`.
+[[noreturn]] void blame(const RewriteLog& own, const Rewrites& rewrites,
+                        const Comparison& comparison, std::string difference,
+                        std::string_view advice, SourceLocation where) {
   std::int64_t good = 0, bad = rewrites.log.count();
   while (bad - good > 1) {
     const std::int64_t middle = good + (bad - good) / 2;
@@ -221,10 +236,10 @@ struct Rewrites {
     (found.empty() ? good : bad) = middle;
     if (!found.empty()) difference = found;
   }
-  throw RunError(
-      fmt::format("rewrite {} of {} changes results: {} ({}{})", bad, rewrites.log.count(),
-                  rewrites.log.lines()[static_cast<std::size_t>(bad - 1)], difference, advice),
-      where);
+  const auto index = static_cast<std::size_t>(bad - 1);
+  throw RunError(fmt::format("{} changes results: {} ({}{})", numbered(own, rewrites.log, index),
+                             rewrites.log.lines()[index], difference, advice),
+                 where);
 }
 
 }  // namespace
@@ -242,17 +257,17 @@ void check_passes(const PreparedRun& prepared, const Tensor* values, std::size_t
     comparison.allow(all.trial.with_noise(number));
   std::string difference = comparison.describe_difference(actual);
   if (difference.empty()) return;
-  if (options.exact_rewrites) blame(all, comparison, difference, "", prepared.where);
+  if (options.exact_rewrites) blame(all.log, all, comparison, difference, "", prepared.where);
   // What the published rewrites improve is no fault, where nothing but they make the difference.
   SessionOptions exact_options = options;
   exact_options.exact_rewrites = true;
   const Rewrites exact(prepared, values, count, exact_options);
   const std::string fault = comparison.describe_difference(exact.trial(exact.log.count()));
-  if (!fault.empty()) blame(exact, comparison, fault, "", prepared.where);
+  if (!fault.empty()) blame(all.log, exact, comparison, fault, "", prepared.where);
   comparison.allow_improvements();
   difference = comparison.describe_difference(actual);
   if (!difference.empty())
-    blame(all, comparison, difference, "; SessionOptions::exact_rewrites leaves it out",
+    blame(all.log, all, comparison, difference, "; SessionOptions::exact_rewrites leaves it out",
           prepared.where);
 }
 

@@ -182,7 +182,9 @@ Kernel make_pad(const KernelSite& site, CopyMaker make_copy) {
     here.size = from[axis];
     offset += first * stride;
   }
-  const std::uint64_t value = element_bits(dtype, site.attribute<double>("value"));
+  const std::uint64_t value = is_floating(dtype)
+                                  ? element_bits(dtype, site.attribute<double>("value"))
+                                  : element_bits(dtype, site.attribute<std::int64_t>("integer"));
   return {[copy, fills = std::move(fills), value](const KernelArgs& args) {
     copy(args.inputs[0], args.outputs[0]);
     for (const Copy& fill : fills) fill(&value, args.outputs[0]);
