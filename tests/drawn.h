@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "gradgraph/dot.h"
+#include "messages.h"
 
 namespace gradgraph::tests {
 
@@ -12,9 +13,6 @@ std::string dot(const Graph& graph, const DotOptions& options = {});
 
 /// How often `part` is in `text`.
 std::size_t count(const std::string& text, std::string_view part);
-inline bool contains(const std::string& text, std::string_view part) {
-  return count(text, part) > 0;
-}
 
 /// Draws with Graphviz, which must have nothing to complain of, and returns the SVG; empty, with
 /// a message, where there is no Graphviz.

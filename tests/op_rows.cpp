@@ -26,6 +26,7 @@ constexpr std::pair<const char*, Family> kFamilies[] = {
     {"linalg", add_linalg_rows},
     {"losses", add_loss_rows},
     {"edge cases", add_edge_case_rows},
+    {"control flow", add_control_flow_rows},
 };
 
 Tensor as_float64(const Tensor& tensor) { return tensor.cast(float64); }
@@ -339,8 +340,9 @@ TEST_CASE("op rows: along axes") { check_family("along axes"); }
 TEST_CASE("op rows: linalg") { check_family("linalg"); }
 TEST_CASE("op rows: losses") { check_family("losses"); }
 TEST_CASE("op rows: edge cases") { check_family("edge cases"); }
+TEST_CASE("op rows: control flow") { check_family("control flow"); }
 // A family above has a test case of its own here.
-static_assert(std::size(kFamilies) == 11);
+static_assert(std::size(kFamilies) == 12);
 
 TEST_CASE("op rows: every op has a row") {
   std::set<std::string> covered;

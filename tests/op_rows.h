@@ -43,6 +43,7 @@ void add_loss_rows(std::vector<OpRow>& rows);
 void add_linalg_rows(std::vector<OpRow>& rows);
 void add_array_rows(std::vector<OpRow>& rows);
 void add_edge_case_rows(std::vector<OpRow>& rows);
+void add_control_flow_rows(std::vector<OpRow>& rows);
 
 /// All rows, in the order above.
 const std::vector<OpRow>& op_rows();

@@ -174,6 +174,12 @@ Output gradient(Output y, Output x) { return gradients({y}, {x})[0]; }
 Output truth(Use& use, bool value) { return constant(use.graph, Tensor(value)); }
 Output whole(Use& use, const Refusing& op) { return cast(value(use, op), int32); }
 
+/// In a branch that runs.
+Output in_a_branch(Use& use, const Refusing& op) {
+  return cond(
+      less(use.total, 100), [&] { return sum(value(use, op)); }, [&] { return sum(use.w); });
+}
+
 /// One of whose inputs only the gradient could need.
 Output with_unused_input(Use& use, const Refusing& op) {
   return custom_gradient(
@@ -254,6 +260,9 @@ const std::vector<std::pair<std::string, Fetch>>& uses() {
        [](Use& u, auto& op) { return Out{logical_and(less(value(u, op), 0), truth(u, false))}; }},
       {"or true",
        [](Use& u, auto& op) { return Out{logical_or(truth(u, true), less(value(u, op), 0))}; }},
+      {"in a branch", [](Use& u, auto& op) { return Out{in_a_branch(u, op)}; }},
+      {"gradient of a branch alone",
+       [](Use& u, auto& op) { return Out{gradient(in_a_branch(u, op), u.w)}; }},
       {"beside a custom gradient",
        [](Use& u, auto& op) { return Out{with_unused_input(u, op)}; }},
   };

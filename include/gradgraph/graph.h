@@ -75,10 +75,19 @@ class OutputList : public std::span<const Output> {
 /// Several elementwise ops as one, made by the fusion pass.
 struct ElementwiseProgram;
 
+/// A piece of a program that a node runs by itself: an attribute of that node, whose last inputs
+/// are what the parameters stand for. In a user's graph it is a region of that graph; in a
+/// session's copy it is a graph of its own.
+struct Subgraph {
+  std::vector<Output> parameters;  ///< values from outside; empty where it does without one
+  std::vector<Output> results;
+  std::shared_ptr<const Graph> own;  ///< the graph that all of them are of, or null
+};
+
 using Attribute =
     std::variant<bool, std::int64_t, double, std::string, DType, Shape, std::vector<std::int64_t>,
                  Tensor, std::shared_ptr<const ElementwiseProgram>, std::vector<double>,
-                 std::vector<std::string>>;
+                 std::vector<std::string>, std::shared_ptr<const Subgraph>>;
 
 /// The attributes of a node by name: a handful, so a flat list. Copies share it.
 class Attributes {
@@ -151,6 +160,8 @@ class Node {
   Node* recomputes() const { return phase_ == Phase::recompute ? forward_ : nullptr; }
   /// The scope of gg::recompute that a forward node was made in, or 0.
   int recompute_scope() const { return recompute_scope_; }
+  /// The region that it belongs to (Graph::add_region), or 0 for no subgraph.
+  int region() const { return region_; }
   /// For a node of a session's own copy the user's node that it came from, else null.
   const Node* origin() const { return origin_; }
   /// The device that was asked for ("cpu", "cuda:0"), or empty.
@@ -175,6 +186,7 @@ class Node {
   const Node* origin_ = nullptr;
   std::int32_t id_ = 0;
   std::int32_t recompute_scope_ = 0;
+  std::int32_t region_ = 0;
   Phase phase_ = Phase::forward;
 };
 
@@ -189,6 +201,7 @@ struct BuildContext {
   SourceLocation where;     ///< when known, goes before the caller's own line
   Node* forward = nullptr;  ///< that the nodes differentiate or compute again, by `phase`
   int recompute_scope = 0;
+  int region = 0;
   const Node* origin = nullptr;  ///< in a session's own copy: the user's node that asks for it
   Phase phase = Phase::forward;
 };
@@ -231,6 +244,12 @@ class Graph {
   /// "dense", then "dense_1", ...: a scope that no node or scope has yet, without a slash.
   std::string unique_scope(std::string_view name);
   int next_recompute_scope() { return ++recompute_scopes_; }
+  /// A part of the graph that becomes a node's subgraph, inside the region of the context. Nodes
+  /// made while it is the context's belong to it, but for placeholders, variables and constants.
+  /// Nobody outside reads them, and they update no variable.
+  int add_region();
+  /// Whether nodes of `region` may read the node.
+  bool is_visible(const Node& node, int region) const;
 
   /// A gradient that replaces the op's own for this one node.
   using Gradient = std::function<std::vector<Output>(const GradientContext&)>;
@@ -299,6 +318,7 @@ class Graph {
   std::vector<std::string> new_scopes_;  ///< since the outermost transaction began
   int transactions_ = 0;
   int recompute_scopes_ = 0;
+  std::vector<int> outer_regions_;  ///< by region, from 1 on: the one that it is inside
   bool finalized_ = false;
   BuildContext context_;
 };

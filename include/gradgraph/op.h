@@ -45,6 +45,8 @@ struct Traits {
   bool moves_value = false;
   /// Made of several ops by a pass, in a session's own copy.
   bool fused = false;
+  /// Has subgraphs among its attributes, which its kernel runs: on the host.
+  bool runs_subgraphs = false;
   /// On the published list of ops without a gradient (docs/ops.md); others must have one.
   bool non_differentiable = false;
   /// Uses its inputs' shapes only, never their values.
@@ -119,9 +121,10 @@ class InferContext {
 /// What a gradient function sees. It returns one Output per input of the node, empty for "none".
 class GradientContext {
  public:
+  /// `wanted` says it for each input; empty: all are.
   GradientContext(Node& node, std::span<const Output> inputs, std::span<const Output> outputs,
-                  std::span<const Output> grads)
-      : node_(node), inputs_(inputs), outputs_(outputs), grads_(grads) {}
+                  std::span<const Output> grads, std::span<const char> wanted = {})
+      : node_(node), inputs_(inputs), outputs_(outputs), grads_(grads), wanted_(wanted) {}
 
   /// For attributes and messages. Values come from below: they may be computed again.
   Node& node() const { return node_; }
@@ -130,6 +133,10 @@ class GradientContext {
   int num_inputs() const { return node_.num_inputs(); }
   /// The gradient of the loss by output i; empty when nothing flows back through it.
   Output grad(int i = 0) const { return grads_[static_cast<std::size_t>(i)]; }
+  /// Whether the gradient by input i is used; one that is not may be left empty.
+  bool is_wanted(int i) const {
+    return wanted_.empty() || wanted_[static_cast<std::size_t>(i)] != 0;
+  }
   template <class T>
   const T& attribute(std::string_view name) const {
     return node_.attributes().get<T>(name);
@@ -138,6 +145,7 @@ class GradientContext {
  private:
   Node& node_;
   std::span<const Output> inputs_, outputs_, grads_;
+  std::span<const char> wanted_;
 };
 
 /// One input of an op. An optional one may be left out, by a shorter list of inputs; a list is

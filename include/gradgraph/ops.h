@@ -526,6 +526,24 @@ Output identity(Output x, std::string_view name = {}, Where where = Where::curre
 /// x, through which no gradient flows. Source: tf.stop_gradient.
 Output stop_gradient(Output x, Where where = Where::current());
 
+// --- Control flow -----------------------------------------------------------------------------
+
+/// What `then_branch` gives where `predicate` holds, a boolean of rank 0, else what `else_branch`
+/// gives: `cond(less(x, 0.f), [&] { return exp(x); }, [&] { return x + 1.f; })`. Both functions
+/// are called once, now, and build with ordinary ops; a run computes one branch, and an op of the
+/// other cannot fail. Their results agree in number, dtypes and shapes (unknown dimensions in the
+/// run). They may read all that was made before, which is computed in any case, and update no
+/// variable; variables that they make are the graph's. Nothing outside reads what belongs to a
+/// branch but its results. Branches run on the host. Gradients compute a branch again, and are
+/// zeros for what it does not use. Throws BuildError. Source: jax.lax.cond, tf.cond.
+std::vector<Output> cond(Output predicate,
+                         const std::function<std::vector<Output>()>& then_branch,
+                         const std::function<std::vector<Output>()>& else_branch,
+                         Where where = Where::current());
+/// The same for branches of one result.
+Output cond(Output predicate, const std::function<Output()>& then_branch,
+            const std::function<Output()>& else_branch, Where where = Where::current());
+
 // --- Operators --------------------------------------------------------------------------------
 
 /// add, sub, mul, div and neg of an Output and an Output, a number or a Tensor.

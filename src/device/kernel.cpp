@@ -90,7 +90,8 @@ void KernelRegistry::share(std::string_view kind, std::string_view other,
     const auto at = key.find(marker);
     if (at == std::string::npos) continue;
     const std::string op = key.substr(0, at);
-    if (std::find(except.begin(), except.end(), op) == except.end())
+    if (std::find(except.begin(), except.end(), op) == except.end() &&
+        !op_registry().at(op).traits.runs_subgraphs)
       shared.emplace(fmt::format("{}@{}:{}", op, kind, key.substr(at + marker.size())), entry);
   }
   kernels_.merge(shared);

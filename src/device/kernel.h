@@ -29,6 +29,8 @@ class Stream;
 struct RunInfo {
   std::uint64_t seed = 0;
   std::int64_t step = 0;
+  /// What a node draws differs in each iteration of the loops around it; 0 outside of any.
+  std::uint64_t iteration = 0;
 };
 
 /// What a kernel gets for a call: addresses only. Shapes, attributes and static inputs are known
@@ -66,8 +68,9 @@ struct Kernel {
 /// The node that a kernel is made for. All shapes are known.
 class KernelSite {
  public:
-  explicit KernelSite(const Node& node, int threads = 1, const Device* device = nullptr)
-      : node_(node), threads_(threads), device_(device) {}
+  explicit KernelSite(const Node& node, int threads = 1, const Device* device = nullptr,
+                      std::span<const Kernel> subgraphs = {})
+      : node_(node), threads_(threads), device_(device), subgraphs_(subgraphs) {}
 
   const Node& node() const { return node_; }
   int num_inputs() const { return node_.num_inputs(); }
@@ -93,6 +96,9 @@ class KernelSite {
   int threads() const { return threads_; }
   /// The device that the kernel is made for; null outside a session.
   const Device* device() const { return device_; }
+  /// What runs each of the node's subgraphs (Traits::runs_subgraphs), given its parameters and
+  /// its results' memory. It may throw RunError, which names what failed inside.
+  std::span<const Kernel> subgraphs() const { return subgraphs_; }
 
  private:
   DType seen_as(DType dtype) const { return in_float32_ && is_half(dtype) ? float32 : dtype; }
@@ -100,6 +106,7 @@ class KernelSite {
   const Node& node_;
   int threads_;
   const Device* device_;
+  std::span<const Kernel> subgraphs_;
   bool in_float32_ = false;
 };
 
@@ -136,7 +143,8 @@ class KernelRegistry {
   void prefer(std::string_view device_kind, Preferences preferences);
   Preferences preferences(std::string_view device_kind) const;
 
-  /// Gives devices of `kind` the kernels that `other` has, but for the ops in `except` (tests).
+  /// Gives devices of `kind` the kernels that `other` has, but for the ops in `except`, and those
+  /// that run subgraphs (tests).
   void share(std::string_view kind, std::string_view other,
              const std::vector<std::string>& except = {});
 

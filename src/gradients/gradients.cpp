@@ -51,6 +51,7 @@ class ReversePass {
   std::vector<Output> grads_;            ///< by output: what has arrived so far
   std::optional<Recomputation> recomputation_;
   std::vector<Output> inputs_, outputs_;  ///< of the node that is differentiated
+  std::vector<char> wanted_;              ///< by input of it: its gradient is
 };
 
 int node_id(const Output& value) { return value.node().id(); }
@@ -85,7 +86,7 @@ ReversePass::ReversePass(const std::vector<Output>& ys, const std::vector<Output
     if (!depends_[index(node)]) continue;
     for (const Output& input : node.inputs())
       if (const Node& source = input.node(); source.recompute_scope() != 0) {
-        if (!recomputation_) recomputation_.emplace(graph_);
+        if (!recomputation_) recomputation_.emplace();
         if (source.recompute_scope() != node.recompute_scope()) recomputation_->keep(source);
       }
   }
@@ -124,7 +125,7 @@ void ReversePass::differentiate(Node& node, std::span<const Output> grads) {
   if (!own && (!op.gradient || op.traits.non_differentiable))
     throw GradientError(
         node_message(
-            op.name, node.name(),
+            op.name, node.recomputes() ? node.recomputes()->name() : node.name(),
             fmt::format("has no gradient, but lies between the ys and xs of the gradients "
                         "asked for in {}",
                         to_string(where_))),
@@ -137,7 +138,9 @@ void ReversePass::differentiate(Node& node, std::span<const Output> grads) {
     for (Output& value : inputs_) value = recomputation_->again(value, node.recompute_scope());
     for (Output& value : outputs_) value = recomputation_->again(value, node.recompute_scope());
   }
-  const GradientContext context(node, inputs_, outputs_, grads);
+  wanted_.clear();
+  for (const Output& input : node.inputs()) wanted_.push_back(carries(input) ? 1 : 0);
+  const GradientContext context(node, inputs_, outputs_, grads, wanted_);
   std::vector<Output> by_input;
   try {
     by_input = own ? (*own)(context) : op.gradient(context);

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "gradgraph/op.h"
+#include "graph/subgraph.h"
 
 namespace gradgraph {
 
@@ -29,23 +29,13 @@ Output Recomputation::again(const Output& value, int scope) {
 }
 
 Node& Recomputation::copy(Node& original) {
-  const ContextGuard guard(graph_);
-  BuildContext& context = graph_.context();
-  context.fixed_name = "recompute/" + original.name();
-  context.device = original.device();
-  context.where = original.where();
-  context.phase = Phase::recompute;
-  context.forward = &original;
-  context.control_inputs.assign(original.control_inputs().begin(),
-                                original.control_inputs().end());
   std::vector<Output> inputs;
   for (const Output& input : original.inputs()) {
     const auto again = copies_.find(&input.node());
     inputs.push_back(again == copies_.end() ? input : Output(*again->second, input.index()));
   }
-  Node& node = graph_.add(original.op(), inputs, original.attributes(), original.where());
-  if (const Graph::Gradient* own = graph_.gradient_of(original)) graph_.set_gradient(node, *own);
-  return node;
+  return compute_again(original, inputs,
+                       {original.control_inputs().begin(), original.control_inputs().end()});
 }
 
 }  // namespace gradgraph

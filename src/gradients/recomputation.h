@@ -11,8 +11,6 @@ namespace gradgraph {
 /// all that the pass has made so far, and so run then: what they stand for is gone by that time.
 class Recomputation {
  public:
-  explicit Recomputation(Graph& graph) : graph_(graph) {}
-
   /// The node's values are there anyway, since something outside its scope needs them.
   void keep(const Node& node) { kept_.insert(&node); }
   /// `value` computed again, where it belongs to `scope` and is not kept.
@@ -22,7 +20,6 @@ class Recomputation {
   bool is_computed_again(const Node& node, int scope) const;
   Node& copy(Node& original);
 
-  Graph& graph_;
   std::unordered_set<const Node*> kept_;
   std::unordered_map<const Node*, Node*> copies_;
 };

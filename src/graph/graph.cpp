@@ -90,6 +90,11 @@ void Node::add_control_input(Node& before) {
         node_message(op_->name, name(),
                      fmt::format("control input '{}' was made later", before.name())),
         where_);
+  if (before.region_ != region_)
+    throw BuildError(
+        node_message(op_->name, name(),
+                     fmt::format("control input '{}' is not of the same branch", before.name())),
+        where_);
   if (std::find(control_inputs_.begin(), control_inputs_.end(), &before) != control_inputs_.end())
     return;
   std::vector<Node*> inputs(control_inputs_.begin(), control_inputs_.end());
@@ -147,7 +152,19 @@ Node& Graph::append(const OpDef& op, std::string_view name, OutputList inputs,
               fmt::format("input '{}' is not there: [{}] '{}' has {} outputs", input.name(),
                           input.node().op().name, input.node().name(), outputs)),
           where);
+    if (!is_visible(input.node(), context_.region))
+      infer.fail(
+          fmt::format("input '{}' belongs to a branch, which nothing outside may read: "
+                      "let the branch return it",
+                      input.name()));
   }
+  for (const Node* before : control_inputs)
+    if (!is_visible(*before, context_.region))
+      infer.fail(fmt::format("waits for '{}', which belongs to a branch", before->name()));
+  if (op.traits.updates_variable && context_.region != 0)
+    infer.fail(
+        "updates a variable in a branch, which may not run: update it outside, by a value "
+        "that the branches give");
   try {
     op.infer(infer);
     for (const OutputType& type : type_buffer_) spanned_bytes(type.dtype, type.shape);
@@ -198,8 +215,11 @@ Node& Graph::add(const OpDef& op, OutputList inputs, Attributes attributes, Sour
   else
     name_buffer_.assign(context_.scope).append(name.empty() ? op.name : name);
   if (!op.schema.doc.empty()) check_schema(op, inputs, attributes, where);
-  Node& node =
-      append(op, name_buffer_, inputs, std::move(attributes), context_.control_inputs, where);
+  // What is there before a run belongs to all, and need not wait for what a region does.
+  const bool leaves_region = context_.region != 0 && op.traits.no_kernel && inputs.empty();
+  Node& node = append(op, name_buffer_, inputs, std::move(attributes),
+                      leaves_region ? std::span<Node* const>() : context_.control_inputs, where);
+  if (!leaves_region) node.region_ = context_.region;
   NameTable::Entry& entry = names_->claim(name_buffer_);
   entry.node = node.id();
   node.name_ = entry.name;
@@ -217,6 +237,17 @@ std::string Graph::unique_scope(std::string_view name) {
   names_->claim(scope).is_scope = true;
   if (transactions_ > 0) new_scopes_.push_back(scope);
   return scope;
+}
+
+int Graph::add_region() {
+  outer_regions_.push_back(context_.region);
+  return static_cast<int>(outer_regions_.size());
+}
+
+bool Graph::is_visible(const Node& node, int region) const {
+  while (region != node.region() && region != 0)
+    region = outer_regions_[static_cast<std::size_t>(region - 1)];
+  return region == node.region();
 }
 
 Node* Graph::find(std::string_view name) const {

@@ -5,9 +5,9 @@
 namespace gradgraph {
 namespace {
 
-constexpr std::string_view kTypeNames[] = {"bool",    "int",     "double", "string",
-                                           "dtype",   "shape",   "ints",   "tensor",
-                                           "program", "doubles", "strings"};
+constexpr std::string_view kTypeNames[] = {"bool",    "int",     "double",  "string",
+                                           "dtype",   "shape",   "ints",    "tensor",
+                                           "program", "doubles", "strings", "subgraph"};
 static_assert(std::size(kTypeNames) == std::variant_size_v<Attribute>);
 
 std::string_view type_name(const Attribute& value) { return kTypeNames[value.index()]; }
@@ -21,6 +21,8 @@ std::string text_of(const Attribute& value) {
           return fmt::format("{}{}", x.dtype(), x.shape());
         else if constexpr (std::is_same_v<T, std::shared_ptr<const ElementwiseProgram>>)
           return "program";
+        else if constexpr (std::is_same_v<T, std::shared_ptr<const Subgraph>>)
+          return "subgraph";
         else if constexpr (requires { x.begin(); })
           return fmt::format("[{}]", fmt::join(x, ","));
         else

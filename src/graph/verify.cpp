@@ -3,6 +3,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
+#include "graph/subgraph.h"
 
 namespace gradgraph {
 namespace {
@@ -53,7 +54,12 @@ void verify(const Graph& graph) {
         fail(node, "input '" + input.name() + "' is of another graph");
       if (input.index() < 0 || input.index() >= input.node().num_outputs())
         fail(node, "input '" + input.name() + "' is no output of its node");
+      if (!graph.is_visible(input.node(), node.region()))
+        fail(node, "input '" + input.name() + "' belongs to another branch");
     }
+    for_each_subgraph(node, [](const Subgraph& subgraph) {
+      if (subgraph.own) verify(*subgraph.own);
+    });
     InferContext infer(node.op(), node.name(), node.inputs(), node.attributes(), node.where(),
                        outputs);
     node.op().infer(infer);

@@ -6,6 +6,7 @@ OpRegistry& op_registry() {
   static OpRegistry registry = [] {
     OpRegistry ops;
     register_broadcasting_ops(ops);
+    register_control_flow_ops(ops);
     register_convolution_ops(ops);
     register_custom_gradient_op(ops);
     register_decomposition_ops(ops);

@@ -4,8 +4,11 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
+#include "graph/may_fail.h"
 #include "graph/slot.h"
 #include "graph/static_inputs.h"
+#include "graph/subgraph.h"
+#include "ops/builders.h"
 
 namespace gradgraph {
 namespace {
@@ -50,6 +53,7 @@ Needed find_needed(const Graph& graph, const std::vector<Output>& fed,
       need(node->input(i), (reads_values && !overwrites) || is_static_input(traits, i));
     }
     for (const Node* before : node->control_inputs()) {
+      if (before->region() != node->region()) continue;  // has run before the branch
       needed.nodes[slot(*before)] = true;
       if (needed.values[slot(*node)] && !is_variable(*before))
         needed.values[slot(*before)] = true;
@@ -142,7 +146,10 @@ class Specializer {
       if (const Output copied_before = copy_of(*before, 0))
         control_inputs_.push_back(&copied_before.node());
 
-    Node& copied = result_.graph->add_copy(node, inputs_, control_inputs_);
+    if (node.op().traits.runs_subgraphs && copy_chosen_branch(node)) return;
+    Node& copied = node.op().traits.runs_subgraphs
+                       ? add_with_subgraphs(node)
+                       : result_.graph->add_copy(node, inputs_, control_inputs_);
     for (int i = 0; i < copied.num_outputs(); ++i)
       if (!copied.shape(i).fully_known())
         throw RunError(node_message(node.op().name, node.name(),
@@ -152,6 +159,47 @@ class Specializer {
                        node.where());
     for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) copy_of(node, i) = copied.output(i);
     fold(node, copied, for_value);
+  }
+
+  /// Copies the branch of a "cond" whose predicate is known, in place of the node.
+  bool copy_chosen_branch(const Node& node) {
+    const Tensor* predicate = &node.op() == &cond_ ? constant_value(inputs_.front()) : nullptr;
+    if (!predicate || !control_inputs_.empty()) return false;
+    const auto& branch = *node.attributes().get<std::shared_ptr<const Subgraph>>(
+        predicate->item<bool>() ? "then_branch" : "else_branch");
+    if (&graph_of(branch) != &user_) return false;
+    const Needed needed = find_needed(user_, branch.parameters, branch.results);
+    for (const Node* inner : nodes_of(branch))
+      if (!copy_of(*inner, 0)) copy(*inner, needed.values[slot(*inner)]);
+    for (int i = 0; i < node.num_outputs(); ++i)
+      copy_of(node, i) = copy_of(branch.results[static_cast<std::size_t>(i)]);
+    return true;
+  }
+
+  /// A node whose subgraphs are copies too, so that their results' shapes are known.
+  Node& add_with_subgraphs(const Node& node) {
+    Attributes attributes = node.attributes();
+    for (const auto& [name, value] : node.attributes())
+      if (const auto* subgraph = std::get_if<std::shared_ptr<const Subgraph>>(&value))
+        attributes.set(name, copy_subgraph(**subgraph));
+    Node& copied =
+        result_.graph->add_in_place_of(node, node.op(), inputs_, std::move(attributes));
+    for (Node* before : control_inputs_) copied.add_control_input(*before);
+    return copied;
+  }
+
+  std::shared_ptr<const Subgraph> copy_subgraph(const Subgraph& original) const {
+    const Evaluator evaluate = without_failures(evaluate_);
+    const std::vector<FedValue> fed = fed_values(original, inputs_);
+    SpecializedGraph copied = specialize(graph_of(original), fed, original.results, evaluate);
+    Subgraph subgraph;
+    for (std::size_t i = 0, next = 0; i < original.parameters.size(); ++i) {
+      Node* feed = original.parameters[i] ? copied.feeds[next++] : nullptr;
+      subgraph.parameters.push_back(feed ? feed->output() : Output());
+    }
+    for (const Node* fetch : copied.fetches) subgraph.results.push_back(fetch->input(0));
+    subgraph.own = std::move(copied.graph);
+    return std::make_shared<const Subgraph>(std::move(subgraph));
   }
 
   /// Puts constants in place of what is known already, for whoever reads it.
@@ -193,6 +241,7 @@ class Specializer {
   const Evaluator& evaluate_;
   const OpDef& constant_ = op_registry().at("constant");
   const OpDef& placeholder_ = op_registry().at("placeholder");
+  const OpDef& cond_ = op_registry().at("cond");
   /// Where the copies of a node's outputs begin in `copies_`, by node id.
   std::vector<std::size_t> first_output_;
   std::vector<Output> copies_;
@@ -221,8 +270,29 @@ std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output
     const bool decides = value_decides[slot(*node)] && !traits.shape_only;
     for (int i = 0; i < node->num_inputs(); ++i)
       if (decides || is_static_input(traits, i)) mark(node->input(i));
+    for_each_subgraph(*node, [&](const Subgraph& subgraph) {
+      const std::vector<bool> inside =
+          find_static_feeds(graph_of(subgraph), subgraph.parameters, subgraph.results);
+      for (std::size_t i = 0; i < inside.size(); ++i)
+        if (inside[i]) mark(node->input(input_of_parameter(*node, subgraph, i)));
+    });
   }
   return is_static;
+}
+
+std::vector<FedValue> fed_values(const Subgraph& subgraph, std::span<const Output> inputs) {
+  std::vector<FedValue> fed;
+  const auto values = inputs.last(subgraph.parameters.size());
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (const Output& parameter = subgraph.parameters[i]) {
+      const Tensor* known = constant_value(values[i]);
+      fed.push_back({parameter, values[i].dtype(), values[i].shape(), known ? *known : Tensor()});
+    }
+  return fed;
+}
+
+Evaluator without_failures(const Evaluator& evaluate) {
+  return [&evaluate](const Node& node) { return may_fail(node) ? std::nullopt : evaluate(node); };
 }
 
 SpecializedGraph specialize(const Graph& graph, const std::vector<FedValue>& feeds,

@@ -8,7 +8,6 @@
 #include "core/text.h"
 #include "core/threads.h"
 #include "graph/slot.h"
-#include "passes/pass_list.h"
 #include "plan/order.h"
 #include "session/evaluate.h"
 #include "session/memory_report.h"
@@ -18,48 +17,7 @@ namespace {
 
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
-bool supports(const Node& node, std::string_view kind) {
-  const Traits& traits = node.op().traits;
-  return traits.no_kernel || traits.moves_value || kernel_registry().supports(node, kind);
-}
-
 }  // namespace
-
-SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
-                                const std::vector<Output>& fetches, const SessionOptions& options,
-                                RewriteLog& log) {
-  const Evaluator evaluate = host_evaluator();
-  SpecializedGraph copy = specialize(graph, feeds, fetches, evaluate);
-  if (verifies_stages) verify(*copy.graph);
-  // The device that a node is meant for is the one it asks for, if that is there.
-  const std::vector<std::string> devices = device_registry().names();
-  const auto kind_for = [&](const Node& node) -> std::string_view {
-    const int asked = node.device().empty() ? -1 : find_device(devices, node.device());
-    return kind_of(asked < 0 ? options.device : devices[at(asked)]);
-  };
-  const KernelRegistry& kernels = kernel_registry();
-  const auto has_kernel = [&](const Node& node, std::string_view op) {
-    return kernels.has(op, kind_for(node), kernel_dtype(node));
-  };
-  const auto can_fuse = [&](const Node& node) {
-    const auto fuses = kernels.preferences(kind_for(node)).can_fuse;
-    return fuses && fuses(node) && has_kernel(node, "fused");
-  };
-  const auto prefers_nhwc = [&](const Node& node) {
-    return kernels.preferences(kind_for(node)).nhwc;
-  };
-  run_passes(*copy.graph,
-             {.fetches = copy.fetches,
-              .exact = options.exact_rewrites,
-              .can_fuse = can_fuse,
-              .has_kernel = has_kernel,
-              .takes = [&](const Node& node) { return supports(node, kind_for(node)); },
-              .prefers_nhwc = prefers_nhwc,
-              .evaluate = evaluate},
-             options.disabled_passes, log);
-  if (log.count() > 0) prune(copy);
-  return copy;
-}
 
 CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                            const std::vector<Output>& fetches, const SessionOptions& options,
@@ -71,14 +29,15 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   read_variables_ = std::move(specialized.read_variables);
 
   const auto& names = memory.device_names();
-  placement_options_ = {.devices = names, .soft = options.soft_placement, .supports = supports};
+  placement_options_ = {
+      .devices = names, .soft = options.soft_placement, .supports = has_kernel_for};
   placement_options_.default_device =
       static_cast<int>(std::find(names.begin(), names.end(), options.device) - names.begin());
   if (verifies_stages) verify(*graph_);
   placement_ = place(*graph_, placement_options_);
   if (verifies_stages) verify(*graph_, placement_, placement_options_);
 
-  plan_with_kernels(specialized.fetches, options);
+  plan_with_kernels(specialized, options);
   flushes_denormals_ = options.flush_denormals;
   if (verifies_stages) {
     verify(*graph_);
@@ -117,6 +76,7 @@ void CompiledPlan::predict_memory() {
         constants.insert(value.node->attributes().get<Tensor>("value").raw()).second)
       constant_bytes_ += value.bytes;
   }
+  for (const auto& nested : nested_) constant_bytes_ += nested->add_constants(constants);
   for (const Node* variable : variables)
     if (!memory_.find_variable(*variable)) new_variable_bytes_ += bytes_of(*variable);
 }
@@ -167,11 +127,12 @@ void CompiledPlan::attach() {
   new_variable_bytes_ = 0;
 }
 
-void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches,
+void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
                                      const SessionOptions& session_options) {
   const int threads = thread_count(session_options.threads);
   const std::set<std::int32_t> used(placement_.device.begin(), placement_.device.end());
-  PlanOptions options{.fetches = fetches, .is_host = {}, .kinds = {}, .workspace_bytes = {}};
+  PlanOptions options{
+      .fetches = specialized.fetches, .is_host = {}, .kinds = {}, .workspace_bytes = {}};
   const auto& names = memory_.device_names();
   options.is_host.assign(names.size(), true);
   for (const std::string& name : names) {
@@ -184,9 +145,11 @@ void CompiledPlan::plan_with_kernels(const std::vector<Node*>& fetches,
   }
   options.workspace_bytes = [&](const Node& node) {
     const Device& device = *memory_.device(at(placement_.device[slot(node)]));
+    const std::vector<Kernel> subgraphs =
+        make_nested_plans(node, specialized, session_options, device, nested_);
     return kernels_
-        .emplace_back(
-            make_kernel(node, device.kind(), threads, session_options.reference_kernels, &device))
+        .emplace_back(make_kernel(node, device.kind(), threads, session_options.reference_kernels,
+                                  &device, subgraphs))
         .workspace_bytes;
   };
   plan_ = make_plan(*graph_, placement_, options);
@@ -230,7 +193,9 @@ std::vector<NodeTime> CompiledPlan::node_times() const {
 }
 
 std::string CompiledPlan::explain_placement() const {
-  return explain(*graph_, placement_, placement_options_);
+  std::string text = explain(*graph_, placement_, placement_options_);
+  for (const auto& nested : nested_) text += nested->explain_placement();
+  return text;
 }
 
 }  // namespace gradgraph

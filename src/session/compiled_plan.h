@@ -9,10 +9,11 @@
 #include "device/device.h"
 #include "gradgraph/session.h"
 #include "passes/pass_list.h"
-#include "passes/specialize.h"
 #include "placement/placement.h"
 #include "plan/plan.h"
 #include "session/memory.h"
+#include "session/nested_plan.h"
+#include "session/rewritten_copy.h"
 
 namespace gradgraph {
 
@@ -22,12 +23,6 @@ inline bool verifies_stages = false;
 #else
 inline bool verifies_stages = true;
 #endif
-
-/// The session's own copy of what `fetches` need, as the passes leave it. `options` name a
-/// device that is there.
-SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
-                                const std::vector<Output>& fetches, const SessionOptions& options,
-                                RewriteLog& log);
 
 /// The user's node; the origin is const since the session's copy never changes it.
 inline Node& user_node(const Node& copy) {
@@ -109,7 +104,7 @@ class CompiledPlan {
   };
 
   void predict_memory();
-  void plan_with_kernels(const std::vector<Node*>& fetches, const SessionOptions& options);
+  void plan_with_kernels(SpecializedGraph& specialized, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
   void find_variables();
@@ -139,6 +134,7 @@ class CompiledPlan {
   std::vector<std::size_t> used_devices_;  ///< beside the host
 
   std::deque<Kernel> kernels_;  ///< for the launches, in their order; addresses are stable
+  std::vector<std::shared_ptr<NestedPlan>> nested_;  ///< that kernels run
   std::vector<Launch> launches_;
   std::vector<Command> commands_;
   std::vector<std::unique_ptr<Event>> events_;

@@ -159,6 +159,7 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
       if (patch.bytes > 0)
         std::memcpy(staging + patch.offset, feeds[patch.feed].raw(), patch.bytes);
   }
+  for (const auto& nested : nested_) nested->record(stats.nodes.empty() ? nullptr : &stats);
   backups_made_ = 0;
   const FloatMode mode = float_mode();
   const bool flushes = flushes_denormals_ && !updated_variables_.empty();
@@ -231,11 +232,9 @@ void CompiledPlan::execute_timed(std::vector<Tensor>& results, RunStats& stats,
       execute(command, results);
       command.stream->record(*timed.end);
     } else {
-      const auto start = Clock::now();
+      const HostTimer timer(stats);
       execute(command, results);
-      NodeTime& time = stats.nodes[at(command.index)];
-      time.seconds = seconds_since(start);
-      time.start = std::chrono::duration<double>(start - stats.start).count();
+      timer.stop(stats.nodes[at(command.index)]);
     }
   }
   for (const Command& command : commands_) {

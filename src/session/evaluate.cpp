@@ -22,12 +22,12 @@ bool has_nothing_to_do(const Node& node) {
 }  // namespace
 
 Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference,
-                   const Device* device) {
+                   const Device* device, std::span<const Kernel> subgraphs) {
   const auto fail = [&](const char* message) {
     throw RunError(refusal(node, message), blamed(node).where());
   };
   try {
-    const KernelSite site(node, threads, device);
+    const KernelSite site(node, threads, device, subgraphs);
     if (Kernel kernel = kernel_registry().make(site, device_kind, reference)) {
       // Of [2^40,0] there may be rows without number to go through.
       if (has_nothing_to_do(node)) kernel.run = [](const KernelArgs&) {};

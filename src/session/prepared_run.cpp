@@ -51,6 +51,11 @@ PreparedRun::PreparedRun(SessionState& session_, const Graph& graph_, std::vecto
           fmt::format("fetch {} of {} is empty", &fetch - fetches.data(), fetches.size()), where);
     if (&fetch.graph() != &graph)
       throw RunError(fmt::format("fetch '{}' is of another graph", fetch.name()), where);
+    if (fetch.node().region() != 0)
+      throw RunError(fmt::format("fetch '{}' belongs to a branch, which may not run: let the "
+                                 "branch return it",
+                                 fetch.name()),
+                     where);
   }
   for (std::size_t i = 0; i < feeds.size(); ++i) {
     if (!feeds[i]) throw RunError(fmt::format("feed {} of {} is empty", i, feeds.size()), where);
@@ -58,6 +63,10 @@ PreparedRun::PreparedRun(SessionState& session_, const Graph& graph_, std::vecto
       throw RunError(fmt::format("feed '{}' is of another graph", feeds[i].name()), where);
     if (feeds[i].index() >= feeds[i].node().num_outputs())
       throw RunError(fmt::format("'{}' has no value to feed", feeds[i].name()), where);
+    if (feeds[i].node().region() != 0)
+      throw RunError(fmt::format("feed '{}' belongs to a branch: feed what the branch reads",
+                                 feeds[i].name()),
+                     where);
     if (std::count(feeds.begin(), feeds.end(), feeds[i]) > 1)
       throw RunError(fmt::format("'{}' is fed twice", feeds[i].name()), where);
   }

@@ -14,6 +14,7 @@ void register_reference_kernels(KernelRegistry& registry) {
 
 void register_cpu_kernels(KernelRegistry& registry) {
   register_reference_kernels(registry);
+  register_control_flow_kernels(registry);
   register_convolution_kernels(registry);
   register_direct_convolution_kernels(registry);
   register_cross_entropy_kernels(registry);

@@ -43,13 +43,18 @@ HOST_DEVICE inline PhiloxBlock philox_counter(std::int64_t step, std::int64_t in
            static_cast<std::uint32_t>(in), static_cast<std::uint32_t>(in >> 32)}};
 }
 
-/// The key of a node under a session's seed. `node` is a hash of its name. Mixing the seed first
-/// (SplitMix64's finaliser) keeps neighbouring seeds and similar names apart.
-HOST_DEVICE inline std::uint64_t philox_key(std::uint64_t seed, std::uint64_t node) {
-  std::uint64_t mixed = seed + 0x9E3779B97F4A7C15;
-  mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9;
-  mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB;
-  return (mixed ^ mixed >> 31) ^ node;
+/// SplitMix64's finaliser, which keeps neighbouring numbers apart, and 0 as it is.
+HOST_DEVICE inline std::uint64_t scattered(std::uint64_t x) {
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
+  x = (x ^ x >> 27) * 0x94D049BB133111EB;
+  return x ^ x >> 31;
+}
+
+/// The key of a node under a session's seed, in an iteration of the loops around it. `node` is a
+/// hash of its name.
+HOST_DEVICE inline std::uint64_t philox_key(std::uint64_t seed, std::uint64_t node,
+                                            std::uint64_t iteration = 0) {
+  return scattered(seed + 0x9E3779B97F4A7C15) ^ node ^ scattered(iteration);
 }
 
 }  // namespace gradgraph

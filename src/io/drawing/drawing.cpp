@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
+#include "graph/subgraph.h"
 #include "io/drawing/repetition.h"
 
 namespace gradgraph {
@@ -41,6 +42,19 @@ const Node& subject_of(const Node& node) {
   if (const Node* forward = node.differentiates()) return *forward;
   if (const Node* forward = node.recomputes()) return *forward;
   return node;
+}
+
+/// What arrows lead to the node from. A subgraph's results stand for what the node runs it with,
+/// since arrows lead from there into the subgraph.
+std::vector<Output> shown_inputs(const Node& node) {
+  std::vector<Output> inputs(node.inputs().begin(), node.inputs().end());
+  for_each_subgraph(node, [&](const Subgraph& subgraph) {
+    inputs.resize(static_cast<std::size_t>(input_of_parameter(node, subgraph, 0)));
+  });
+  for_each_subgraph(node, [&](const Subgraph& subgraph) {
+    inputs.insert(inputs.end(), subgraph.results.begin(), subgraph.results.end());
+  });
+  return inputs;
 }
 
 /// "0.5" or "[2, 3]": a tensor's text without its type.
@@ -98,6 +112,9 @@ void Drawing::select(const DotOptions& options) {
     stack.pop_back();
     for (const Output& input : node.inputs()) need(input.node());
     for (const Node* before : node.control_inputs()) need(*before);
+    for_each_subgraph(node, [&](const Subgraph& subgraph) {
+      for (const Output& result : subgraph.results) need(result.node());
+    });
     if (!options.initial_values) continue;
     if (const Output initial = graph_.initial_value(node)) need(initial.node());
   }
@@ -355,7 +372,7 @@ void Drawing::list_something(DrawnBox& box) const {
 void Drawing::connect() {
   for (const Node& node : graph_.nodes()) {
     if (box_of(node) < 0) continue;
-    for (const Output& input : node.inputs()) add_edge(input.node(), node, input.index());
+    for (const Output& input : shown_inputs(node)) add_edge(input.node(), node, input.index());
     for (const Node* before : node.control_inputs()) add_edge(*before, node, -1);
   }
 }
@@ -440,7 +457,7 @@ std::string Drawing::expression(const Node& node) const {
   const bool listed = boxes_[static_cast<std::size_t>(box_of(node))].is_folded();
   std::vector<std::string> arguments;
   bool says_something = listed && node.num_inputs() > 0;
-  for (const Output& input : node.inputs()) {
+  for (const Output& input : shown_inputs(node)) {
     if (arguments.size() == kMaxArguments) {
       arguments.emplace_back("...");
       break;

@@ -8,7 +8,7 @@ namespace gradgraph {
 bool is_foldable(const Node& node) {
   const Traits& traits = node.op().traits;
   if (traits.no_kernel || traits.stateful || traits.random || traits.moves_value ||
-      node.num_inputs() == 0 || !is_transparent(node))
+      traits.runs_subgraphs || node.num_inputs() == 0 || !is_transparent(node))
     return false;
   for (int i = 0; i < node.num_outputs(); ++i)
     if (!node.shape(i).fully_known() || node.shape(i).num_elements() > kMaxFoldedElements)

@@ -36,7 +36,7 @@ Kernel make_drawn(const KernelSite& site, std::int64_t words_each, Draw draw) {
   return {[=, make_words = best_random_words(), node = name_hash(site.node()),
            threads = site.threads()](const KernelArgs& args) {
     T* out = args.output<T>();
-    const std::uint64_t key = philox_key(args.run->seed, node);
+    const std::uint64_t key = philox_key(args.run->seed, node, args.run->iteration);
     const std::int64_t step = args.run->step;
     parallel_for((count + batch - 1) / batch, kParallelGrain / (4 * kWords), threads,
                  [&](std::int64_t begin, std::int64_t end) {
