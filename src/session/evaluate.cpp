@@ -36,7 +36,7 @@ Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, 
   } catch (const KernelError& error) {
     fail(error.what());
   } catch (const BuildError& error) {  // a size that does not fit
-    fail(error.what());
+    fail(without_line(error).c_str());
   } catch (const std::bad_alloc&) {
     fail("there is no memory to make its kernel");
   }
