@@ -89,6 +89,12 @@ std::vector<Case> cases() {
   for (const int axis : {0, 2})
     add("cumsum", cube, "axis " + std::to_string(axis),
         [=](Output x) { return gg::cumsum(x, axis); });
+  for (const int axis : {0, 2})
+    add("cumprod", cube, "axis " + std::to_string(axis),
+        [=](Output x) { return gg::cumprod(x, axis); });
+  for (const int axis : {0, 2})
+    add("linear_recurrence", cube, "axis " + std::to_string(axis),
+        [=](Output x) { return gg::linear_recurrence(x, x, axis); });
   add("prod", cube, "axis 2", [](Output x) { return gg::prod(x, 2); });
   add("sum_to", cube, "to [128,1]", [](Output x) { return gg::sum_to(x, {128, 1}); });
   add("transpose", cube, "reversed", [](Output x) { return gg::transpose(x); });

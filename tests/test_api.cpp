@@ -204,11 +204,11 @@ TEST_SUITE("api") {
     CHECK(Session(graph).run({{y, Tensor{1.f, 2.f}}}, pad(y, {1}, {1}, 0.5)).at<float>({0}) ==
           0.5f);
     const int before = graph.num_nodes();
-    CHECK_THROWS_WITH_AS(pad(x, {1}, {1}, 0.5),
-                         doctest::Contains(": 0.5 is no int64"),
+    CHECK_THROWS_WITH_AS(pad(x, {1}, {1}, 0.5), doctest::Contains(": 0.5 is no int64"),
                          BuildError);
-    CHECK_THROWS_WITH_AS(clip_by_value(x, large + 1, large),
-                         doctest::Contains("clip_by_value: [9007199254740994, 9007199254740993]"),
+    // As doubles these two are one.
+    CHECK_THROWS_WITH_AS(clip_by_value(x, large, large - 1),
+                         doctest::Contains("clip_by_value: [9007199254740993, 9007199254740992]"),
                          BuildError);
     CHECK_THROWS_AS(clip_by_value(x, 0, 0.5), BuildError);
     CHECK(graph.num_nodes() == before);
