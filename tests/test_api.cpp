@@ -183,7 +183,7 @@ TEST_SUITE("api") {
           static_cast<float>(between));
   }
 
-  TEST_CASE("borders and bounds of integers keep all digits") {
+  TEST_CASE("borders, bounds and steps of integers keep all digits") {
     Graph graph;
     const std::int64_t large = (std::int64_t{1} << 53) + 1, least = -large;
     const Output x = constant(graph, Tensor{0L, large, std::int64_t{1} << 62});
@@ -200,6 +200,11 @@ TEST_SUITE("api") {
     CHECK(values(clip_by_value(x, large, large + 1)) == Longs{large, large, large + 1});
     CHECK(values(pad(pad(x, {1}, {0}, large), {1}, {0}, large - 1)) ==
           Longs{large - 1, large, 0, large, std::int64_t{1} << 62});
+    constexpr std::int64_t kLow = std::numeric_limits<std::int64_t>::min(), kHigh = -(kLow + 1);
+    CHECK(values(arange(graph, large, large + 7, 3)) == Longs{large, large + 3, large + 6});
+    CHECK(values(arange(graph, least, least - 4, -2)) == Longs{least, least - 2});
+    CHECK(values(arange(graph, 2.0, 5.0)) == Longs{2, 3, 4});
+    CHECK(values(range(graph, {2}, int64, kHigh, -large)) == Longs{kHigh, kHigh - large});
     const Output y = placeholder(graph, float32, {2}, "y");
     CHECK(Session(graph).run({{y, Tensor{1.f, 2.f}}}, pad(y, {1}, {1}, 0.5)).at<float>({0}) ==
           0.5f);
@@ -211,6 +216,12 @@ TEST_SUITE("api") {
                          doctest::Contains("clip_by_value: [9007199254740993, 9007199254740992]"),
                          BuildError);
     CHECK_THROWS_AS(clip_by_value(x, 0, 0.5), BuildError);
+    CHECK_THROWS_WITH_AS(range(graph, {3}, int64, kHigh - 1),
+                         doctest::Contains("do not fit int64"), BuildError);
+    CHECK_THROWS_AS(arange(graph, 0, 3, 0), BuildError);
+    CHECK_THROWS_AS(arange(graph, 0, 3, 0.5), BuildError);
+    CHECK_THROWS_WITH_AS(arange(graph, kLow, kHigh),
+                         doctest::Contains("no number of steps of 1 leads from"), BuildError);
     CHECK(graph.num_nodes() == before);
   }
 

@@ -32,6 +32,7 @@ class Number {
   }
 
   const std::variant<std::int64_t, double>& value() const { return value_; }
+  bool is_integer() const { return std::holds_alternative<std::int64_t>(value_); }
   double as_double() const {
     return std::visit([](auto value) { return static_cast<double>(value); }, value_);
   }

@@ -467,10 +467,10 @@ Output strided_slice_grad(IntVector shape, Output grad, const std::vector<Slice>
                           Where where = Where::current());
 /// `count` numbers (a vector of one): start, start + step, ... Integers must be whole numbers
 /// that fit; floats are calculated in float64. No gradient. Source: tf.range.
-Output range(Graph& graph, IntVector count, DType dtype = int64, double start = 0,
-             double step = 1, Where where = Where::current());
+Output range(Graph& graph, IntVector count, DType dtype = int64, Number start = 0,
+             Number step = 1, Where where = Where::current());
 /// start, start + step, ... up to `limit`, which is left out. Source: NumPy's arange.
-Output arange(Graph& graph, double start, double limit, double step = 1, DType dtype = int64,
+Output arange(Graph& graph, Number start, Number limit, Number step = 1, DType dtype = int64,
               Where where = Where::current());
 /// Element i of the result's axis is x's at indices[i], each in its own row: `indices` (int32 or
 /// int64) has x's extents but along `axis`. An index outside [0, size) throws RunError in a run.

@@ -149,8 +149,9 @@ void add_scans(KernelRegistry& registry, functors::List<Scan...>) {
 template <class T>
 Kernel make_range(const KernelSite& site) {
   using Exact = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
-  const auto start = static_cast<Exact>(site.attribute<double>("start"));
-  const auto step = static_cast<Exact>(site.attribute<double>("step"));
+  constexpr bool floats = std::is_floating_point_v<T>;
+  const auto start = site.attribute<Exact>(floats ? "start" : "integer_start");
+  const auto step = site.attribute<Exact>(floats ? "step" : "integer_step");
   const int64_t count = site.output_shape().num_elements();
   return {[=](const KernelArgs& args) {
     auto y = strided<T, 1>(args.output<T>(), {count}, {1});
