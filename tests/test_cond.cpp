@@ -304,7 +304,7 @@ TEST_SUITE("cond") {
     Choice c;
     const Output inputs = gg::placeholder(c.graph, gg::float64, {any, 3}, "inputs");
     const auto layer = [&](const char* name) {
-      return [&c, &inputs, name] {
+      return [&inputs, name] {
         return gg::nn::dense(inputs, {.units = 2, .activation = gg::tanh}, name);
       };
     };

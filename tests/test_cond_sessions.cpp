@@ -174,6 +174,34 @@ TEST_SUITE("cond in sessions") {
     }
   }
 
+  TEST_CASE("results that nobody reads are not computed, unless somebody waits for them") {
+    gg::Graph graph;
+    const Output p = gg::placeholder(graph, gg::boolean, {});
+    const Output x = gg::placeholder(graph, gg::float32, {8});
+    const auto both = [&] {
+      return std::vector<Output>{gg::cumsum(x, 0),
+                                 gg::gather(x, gg::argmax(gg::expand_dims(x, 0), 1))};
+    };
+    const std::vector<Output> y = gg::cond(p, both, both);
+    const auto after = [&] {
+      const auto guard = gg::control_dependencies(graph, {y[0]});
+      return gg::identity(x);
+    }();
+    gg::Session session(graph, {.node_times = true});
+    const auto computes = [&](const Output& fetch, const std::string& op) {
+      session.run({{p, Tensor(true)}, {x, numbers_to(8)}}, fetch);
+      const auto& nodes = session.last_run().nodes;
+      return std::ranges::any_of(
+          nodes, [&](const gg::NodeTime& time) { return time.planned->op().name == op; });
+    };
+    CHECK(computes(y[0], "cumsum"));
+    CHECK(!computes(y[0], "gather"));
+    CHECK(!computes(y[1], "cumsum"));
+    CHECK(computes(y[1], "gather"));
+    CHECK(computes(after, "cumsum"));
+    CHECK(computes(after, "gather"));
+  }
+
   TEST_CASE("results are computed where they belong, or brought there") {
     gg::Graph graph;
     const Output p = gg::placeholder(graph, gg::boolean, {});
