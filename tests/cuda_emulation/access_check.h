@@ -9,8 +9,8 @@ namespace cuda_emulation {
 
 /// Looks at every load and store of kernels that were compiled with -fsanitize=thread (in place
 /// of that sanitizer's own library: access_hooks.cpp), and at copies. Finds
-///   races      between threads that no barrier, blocks that nothing, and work of streams or nodes
-///              of a graph that no event orders;
+///   races      between threads that no barrier, blocks that nothing, and work of streams or of
+///              nodes of a graph that no event orders;
 ///   reads      of memory that nobody has written;
 ///   addresses  outside of live memory of the device and dynamic shared memory, and those that
 ///              are no multiple of the access's size.

@@ -304,7 +304,7 @@ std::string source_of(const void* code) {
   std::string text;
   for (int c; (c = std::fgetc(pipe)) != EOF;) text += static_cast<char>(c);
   pclose(pipe);
-  // A line for the code, and one for each function that it was inlined into: a kernel's is wanted.
+  // A line for the code, and one for each function that it was inlined into: the kernel's.
   while (text.find("device_code.h") < text.find('\n') && text.find('\n') + 1 < text.size())
     text.erase(0, text.find('\n') + 1);
   text.resize(std::min({text.size(), text.find('\n'), text.find(" (discriminator")}));
