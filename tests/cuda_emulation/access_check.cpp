@@ -68,6 +68,7 @@ struct PastTask {
 };
 std::vector<PastTask> past;
 Task now;
+std::shared_ptr<const std::vector<Range>> allowed;  // what `now` may touch
 
 std::uint32_t running_task() { return static_cast<std::uint32_t>(past.size() - 1); }
 bool is_ordered(std::uint32_t task) {
@@ -96,6 +97,22 @@ struct Fault {
   const char* what = nullptr;  // null: none
   std::uint32_t other = 0;     // the task that made the other access
 };
+
+bool holds(const Range& range, std::uintptr_t address, std::size_t bytes) {
+  const auto low = reinterpret_cast<std::uintptr_t>(range.low);
+  return address >= low && address + bytes <= low + range.bytes;
+}
+/// Whether work may touch these bytes of an allocation.
+bool is_allowed(std::uintptr_t address, std::size_t bytes, const Block& block) {
+  if (!allowed) return true;
+  bool is_shared = false;  // by operands
+  for (const Range& range : *allowed) {
+    if (holds(range, address, bytes)) return true;
+    const auto low = reinterpret_cast<std::uintptr_t>(range.low);
+    is_shared = is_shared || (low >= block.low && low < block.high);
+  }
+  return !is_shared;
+}
 
 /// What is wrong with an access, which is noted otherwise.
 Fault touch(Cell& cell, const Touch& touch, bool writes) {
@@ -185,6 +202,8 @@ Space space_of(std::uintptr_t address, std::size_t bytes, const void* code) {
   if (is_reserved(memory)) {
     const Block block = live_block(address);
     if (address + bytes > block.high) report({"an access out of bounds"}, address, code);
+    if (!is_allowed(address, bytes, block))
+      report({"an access beside the operands"}, address, code);
     return block.of_host ? Space::pinned : Space::device;
   }
   for (const Segment& segment : segments())
@@ -248,6 +267,8 @@ std::string check_range(const void* memory, std::size_t bytes, bool writes) {
   if (!checking) return "";
   const Touch own{.task = running_task()};
   const auto low = reinterpret_cast<std::uintptr_t>(memory), high = low + bytes;
+  if (bytes > 0 && !is_allowed(low, bytes, reachable_block(memory)))
+    return text_of({"an access beside the operands"}, low) + ", by a copy or library";
   for (std::uintptr_t address = low; address < high;) {
     Page& page = page_of(address);
     const std::size_t at = address % kPage;
@@ -272,6 +293,13 @@ void reset(const void* memory, std::size_t bytes, bool written) {
   }
 }
 
+/// Nobody has written it, but who touched it before still counts for races.
+void forget_written(const Range& range) {
+  const auto low = reinterpret_cast<std::uintptr_t>(range.low);
+  for (std::uintptr_t address = low; address < low + range.bytes; ++address)
+    page_of(address).written[address % kPage] = false;
+}
+
 }  // namespace
 
 void check_accesses(bool on) {
@@ -280,9 +308,11 @@ void check_accesses(bool on) {
   last_number = ~std::uintptr_t{};
   past.assign(1, {});
 }
-void begin_task(const Task& task, const void* kernel) {
+void begin_task(const Task& task, const void* kernel, const Operands& operands) {
   if (!checking) return;
   now = task;
+  allowed = operands.allowed;
+  for (const Range& range : operands.fresh) forget_written(range);
   past.push_back({task.stamp, kernel});
 }
 void note_access(const void* memory, std::size_t bytes, const Access& access) {

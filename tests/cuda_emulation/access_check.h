@@ -18,7 +18,7 @@ namespace cuda_emulation {
 void check_accesses(bool on);
 
 /// Who makes the following accesses: a kernel, or null for another kind of work.
-void begin_task(const Task& task, const void* kernel);
+void begin_task(const Task& task, const void* kernel, const Operands& operands);
 
 /// A load or store, or an atomic operation, of a kernel; `code` follows the instruction.
 struct Access {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 /// What tests ask of the emulated GPUs, beside NVIDIA's runtime API.
 namespace cuda_emulation {
@@ -28,6 +29,21 @@ struct Settings {
 };
 /// Waits for all work first.
 void configure(const Settings& settings);
+
+struct Range {
+  const void* low = nullptr;
+  std::size_t bytes = 0;
+};
+/// While it lives, the calling thread issues work that may touch `operands` only of the
+/// allocations that hold one of them, and that finds nothing in those of `fresh`: an allocation
+/// has many values, one beside and after the other. Seen where accesses are checked.
+class OperandScope {
+ public:
+  OperandScope(std::vector<Range> operands, std::vector<Range> fresh);
+  ~OperandScope();
+  OperandScope(const OperandScope&) = delete;
+  OperandScope& operator=(const OperandScope&) = delete;
+};
 
 /// The message of the error that made device work fail, which is forgotten with the error; ""
 /// when none did. Waits for all work first.

@@ -114,7 +114,7 @@ void Engine::run(const Work& work, const Task& task) {
     running_device = work.device;
     open_for(work);
   }
-  begin_task(task, work.what);
+  begin_task(task, work.what, work.operands);
   const std::string error = work.run(work);
   if (error.empty()) return;
   const std::scoped_lock lock(mutex);
@@ -204,11 +204,21 @@ cudaError_t synchronize_all(std::unique_lock<std::mutex>& lock) {
   return result(engine().sticky);
 }
 
+namespace {
+thread_local Operands operands;  // of what the thread issues
+}  // namespace
+
+OperandScope::OperandScope(std::vector<Range> allowed, std::vector<Range> fresh) {
+  operands = {std::make_shared<const std::vector<Range>>(std::move(allowed)), std::move(fresh)};
+}
+OperandScope::~OperandScope() { operands = {}; }
+
 cudaError_t issue(cudaStream_t stream, Work work) {
   std::unique_lock lock(engine().mutex);
   if (!stream)
     return result(cudaErrorInvalidResourceHandle, "the default stream is not to be used");
   work.device = stream->device;
+  work.operands = {operands.allowed, std::exchange(operands.fresh, {})};
   if (stream->capture) {
     auto& nodes = stream->capture->nodes;
     nodes.push_back({std::move(work), stream->tail});

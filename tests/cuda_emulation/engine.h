@@ -31,7 +31,8 @@ struct Work {
   int device = 0;
   const void* what = nullptr;  ///< tells nodes of one kind apart: the kernel, the function
   std::vector<std::vector<std::byte>> arguments = {};  ///< a kernel's, as they were copied
-  Stamp stamp = {};                                    ///< of a stream's work
+  Operands operands = {};
+  Stamp stamp = {};  ///< of a stream's work
   Clock before = {};
   std::function<std::string(const Work&)> run = {};  ///< returns what went wrong, or ""
 };

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
+
+#include "cuda_emulation/emulation.h"
 
 namespace cuda_emulation {
 
@@ -34,6 +37,12 @@ struct Stamp {
   std::size_t stream = 0;
   std::uint64_t count = 0;
   std::size_t node = 0;
+};
+
+/// What an OperandScope says of its work; `fresh` of the first piece alone.
+struct Operands {
+  std::shared_ptr<const std::vector<Range>> allowed = nullptr;  ///< null: everything
+  std::vector<Range> fresh = {};
 };
 
 /// A piece of work that runs, and what is known to have run before.

@@ -88,6 +88,32 @@ std::string last_words(const float* address) {
   return WIFSIGNALED(status) || WEXITSTATUS(status) != 0 ? words : "";
 }
 
+TEST_CASE("planted faults: an element too many of a value, with another behind it") {
+  const auto half = [](float* memory) { return Range{memory, kSize / 2 * sizeof(float)}; };
+  const auto sum_of = [&](int count) -> Issue {
+    return [=](float* a, float* b, cudaStream_t stream) {
+      const OperandScope scope({half(a), half(b)}, {});
+      return planted::add_past_the_end(a, b, count, stream);
+    };
+  };
+  CHECK(error_of({.check = true}, sum_of(kSize / 2 - 1), true) == "");
+  CHECK_NAMES(error_of({.check = true}, sum_of(kSize / 2), true), "beside the operands",
+              "planted.cu");
+  const Issue copy = [&](float* a, float* b, cudaStream_t stream) {
+    const OperandScope scope({half(a), half(b)}, {});
+    return cudaMemcpyAsync(b, a, half(a).bytes + 1, cudaMemcpyDeviceToDevice, stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, copy, true), "beside the operands", "by a copy");
+}
+
+TEST_CASE("planted faults: a read of what another value left behind") {
+  const Issue issue = [](float*, float* b, cudaStream_t stream) {
+    const OperandScope scope({}, {{b, sizeof(float)}});
+    return planted::reads_unwritten(b, stream);
+  };
+  CHECK_NAMES(error_of({.check = true}, issue, true), "nobody has written", "planted.cu");
+}
+
 enum class Wait { none, of_stream, of_host };
 
 /// Work of one stream, then of another, in that order, but for a wait by chance.
