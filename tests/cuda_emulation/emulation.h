@@ -65,6 +65,8 @@ inline constexpr int kMaxDevices = 4;
 void set_machine(const Machine& machine);
 /// A device's memory, 16 GiB at first: cudaMalloc refuses what would be more.
 void set_memory_limit(int device, std::size_t bytes);
+/// Launches of kernels that have run so far, those of graphs too.
+std::uint64_t kernels_run();
 /// Live allocations of a device.
 std::size_t live_allocations(int device);
 

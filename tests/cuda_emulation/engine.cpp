@@ -112,6 +112,7 @@ void Engine::run(const Work& work, const Task& task) {
     const std::scoped_lock lock(mutex);
     if (sticky != cudaSuccess) return;
     running_device = work.device;
+    if (work.kind == Kind::kernel) ++kernels_run;
     open_for(work);
   }
   begin_task(task, work.what, work.operands);
@@ -286,6 +287,10 @@ void set_machine(const Machine& machine) {
 void set_memory_limit(int device, std::size_t bytes) {
   const std::scoped_lock lock(engine().mutex);
   engine().memory[static_cast<std::size_t>(device)].limit(bytes);
+}
+std::uint64_t kernels_run() {
+  const std::scoped_lock lock(engine().mutex);
+  return engine().kernels_run;
 }
 std::size_t live_allocations(int device) {
   const std::scoped_lock lock(engine().mutex);

@@ -107,6 +107,7 @@ class Engine {
   cudaError_t sticky = cudaSuccess;
   int captures = 0;  ///< those that forbid unsafe calls
   int running_device = 0;
+  std::uint64_t kernels_run = 0;
 
   /// Lets the worker run until `done`, which holds the mutex.
   void wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done);

@@ -54,9 +54,11 @@ TEST_CASE("emulated graphs: replays keep the order, and a missing edge shows") {
       cudaGraph_t graph = nullptr;
       REQUIRE_OK(step.capture(a, waits, true, &graph));
       const cudaGraphExec_t executable = instantiate(graph);
+      const std::uint64_t before = kernels_run();
       for (int i = 0; i < 3; ++i) REQUIRE_OK(cudaGraphLaunch(executable, step.one));
       REQUIRE_OK(cudaMemcpyAsync(out.data(), step.c, kBytes, cudaMemcpyDeviceToHost, step.one));
       REQUIRE_OK(cudaStreamSynchronize(step.one));
+      CHECK(kernels_run() == before + 9);
       REQUIRE_OK(cudaGraphExecDestroy(executable));
       return out;
     };
