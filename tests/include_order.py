@@ -15,7 +15,7 @@ ROOMS = "core graph ops gradients passes placement plan device session io".split
 LIBRARIES = {
     "CLI/": ["graph_examples/"],
     "cblas.h": ["src/device/cpu/"],
-    "cuda": ["src/device/cuda/", "tests/cuda_emulation/"],
+    "cuda": ["src/device/cuda/", "tests/cuda/", "tests/cuda_emulation/"],
     "doctest/": ["tests/"],
     "fmt/": ["src/", "tests/"],
     "nlohmann/": ["src/io/", "tests/"],

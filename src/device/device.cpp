@@ -57,9 +57,16 @@ std::mutex& registry_mutex() {
 }
 }  // namespace
 
-void DeviceRegistry::add(std::string kind, Open open, std::vector<std::string> names) {
+void DeviceRegistry::add(std::string kind, Open open, std::vector<std::string> names,
+                         std::string absence) {
   const std::lock_guard lock(registry_mutex());
-  kinds_[std::move(kind)] = {std::move(open), std::move(names)};
+  kinds_[std::move(kind)] = {std::move(open), std::move(names), std::move(absence)};
+}
+
+std::string DeviceRegistry::absence(std::string_view kind) const {
+  const std::lock_guard lock(registry_mutex());
+  const auto found = kinds_.find(kind);
+  return found == kinds_.end() || !found->second.names.empty() ? "" : found->second.absence;
 }
 
 std::vector<std::string> DeviceRegistry::names() const {

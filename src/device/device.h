@@ -124,9 +124,12 @@ std::unique_ptr<Event> make_host_event();
 class DeviceRegistry {
  public:
   using Open = std::function<std::shared_ptr<Device>(const std::string& name)>;
-  /// `names` lists the devices of this kind that are there now: {"cuda:0", "cuda:1"}.
-  void add(std::string kind, Open open, std::vector<std::string> names);
+  /// `names` lists the devices of this kind that are there now: {"cuda:0", "cuda:1"}. Where there
+  /// are none, `absence` says what is missing.
+  void add(std::string kind, Open open, std::vector<std::string> names, std::string absence = "");
   std::vector<std::string> names() const;
+  /// Why there is no device of a kind; empty where there is one, or nobody knows the kind.
+  std::string absence(std::string_view kind) const;
   /// The device called `name`, the same object for everybody; null when there is none.
   std::shared_ptr<Device> open(const std::string& name);
 
@@ -134,8 +137,9 @@ class DeviceRegistry {
   struct Kind {
     Open open;
     std::vector<std::string> names;
+    std::string absence;
   };
-  std::map<std::string, Kind> kinds_;
+  std::map<std::string, Kind, std::less<>> kinds_;
   std::map<std::string, std::shared_ptr<Device>> opened_;
 };
 

@@ -23,8 +23,10 @@ std::string resolve_device(const std::string& requested, const std::vector<std::
   if (requested == "auto") return exists("cuda:0") ? "cuda:0" : "cpu";
   if (exists(requested)) return requested;
   if (exists(requested + ":0")) return requested + ":0";
-  throw PlacementError(fmt::format("there is no device '{}'; this machine has: {}", requested,
-                                   fmt::join(names, ", ")),
+  const std::string absence =
+      device_registry().absence(std::string_view(requested).substr(0, requested.find(':')));
+  throw PlacementError(fmt::format("there is no device '{}'; this machine has: {}{}{}", requested,
+                                   fmt::join(names, ", "), absence.empty() ? "" : "; ", absence),
                        where);
 }
 

@@ -38,15 +38,14 @@ bool is_gone(const void* memory, std::size_t bytes) {
          std::any_of(engine().memory.begin(), engine().memory.end(), gone);
 }
 
-/// Whether an argument is or holds an address of memory that is gone. The end of an allocation is
-/// still one of its addresses.
+/// Whether an argument is an address of memory that is gone. The end of an allocation is still one
+/// of its addresses. What lies between the members of a struct may look like one, so those are
+/// not looked into.
 bool points_to_gone(const std::vector<std::byte>& argument) {
-  for (std::size_t at = 0; at + sizeof(std::byte*) <= argument.size(); at += sizeof(std::byte*)) {
-    const std::byte* address = nullptr;
-    std::memcpy(&address, argument.data() + at, sizeof address);
-    if (is_reserved(address) && is_gone(address, 1) && is_gone(address - 1, 1)) return true;
-  }
-  return false;
+  if (argument.size() != sizeof(std::byte*)) return false;
+  const std::byte* address = nullptr;
+  std::memcpy(&address, argument.data(), sizeof address);
+  return is_reserved(address) && is_gone(address, 1) && is_gone(address - 1, 1);
 }
 
 template <class T>

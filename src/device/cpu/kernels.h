@@ -17,6 +17,7 @@ void register_cross_entropy_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);
 void register_fused_kernels(KernelRegistry& registry);
 void register_fused_reduction_kernels(KernelRegistry& registry);
+void register_gemm_kernels(KernelRegistry& registry);  ///< products by own vector code
 void register_indexing_kernels(KernelRegistry& registry);
 void register_linalg_kernels(KernelRegistry& registry);
 void register_matmul_kernels(KernelRegistry& registry);

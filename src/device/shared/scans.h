@@ -10,7 +10,8 @@ namespace gradgraph::functors {
 inline namespace GRADGRAPH_ISA {
 
 /// A scan carries a state along an axis: `kStart` before the first element, and `next` behind one
-/// more of each of its `kInputs` inputs. `State<T>` is what states of T are kept in.
+/// more of each of its `kInputs` inputs. `State<T>` is what states of T are kept in. Where the
+/// states of two runs make that of both, `joined` does it.
 template <class T>
 using State = std::conditional_t<std::is_floating_point_v<T>, double, Wrap<T>>;
 
@@ -23,6 +24,10 @@ struct CumulativeSum {
   HOST_DEVICE static S next(S total, T x, T) {
     return static_cast<S>(total + static_cast<S>(x));
   }
+  template <class S>
+  HOST_DEVICE static S joined(S a, S b) {
+    return static_cast<S>(a + b);
+  }
 };
 struct CumulativeProduct {
   static constexpr std::string_view op = "cumprod";
@@ -32,6 +37,10 @@ struct CumulativeProduct {
   template <class S, class T>
   HOST_DEVICE static S next(S product, T x, T) {
     return static_cast<S>(product * static_cast<S>(x));
+  }
+  template <class S>
+  HOST_DEVICE static S joined(S a, S b) {
+    return static_cast<S>(a * b);
   }
 };
 struct LinearRecurrence {

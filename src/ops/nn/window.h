@@ -24,19 +24,19 @@ struct WindowAxis {
   struct Taps {
     std::int64_t begin, end;
   };
-  Taps taps(std::int64_t position) const {
+  constexpr Taps taps(std::int64_t position) const {
     const std::int64_t start = position * stride - before;
     const std::int64_t end = std::clamp<std::int64_t>(ceiling(input - start), 0, window);
     return {std::clamp<std::int64_t>(ceiling(-start), 0, end), end};
   }
   /// Where tap `tap` of the window at output `position` lies in the image.
-  std::int64_t at(std::int64_t position, std::int64_t tap) const {
+  constexpr std::int64_t at(std::int64_t position, std::int64_t tap) const {
     return position * stride - before + tap * dilation;
   }
 
  private:
   /// The first tap that is at least `distance` away from the window's start.
-  std::int64_t ceiling(std::int64_t distance) const {
+  constexpr std::int64_t ceiling(std::int64_t distance) const {
     return distance <= 0 ? 0 : (distance - 1) / dilation + 1;
   }
 };

@@ -4,11 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include "device/cpu/elements.h"
 #include "device/cpu/elementwise/loops.h"
 #include "device/cpu/fused/program_runner.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/elements.h"
 #include "device/shared/scalar_functors.h"
 
 /// Elementwise ops on their own: programs of one instruction.

@@ -2,10 +2,10 @@
 #include <utility>
 #include <vector>
 
-#include "device/cpu/elements.h"
 #include "device/cpu/fused/program_runner.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/elements.h"
 
 namespace gradgraph {
 namespace {

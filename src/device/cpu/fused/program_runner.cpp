@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "device/cpu/elements.h"
-#include "device/cpu/fused/half_programs.h"
+#include "device/shared/elements.h"
+#include "device/shared/half_programs.h"
 
 namespace gradgraph {
 namespace {

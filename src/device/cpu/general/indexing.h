@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "core/text.h"
-#include "device/cpu/elements.h"
+#include "device/shared/elements.h"
 
 namespace gradgraph {
 

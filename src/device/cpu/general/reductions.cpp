@@ -3,9 +3,9 @@
 #include <type_traits>
 
 #include "device/cpu/broadcast.h"
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/elements.h"
 #include "device/shared/scalar_functors.h"
 
 /// Sums and their like. What is combined with what depends on the shape alone, never on the

@@ -1,7 +1,7 @@
-#include "device/cpu/elements.h"
+#include "device/shared/scans.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
-#include "device/shared/scans.h"
+#include "device/shared/elements.h"
 
 /// Running sums and products in loops of our own: tiles of columns side by side, row after row.
 namespace gradgraph {

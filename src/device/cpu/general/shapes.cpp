@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
+#include "device/shared/elements.h"
 
 namespace gradgraph {
 namespace {

@@ -1,8 +1,8 @@
 #include <cstring>
 
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/elements.h"
 #include "device/shared/scalar_functors.h"
 
 /// Updates of variables. Input 0 and output 0 are the variable's own memory.

@@ -4,8 +4,9 @@
 #include <array>
 #include <cstring>
 
-#include "device/cpu/elements.h"
+#include "device/cpu/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/elements.h"
 
 namespace gradgraph {
 namespace {
@@ -59,7 +60,7 @@ class StridedCopy {
   StridedCopy(const std::vector<CopyAxis>& axes, std::int64_t from_offset, std::int64_t to_offset,
               DType dtype, int threads);
 
-  void operator()(const void* from, void* to) const {
+  void operator()(const KernelArgs&, const void* from, void* to) const {
     if (total_ > 0) run_(*this, from, to);
   }
 
@@ -153,33 +154,32 @@ void StridedCopy::run(const StridedCopy& copy, const void* from, void* to) {
                });
 }
 
+/// A copy of one element to all.
+template <auto kCopy>
+Fill fill_by(const std::vector<CopyAxis>& axes, std::int64_t to_offset, std::uint64_t value,
+             DType dtype, int threads) {
+  std::vector<CopyAxis> repeating = axes;
+  for (CopyAxis& axis : repeating) axis.from = 0;
+  return [copy = kCopy(repeating, 0, to_offset, dtype, threads), value](
+             const KernelArgs& args, void* to) { copy(args, &value, to); };
+}
+
 }  // namespace
-
-std::vector<std::int64_t> contiguous_strides(const Shape& shape) {
-  std::vector<std::int64_t> strides(static_cast<std::size_t>(shape.rank()));
-  std::int64_t stride = 1;
-  for (int axis = shape.rank(); axis-- > 0; stride *= shape[axis])
-    strides[static_cast<std::size_t>(axis)] = stride;
-  return strides;
-}
-
-std::vector<CopyAxis> joined_axes(const std::vector<CopyAxis>& axes) {
-  std::vector<CopyAxis> joined;
-  for (const CopyAxis& axis : axes) {
-    if (axis.size == 1) continue;
-    const bool joins = !joined.empty() && joined.back().from == axis.from * axis.size &&
-                       joined.back().to == axis.to * axis.size;
-    if (joins)
-      joined.back() = {joined.back().size * axis.size, axis.from, axis.to};
-    else
-      joined.push_back(axis);
-  }
-  return joined;
-}
 
 Copy loop_copy(const std::vector<CopyAxis>& axes, std::int64_t from_offset,
                std::int64_t to_offset, DType dtype, int threads) {
   return StridedCopy(axes, from_offset, to_offset, dtype, threads);
+}
+
+void register_movement_kernels(KernelRegistry& registry) {
+  add_movement_kernels({view_copy, fill_by<view_copy>},
+                       [&](std::string_view op, KernelRegistry::Make make) {
+                         registry.add(op, kCpu, kAllDTypes, std::move(make));
+                       });
+  add_movement_kernels({loop_copy, fill_by<loop_copy>},
+                       [&](std::string_view op, KernelRegistry::Make make) {
+                         registry.add_faster(op, kCpu, kAllDTypes, std::move(make));
+                       });
 }
 
 }  // namespace gradgraph

@@ -8,12 +8,12 @@
 #include <limits>
 
 #include "core/text.h"
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/matmul/blas.h"
 #include "device/cpu/matmul/one_thread.h"
 #include "device/cpu/reference/expressions.h"
 #include "device/parallel.h"
+#include "device/shared/elements.h"
 
 /// Decompositions of batches of matrices by LAPACK, through xtensor-blas' own layer over it
 /// (cxxlapack) with work space of ours: its functions for expressions (xt::linalg, and xt::lapack

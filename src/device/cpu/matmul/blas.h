@@ -59,6 +59,9 @@ void multiply_on(int threads, Matrix<const float> a, Matrix<const float> b, Matr
 void multiply_on(int threads, Matrix<const double> a, Matrix<const double> b, Matrix<double> c,
                  bool add = false);
 
+/// Multiplications that a thread should at least have.
+inline constexpr std::int64_t kProductGrain = 1 << 16;
+
 /// Whether BLAS, whose sizes are 32 bits wide, can take such a matrix.
 bool fits_blas(std::int64_t rows, std::int64_t columns);
 

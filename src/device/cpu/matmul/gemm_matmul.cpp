@@ -5,8 +5,9 @@
 #include "device/cpu/fused/program_runner.h"
 #include "device/cpu/isa/isa.h"
 #include "device/cpu/kernels.h"
+#include "device/cpu/matmul/blas.h"
 #include "device/cpu/matmul/gemm.h"
-#include "device/cpu/matmul/products.h"
+#include "device/shared/products.h"
 #include "graph/program.h"
 
 namespace gradgraph {

@@ -4,8 +4,8 @@
 
 #include "device/cpu/kernels.h"
 #include "device/cpu/matmul/blas.h"
-#include "device/cpu/matmul/products.h"
 #include "device/parallel.h"
+#include "device/shared/products.h"
 
 namespace gradgraph {
 namespace {
@@ -75,7 +75,6 @@ void register_matmul_kernels(KernelRegistry& registry) {
   registry.add("matmul", kCpu, {float64}, make_blas_matmul<double>);
   registry.add("matmul", kCpu, {int32}, make_integer_matmul<std::int32_t>);
   registry.add("matmul", kCpu, {int64}, make_integer_matmul<std::int64_t>);
-  register_gemm_kernels(registry);
 }
 
 }  // namespace gradgraph

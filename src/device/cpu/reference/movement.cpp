@@ -1,9 +1,9 @@
-#include "device/cpu/elements.h"
 #include "device/cpu/general/indexing.h"
 #include "device/cpu/general/strided_copy.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
+#include "device/shared/elements.h"
 
 namespace gradgraph {
 namespace {
@@ -101,13 +101,13 @@ Copy view_copy(const std::vector<CopyAxis>& axes, int64_t from_offset, int64_t t
   const std::vector<CopyAxis> joined = joined_axes(axes);
   std::size_t at = kMaxAxes - joined.size();
   for (const CopyAxis& axis : joined) {
-    if (axis.size == 0) return [](const void*, void*) {};
+    if (axis.size == 0) return [](const KernelArgs&, const void*, void*) {};
     copy.extents[at] = axis.size;
     copy.from[at] = axis.from;
     copy.to[at++] = axis.to;
   }
   return dispatch_size(dtype, [&]<class T>() -> Copy {
-    return [copy](const void* from, void* to) { copy.run<T>(from, to); };
+    return [copy](const KernelArgs&, const void* from, void* to) { copy.run<T>(from, to); };
   });
 }
 

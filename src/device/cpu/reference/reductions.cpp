@@ -1,9 +1,9 @@
 #include <xtensor/xbuilder.hpp>
 
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
+#include "device/shared/elements.h"
 #include "device/shared/scalar_functors.h"
 
 namespace gradgraph {

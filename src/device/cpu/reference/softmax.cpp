@@ -1,8 +1,8 @@
 #include "core/text.h"
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
+#include "device/shared/elements.h"
 #include "device/shared/scalar_functors.h"
 #include "ops/nn/window.h"
 

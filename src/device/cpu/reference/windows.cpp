@@ -1,9 +1,9 @@
 #include <algorithm>
 
-#include "device/cpu/elements.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
+#include "device/shared/elements.h"
 #include "ops/nn/window.h"
 
 /// Convolution and pooling, tap by tap: what a tap of all windows sees of the images is a strided

@@ -1,4 +1,4 @@
-#include "device/cpu/fused/half_programs.h"
+#include "device/shared/half_programs.h"
 
 #include <algorithm>
 

@@ -29,14 +29,8 @@ struct Products {
   Batches batches;  ///< c's matrices follow each other
 };
 
-/// Those of a "matmul" node, or of one that begins like it. Throws BuildError where an int64
-/// cannot count the multiplications.
+/// Those of a "matmul" node, or of one that begins like it, with matrices whose dimensions fit an
+/// int32 as far as can be. Throws BuildError where an int64 cannot count the multiplications.
 Products products_of(const KernelSite& site);
-
-/// Multiplications that a thread should at least have.
-inline constexpr std::int64_t kProductGrain = 1 << 16;
-
-/// Makes matrix products by own vector code, beside those of BLAS.
-void register_gemm_kernels(KernelRegistry& registry);
 
 }  // namespace gradgraph

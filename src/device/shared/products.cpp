@@ -1,7 +1,8 @@
-#include "device/cpu/matmul/products.h"
+#include "device/shared/products.h"
+
+#include <limits>
 
 #include "core/checked.h"
-#include "device/cpu/matmul/blas.h"
 
 namespace gradgraph {
 namespace {
@@ -46,7 +47,7 @@ Products products_of(const KernelSite& site) {
   checked_mul(checked_mul(p.rows, p.columns), checked_mul(p.inner, count));
   // Against a single b, batches of rows are just more rows.
   const bool merge = batch_size(b) == 1 && batch_size(a) == count && !p.transpose_a &&
-                     fits_blas(count * p.rows, 1);
+                     count * p.rows <= std::numeric_limits<std::int32_t>::max();
   if (merge) {
     p.rows *= count;
     return p;

@@ -1,9 +1,9 @@
+#include "device/shared/movement.h"
+
 #include <algorithm>
 
 #include "core/text.h"
-#include "device/cpu/elements.h"
-#include "device/cpu/general/strided_copy.h"
-#include "device/cpu/kernels.h"
+#include "device/shared/elements.h"
 #include "ops/array/slices.h"
 
 namespace gradgraph {
@@ -16,12 +16,12 @@ std::size_t index(int axis) { return static_cast<std::size_t>(axis); }
 /// A kernel that makes its output with one copy of input `input`.
 Kernel copy_kernel(Copy copy, std::size_t input = 0) {
   return {[copy = std::move(copy), input](const KernelArgs& args) {
-    copy(args.inputs[input], args.outputs[0]);
+    copy(args, args.inputs[input], args.outputs[0]);
   }};
 }
 
 /// The element that `x` begins with along reversed axes is its last one.
-Kernel make_flip(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_flip(const KernelSite& site, const CopyMakers& make) {
   const Shape& shape = site.output_shape();
   const Ints strides = contiguous_strides(shape);
   const std::uint32_t reversed = axes_attribute(site);
@@ -33,7 +33,7 @@ Kernel make_flip(const KernelSite& site, CopyMaker make_copy) {
     if (backwards) offset += (shape[axis] - 1) * stride;
     axes.push_back({shape[axis], backwards ? -stride : stride, stride});
   }
-  return copy_kernel(make_copy(axes, offset, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make.copy(axes, offset, 0, site.output_dtype(), site.threads()));
 }
 
 /// The elements of `whole` that a node's slices take: where the first is, and each axis.
@@ -54,33 +54,32 @@ struct Taken {
   }
 };
 
-Kernel make_strided_slice(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_strided_slice(const KernelSite& site, const CopyMakers& make) {
   const Taken taken(site, site.input_shape(0));
   const Ints strides = contiguous_strides(site.output_shape());
   std::vector<CopyAxis> axes;
   for (std::size_t axis = 0; axis < strides.size(); ++axis)
     axes.push_back({taken.counts[axis], taken.strides[axis], strides[axis]});
-  return copy_kernel(make_copy(axes, taken.offset, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make.copy(axes, taken.offset, 0, site.output_dtype(), site.threads()));
 }
 
-Kernel make_strided_slice_grad(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_strided_slice_grad(const KernelSite& site, const CopyMakers& make) {
   const Taken taken(site, site.output_shape());
   const Ints strides = contiguous_strides(site.input_shape(1));
   std::vector<CopyAxis> axes;
   for (std::size_t axis = 0; axis < strides.size(); ++axis)
     axes.push_back({taken.counts[axis], strides[axis], taken.strides[axis]});
   const DType dtype = site.output_dtype();
-  const Copy clear =
-      make_copy({{site.output_shape().num_elements(), 0, 1}}, 0, 0, dtype, site.threads());
-  const Copy put = make_copy(axes, 0, taken.offset, dtype, site.threads());
+  const Fill clear =
+      make.fill({{site.output_shape().num_elements(), 0, 1}}, 0, 0, dtype, site.threads());
+  const Copy put = make.copy(axes, 0, taken.offset, dtype, site.threads());
   return {[clear, put](const KernelArgs& args) {
-    const std::uint64_t zero = 0;
-    clear(&zero, args.outputs[0]);
-    put(args.inputs[1], args.outputs[0]);
+    clear(args, args.outputs[0]);
+    put(args, args.inputs[1], args.outputs[0]);
   }};
 }
 
-Kernel make_transpose(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_transpose(const KernelSite& site, const CopyMakers& make) {
   const Shape& to = site.output_shape();
   const Ints from_strides = contiguous_strides(site.input_shape(0)),
              to_strides = contiguous_strides(to);
@@ -89,7 +88,7 @@ Kernel make_transpose(const KernelSite& site, CopyMaker make_copy) {
   for (int axis = 0; axis < to.rank(); ++axis)
     axes.push_back({to[axis], from_strides[static_cast<std::size_t>(permutation[index(axis)])],
                     to_strides[index(axis)]});
-  return copy_kernel(make_copy(axes, 0, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make.copy(axes, 0, 0, site.output_dtype(), site.threads()));
 }
 
 /// Copies between a whole tensor and a part of `whole` as long as `size` along `axis`.
@@ -99,7 +98,7 @@ std::vector<CopyAxis> along_axis(const Shape& whole, int axis, std::int64_t size
   return {{extent(whole, 0, axis), into ? part : block, into ? block : part}, {part, 1, 1}};
 }
 
-Kernel make_concat(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_concat(const KernelSite& site, const CopyMakers& make) {
   const Shape& to = site.output_shape();
   const int axis = static_cast<int>(site.attribute<std::int64_t>("axis"));
   const std::int64_t inner = extent(to, axis + 1, to.rank());
@@ -107,23 +106,24 @@ Kernel make_concat(const KernelSite& site, CopyMaker make_copy) {
   std::int64_t offset = 0;
   for (int i = 0; i < site.num_inputs(); ++i) {
     const std::int64_t size = site.input_shape(i)[axis];
-    copies.push_back(make_copy(along_axis(to, axis, size, true), 0, offset, site.output_dtype(),
+    copies.push_back(make.copy(along_axis(to, axis, size, true), 0, offset, site.output_dtype(),
                                site.threads()));
     offset += size * inner;
   }
   return {[copies = std::move(copies)](const KernelArgs& args) {
-    for (std::size_t i = 0; i < copies.size(); ++i) copies[i](args.inputs[i], args.outputs[0]);
+    for (std::size_t i = 0; i < copies.size(); ++i)
+      copies[i](args, args.inputs[i], args.outputs[0]);
   }};
 }
 
-Kernel make_split(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_split(const KernelSite& site, const CopyMakers& make) {
   const Shape& from = site.input_shape(0);
   const int axis = static_cast<int>(site.attribute<std::int64_t>("axis"));
   const std::int64_t inner = extent(from, axis + 1, from.rank());
   std::vector<Copy> copies;
   std::int64_t offset = 0;
   for (const std::int64_t size : site.attribute<Ints>("sizes")) {
-    copies.push_back(make_copy(along_axis(from, axis, size, false), offset, 0,
+    copies.push_back(make.copy(along_axis(from, axis, size, false), offset, 0,
                                site.input_dtype(0), site.threads()));
     offset += size * inner;
   }
@@ -131,11 +131,12 @@ Kernel make_split(const KernelSite& site, CopyMaker make_copy) {
     throw KernelError(
         fmt::format("the sizes do not make up axis {} of {}", axis, from.to_string()));
   return {[copies = std::move(copies)](const KernelArgs& args) {
-    for (std::size_t i = 0; i < copies.size(); ++i) copies[i](args.inputs[0], args.outputs[i]);
+    for (std::size_t i = 0; i < copies.size(); ++i)
+      copies[i](args, args.inputs[0], args.outputs[i]);
   }};
 }
 
-Kernel make_slice(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_slice(const KernelSite& site, const CopyMakers& make) {
   const Shape &from = site.input_shape(0), &to = site.output_shape();
   const Ints begin = site.static_vector(1);
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
@@ -149,12 +150,12 @@ Kernel make_slice(const KernelSite& site, CopyMaker make_copy) {
     offset += first * from_strides[index(axis)];
     axes.push_back({to[axis], from_strides[index(axis)], to_strides[index(axis)]});
   }
-  return copy_kernel(make_copy(axes, offset, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make.copy(axes, offset, 0, site.output_dtype(), site.threads()));
 }
 
 /// Copies the inside, and sets on each axis in turn the part before and the part after it, as
 /// far as earlier axes have not: every element is written once.
-Kernel make_pad(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_pad(const KernelSite& site, const CopyMakers& make) {
   const Shape &from = site.input_shape(0), &to = site.output_shape();
   const Ints before = site.static_vector(1), after = site.static_vector(2);
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
@@ -168,31 +169,31 @@ Kernel make_pad(const KernelSite& site, CopyMaker make_copy) {
     border.push_back({to[axis], 0, to_strides[index(axis)]});
     offset += before[index(axis)] * to_strides[index(axis)];
   }
-  const Copy copy = make_copy(inside, 0, offset, dtype, site.threads());
-  std::vector<Copy> fills;
+  const Copy copy = make.copy(inside, 0, offset, dtype, site.threads());
+  const std::uint64_t value = is_floating(dtype)
+                                  ? element_bits(dtype, site.attribute<double>("value"))
+                                  : element_bits(dtype, site.attribute<std::int64_t>("integer"));
+  std::vector<Fill> fills;
   offset = 0;
   for (int axis = 0; axis < to.rank(); ++axis) {
     const std::int64_t stride = to_strides[index(axis)], first = before[index(axis)];
     CopyAxis& here = border[index(axis)];
     here.size = first;
-    fills.push_back(make_copy(border, 0, offset, dtype, site.threads()));
+    fills.push_back(make.fill(border, offset, value, dtype, site.threads()));
     here.size = after[index(axis)];
     fills.push_back(
-        make_copy(border, 0, offset + (first + from[axis]) * stride, dtype, site.threads()));
+        make.fill(border, offset + (first + from[axis]) * stride, value, dtype, site.threads()));
     here.size = from[axis];
     offset += first * stride;
   }
-  const std::uint64_t value = is_floating(dtype)
-                                  ? element_bits(dtype, site.attribute<double>("value"))
-                                  : element_bits(dtype, site.attribute<std::int64_t>("integer"));
-  return {[copy, fills = std::move(fills), value](const KernelArgs& args) {
-    copy(args.inputs[0], args.outputs[0]);
-    for (const Copy& fill : fills) fill(&value, args.outputs[0]);
+  return {[copy, fills = std::move(fills)](const KernelArgs& args) {
+    copy(args, args.inputs[0], args.outputs[0]);
+    for (const Fill& fill : fills) fill(args, args.outputs[0]);
   }};
 }
 
 /// Each axis of the output twice: the copies, and the elements of one copy.
-Kernel make_tile(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_tile(const KernelSite& site, const CopyMakers& make) {
   const Shape &from = site.input_shape(0), &to = site.output_shape();
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
   const Ints multiples = site.static_vector(1);
@@ -201,11 +202,11 @@ Kernel make_tile(const KernelSite& site, CopyMaker make_copy) {
     axes.push_back({multiples[index(axis)], 0, from[axis] * to_strides[index(axis)]});
     axes.push_back({from[axis], from_strides[index(axis)], to_strides[index(axis)]});
   }
-  return copy_kernel(make_copy(axes, 0, 0, site.output_dtype(), site.threads()));
+  return copy_kernel(make.copy(axes, 0, 0, site.output_dtype(), site.threads()));
 }
 
 template <int Input>
-Kernel make_broadcast(const KernelSite& site, CopyMaker make_copy) {
+Kernel make_broadcast(const KernelSite& site, const CopyMakers& make) {
   const Shape &from = site.input_shape(Input), &to = site.output_shape();
   const Ints from_strides = contiguous_strides(from), to_strides = contiguous_strides(to);
   const int leading = to.rank() - from.rank();
@@ -215,33 +216,52 @@ Kernel make_broadcast(const KernelSite& site, CopyMaker make_copy) {
     axes.push_back(
         {to[axis], repeats ? 0 : from_strides[index(axis - leading)], to_strides[index(axis)]});
   }
-  return copy_kernel(make_copy(axes, 0, 0, site.output_dtype(), site.threads()),
+  return copy_kernel(make.copy(axes, 0, 0, site.output_dtype(), site.threads()),
                      std::size_t{Input});
 }
 
 }  // namespace
 
-void register_movement_kernels(KernelRegistry& registry) {
-  for (const CopyMaker copy : {view_copy, loop_copy}) {
-    const auto add = [&](std::string_view op, Kernel (*make)(const KernelSite&, CopyMaker)) {
-      const auto maker = [=](const KernelSite& site) { return make(site, copy); };
-      if (copy == view_copy)
-        registry.add(op, kCpu, kAllDTypes, maker);
-      else
-        registry.add_faster(op, kCpu, kAllDTypes, maker);
-    };
-    add("transpose", make_transpose);
-    add("flip", make_flip);
-    add("strided_slice", make_strided_slice);
-    add("strided_slice_grad", make_strided_slice_grad);
-    add("concat", make_concat);
-    add("split", make_split);
-    add("slice", make_slice);
-    add("pad", make_pad);
-    add("tile", make_tile);
-    add("broadcast_to", make_broadcast<0>);
-    add("fill", make_broadcast<1>);
+std::vector<std::int64_t> contiguous_strides(const Shape& shape) {
+  std::vector<std::int64_t> strides(static_cast<std::size_t>(shape.rank()));
+  std::int64_t stride = 1;
+  for (int axis = shape.rank(); axis-- > 0; stride *= shape[axis])
+    strides[static_cast<std::size_t>(axis)] = stride;
+  return strides;
+}
+
+std::vector<CopyAxis> joined_axes(const std::vector<CopyAxis>& axes) {
+  std::vector<CopyAxis> joined;
+  for (const CopyAxis& axis : axes) {
+    if (axis.size == 1) continue;
+    const bool joins = !joined.empty() && joined.back().from == axis.from * axis.size &&
+                       joined.back().to == axis.to * axis.size;
+    if (joins)
+      joined.back() = {joined.back().size * axis.size, axis.from, axis.to};
+    else
+      joined.push_back(axis);
   }
+  return joined;
+}
+
+void add_movement_kernels(
+    const CopyMakers& makers,
+    const std::function<void(std::string_view op, KernelRegistry::Make make)>& add) {
+  const auto add_op = [&](std::string_view op,
+                          Kernel (*make)(const KernelSite&, const CopyMakers&)) {
+    add(op, [=](const KernelSite& site) { return make(site, makers); });
+  };
+  add_op("transpose", make_transpose);
+  add_op("flip", make_flip);
+  add_op("strided_slice", make_strided_slice);
+  add_op("strided_slice_grad", make_strided_slice_grad);
+  add_op("concat", make_concat);
+  add_op("split", make_split);
+  add_op("slice", make_slice);
+  add_op("pad", make_pad);
+  add_op("tile", make_tile);
+  add_op("broadcast_to", make_broadcast<0>);
+  add_op("fill", make_broadcast<1>);
 }
 
 }  // namespace gradgraph

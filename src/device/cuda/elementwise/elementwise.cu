@@ -1,0 +1,173 @@
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "device/cuda/elementwise/interpreter.h"
+#include "device/cuda/kernels.h"
+#include "device/shared/elements.h"
+#include "device/shared/half_kernels.h"
+#include "ops/nn/window.h"
+
+/// Elementwise ops on their own, fused ones, and updates of variables: all are programs.
+namespace gradgraph::cuda {
+namespace {
+
+/// Shared memory that every device gives a block without being asked.
+constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
+
+class ProgramKernel {
+ public:
+  ProgramKernel(const ProgramCode& code, const char* message) : code_(code), message_(message) {}
+
+  template <class Word>
+  static std::size_t shared_bytes(const ProgramCode& code, int elements) {
+    return static_cast<std::size_t>(code.num_registers * elements * kProgramThreads) *
+           sizeof(Word);
+  }
+  static bool fits(const ProgramCode& code) {
+    return (code.is_narrow ? shared_bytes<std::uint32_t>(code, 1)
+                           : shared_bytes<std::uint64_t>(code, 1)) <= kSharedBytes;
+  }
+
+  void operator()(const KernelArgs& args) const {
+    if (code_.count == 0) return;
+    ProgramCode code = code_;
+    std::copy(args.inputs.begin(), args.inputs.end(), code.inputs);
+    std::copy(args.outputs.begin(), args.outputs.end(), code.outputs);
+    if (code.is_narrow)
+      run<std::uint32_t>(args, code);
+    else
+      run<std::uint64_t>(args, code);
+  }
+
+ private:
+  template <class Word>
+  void run(const KernelArgs& args, const ProgramCode& code) const {
+    if (shared_bytes<Word>(code, 4) <= kSharedBytes)
+      run<Word, 4>(args, code);
+    else
+      run<Word, 1>(args, code);
+  }
+  template <class Word, int kElements>
+  void run(const KernelArgs& args, const ProgramCode& code) const {
+    const CudaStream& stream = stream_of(args);
+    issue(args, run_program<Word, kElements>, blocks_for(code.count, kElements * kProgramThreads),
+          kProgramThreads, shared_bytes<Word>(code, kElements), code, stream.stopper(), message_,
+          stream.refusal_slot());
+  }
+
+  ProgramCode code_;
+  const char* message_;
+};
+
+Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
+            const char* message) {
+  const std::optional<ProgramCode> code = encode(program, shapes, updates);
+  if (!code || !ProgramKernel::fits(*code)) return {};
+  return {ProgramKernel(*code, message)};
+}
+
+Kernel make(const KernelSite& site, const ElementwiseProgram& program, int updates,
+            const char* message) {
+  std::vector<Shape> shapes;
+  for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
+  return make(program, shapes, updates, message);
+}
+
+Kernel make_fused(const KernelSite& site) {
+  const Node& node = site.node();
+  return make(site, program_of(node), node.op().traits.updates_variable ? node.num_outputs() : 0,
+              "");
+}
+
+/// A variable's new value: its second input, or what `op` makes of both.
+Kernel make_update(const KernelSite& site, const OpDef* op) {
+  ElementwiseProgram program;
+  program.shape = site.output_shape();
+  program.input_dtypes = {site.output_dtype(), site.output_dtype()};
+  program.results = {1};
+  if (op) {
+    program.instructions.push_back(
+        {.op = op, .num_operands = 2, .operands = {0, 1}, .dtype = site.output_dtype()});
+    program.results = {2};
+  }
+  return make(site, program, 1, "");
+}
+
+/// The bias meets the channels' axis.
+Kernel make_bias_add(const KernelSite& site) {
+  const Shape& shape = site.output_shape();
+  Shape bias = site.input_shape(1);
+  if (layout_attribute(site.node().attributes()) == Layout::nchw)
+    for (int axis = 2; axis < shape.rank(); ++axis) bias.append(1);
+  ElementwiseProgram program;
+  program.shape = shape;
+  program.input_dtypes = {site.output_dtype(), site.output_dtype()};
+  program.instructions.push_back({.op = &op_registry().at("add"),
+                                  .num_operands = 2,
+                                  .operands = {0, 1},
+                                  .dtype = site.output_dtype()});
+  program.results = {2};
+  return make(program, std::array{shape, bias}, 0, "");
+}
+
+Conversion make_conversion(DType from, DType to, std::int64_t count, int) {
+  ElementwiseProgram program;
+  program.shape = {count};
+  program.input_dtypes = {from};
+  program.instructions.push_back(
+      {.op = &op_registry().at("cast"), .num_operands = 1, .dtype = to});
+  program.results = {1};
+  return [kernel = make(program, std::array{program.shape}, 0, "")](
+             const KernelArgs& args, const void* operand, void* result) {
+    KernelArgs own = args;
+    own.inputs = {&operand, 1};
+    own.outputs = {&result, 1};
+    kernel.run(own);
+  };
+}
+
+template <class F, class... T>
+void add_op(KernelRegistry& registry, functors::List<T...>) {
+  const char* refusal = "";
+  if constexpr (requires { F::refusal; }) refusal = F::refusal;
+  const auto make_op = [refusal](const KernelSite& site) {
+    return make(site, make_program(site.node()), 0, refusal);
+  };
+  registry.add(F::op, kCuda, {dtype_of<T>...}, make_op);
+  constexpr bool kOfFloats = (std::is_same_v<T, float> || ...);
+  if constexpr (kOfFloats && !(std::is_same_v<T, Half> || ...))
+    registry.add(F::op, kCuda, {float16, bfloat16}, make_op);
+}
+template <class... F>
+void add_ops(KernelRegistry& registry, functors::List<F...>) {
+  (add_op<F>(registry, typename F::Types{}), ...);
+}
+
+}  // namespace
+
+void register_elementwise_kernels(KernelRegistry& registry) {
+  add_ops(registry, functors::Elementwise{});
+  registry.prefer(kCuda, {.can_fuse = has_code, .nhwc = true});
+  registry.add("cast", kCuda, kAllDTypes, [](const KernelSite& site) {
+    return make(site, make_program(site.node()), 0, "");
+  });
+  for (const std::string_view op : {"fused", "fused_update"})
+    registry.add_faster(op, kCuda, kAllDTypes, make_fused);
+  registry.add("bias_add", kCuda, {float32, float64, int32, int64}, make_bias_add);
+  const auto add_update = [&](std::string_view name, std::string_view op,
+                              std::initializer_list<DType> dtypes) {
+    registry.add(name, kCuda, dtypes, [op](const KernelSite& site) {
+      return make_update(site, op.empty() ? nullptr : &op_registry().at(std::string(op)));
+    });
+  };
+  add_update("assign", "", kAllDTypes);
+  add_update("assign_add", "add", kNumberDTypes);
+  add_update("assign_sub", "sub", kNumberDTypes);
+}
+
+void register_half_kernels(KernelRegistry& registry) {
+  add_half_kernels(registry, kCuda, make_conversion);
+}
+
+}  // namespace gradgraph::cuda

@@ -1,0 +1,271 @@
+#include <algorithm>
+
+#include "device/cuda/block_reduce.h"
+#include "device/cuda/general/indices.h"
+#include "device/cuda/general/sort.h"
+#include "device/cuda/kernels.h"
+#include "device/shared/elements.h"
+
+/// Reading and adding at indices. What is added to what is in the order of the indices: these are
+/// sorted first, so no atomic operation is needed, and results have the same bits in every run.
+namespace gradgraph::cuda {
+namespace {
+
+using std::int64_t;
+
+constexpr int kThreads = 256;
+
+struct Smaller {
+  __device__ int64_t operator()(int64_t a, int64_t b) const { return b < a ? b : a; }
+};
+
+template <class I>
+__global__ void __launch_bounds__(kThreads)
+    find_bad_index(const I* indices, int64_t count, int64_t size, RefusalSlot slot) {
+  __shared__ int64_t shared[kThreads];
+  int64_t first = count;
+  for (int64_t i = static_cast<int>(threadIdx.x); i < count && first == count; i += kThreads)
+    if (const auto index = static_cast<int64_t>(indices[i]); index < 0 || index >= size)
+      first = i;
+  first = block_reduce(first, kThreads, shared, Smaller{});
+  if (threadIdx.x == 0 && first < count)
+    refuse(slot, {.index = static_cast<int64_t>(indices[first]), .number = first, .size = size});
+}
+
+}  // namespace
+
+void check_indices(const KernelArgs& args, const void* indices, DType dtype, int64_t count,
+                   int64_t size) {
+  if (count == 0) return;
+  dispatch<std::int32_t, int64_t, std::uint8_t>(dtype, [&]<class I>() {
+    issue(args, find_bad_index<I>, 1, kThreads, 0, static_cast<const I*>(indices), count, size,
+          stream_of(args).refusal_slot());
+  });
+}
+
+namespace {
+
+/// A tensor around its indexed axis, [outer, size, inner], and the number of indices.
+struct Indexed {
+  int64_t outer, size, inner, count;
+
+  Indexed(const Shape& shape, int axis, const Shape& indices)
+      : outer(extent(shape, 0, axis)),
+        size(shape[axis]),
+        inner(extent(shape, axis + 1, shape.rank())),
+        count(indices.num_elements()) {}
+};
+int axis_of(const KernelSite& site) { return static_cast<int>(site.attribute<int64_t>("axis")); }
+
+template <class T, class I>
+__global__ void __launch_bounds__(kThreads)
+    gather(const T* x, const I* indices, T* y, Indexed at) {
+  for (int64_t i = thread_number(); i < at.outer * at.count * at.inner; i += num_threads()) {
+    const int64_t column = i % at.inner, row = i / at.inner;
+    const auto index = static_cast<int64_t>(indices[row % at.count]);
+    const bool is_there = index >= 0 && index < at.size;
+    y[i] = is_there ? x[(row / at.count * at.size + index) * at.inner + column] : T{0};
+  }
+}
+
+Kernel make_gather(const KernelSite& site) {
+  const Indexed at(site.input_shape(0), axis_of(site), site.input_shape(1));
+  const int64_t count = site.output_shape().num_elements();
+  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
+    return dispatch_size(site.output_dtype(), [&]<class T>() {
+      return Kernel{[=](const KernelArgs& args) {
+        check_indices(args, args.inputs[1], dtype_of<I>, at.count, at.size);
+        if (count > 0)
+          issue(args, gather<T, I>, blocks_for(count, kThreads), kThreads, 0, args.input<T>(0),
+                args.input<I>(1), args.output<T>(), at);
+      }};
+    });
+  });
+}
+
+/// The first of `count` places in `order` whose index is not below `index`.
+template <class I>
+__device__ int64_t lower_bound(const I* indices, const int64_t* order, int64_t count,
+                               int64_t index) {
+  int64_t first = 0;
+  while (count > 0) {
+    const int64_t half = count / 2;
+    if (static_cast<int64_t>(indices[order[first + half]]) < index) {
+      first += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
+    }
+  }
+  return first;
+}
+
+/// A thread for each element of the result, which adds what belongs there.
+template <class T, class I>
+__global__ void __launch_bounds__(kThreads)
+    add_sorted(const I* indices, const int64_t* order, const T* updates, T* y, Indexed at) {
+  for (int64_t i = thread_number(); i < at.outer * at.size * at.inner; i += num_threads()) {
+    const int64_t column = i % at.inner, row = i / at.inner;
+    const int64_t index = row % at.size, outer = row / at.size;
+    T sum = 0;
+    for (int64_t k = lower_bound(indices, order, at.count, index);
+         k < at.count && static_cast<int64_t>(indices[order[k]]) == index; ++k)
+      sum = static_cast<T>(sum + updates[(outer * at.count + order[k]) * at.inner + column]);
+    y[i] = sum;
+  }
+}
+
+Kernel make_scatter_add(const KernelSite& site) {
+  const Indexed at(site.output_shape(), axis_of(site), site.input_shape(1));
+  const int64_t count = site.output_shape().num_elements();
+  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
+    return dispatch_sum(site.output_dtype(), [&]<class T>() {
+      const RowSort<I> sort({1, at.count, 1}, false);
+      return Kernel{[=](const KernelArgs& args) {
+                      check_indices(args, args.inputs[1], dtype_of<I>, at.count, at.size);
+                      const int64_t* order = sort.run(args, args.input<I>(1), args.workspace);
+                      if (count > 0)
+                        issue(args, add_sorted<T, I>, blocks_for(count, kThreads), kThreads, 0,
+                              args.input<I>(1), order, args.input<T>(2), args.output<T>(), at);
+                    },
+                    sort.workspace_bytes()};
+    });
+  });
+}
+
+template <class I>
+__global__ void __launch_bounds__(kThreads) copy_indices(const I* from, I* to, int64_t count) {
+  for (int64_t i = thread_number(); i < count; i += num_threads()) to[i] = from[i];
+}
+
+Kernel make_check_indices(const KernelSite& site) {
+  const int64_t count = site.input_shape(0).num_elements();
+  const int64_t size = site.attribute<int64_t>("size");
+  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(0), [=]<class I>() {
+    return Kernel{[=](const KernelArgs& args) {
+      check_indices(args, args.inputs[0], dtype_of<I>, count, size);
+      if (args.inputs[0] != args.outputs[0] && count > 0)
+        issue(args, copy_indices<I>, blocks_for(count, kThreads), kThreads, 0, args.input<I>(0),
+              args.output<I>(), count);
+    }};
+  });
+}
+
+/// A row for each index, all zeros where there is no such class.
+template <class T, class I>
+__global__ void __launch_bounds__(kThreads)
+    one_hot(const I* indices, T* y, int64_t count, int64_t depth, T one) {
+  for (int64_t i = thread_number(); i < count * depth; i += num_threads())
+    y[i] = static_cast<int64_t>(indices[i / depth]) == i % depth ? one : T{0};
+}
+
+Kernel make_one_hot(const KernelSite& site) {
+  const int64_t count = site.input_shape(0).num_elements();
+  const int64_t depth = site.attribute<int64_t>("depth");
+  const std::uint64_t one = element_bits(site.output_dtype(), 1);
+  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(0), [&]<class I>() {
+    return dispatch_size(site.output_dtype(), [&]<class T>() {
+      return Kernel{[=](const KernelArgs& args) {
+        if (count * depth > 0)
+          issue(args, one_hot<T, I>, blocks_for(count * depth, kThreads), kThreads, 0,
+                args.input<I>(0), args.output<T>(), count, depth, static_cast<T>(one));
+      }};
+    });
+  });
+}
+
+// --- Along an axis -----------------------------------------------------------------------------
+
+/// Element i of each row of [outer, count, inner] takes element indices[i] of its row of
+/// [outer, size, inner].
+template <class T, class I>
+__global__ void __launch_bounds__(kThreads)
+    take_along(const T* x, const I* indices, T* y, AxisView to, int64_t size) {
+  for (int64_t i = thread_number(); i < to.outer * to.size * to.inner; i += num_threads()) {
+    const int64_t inner = i % to.inner, outer = i / (to.size * to.inner);
+    const auto index = static_cast<int64_t>(indices[i]);
+    const bool is_there = index >= 0 && index < size;
+    y[i] = is_there ? x[(outer * size + index) * to.inner + inner] : T{0};
+  }
+}
+
+Kernel make_take(const KernelSite& site) {
+  const AxisView to(site.output_shape(), axis_of(site));
+  const int64_t size = site.input_shape(0)[axis_of(site)];
+  const int64_t count = site.output_shape().num_elements();
+  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
+    return dispatch_size(site.output_dtype(), [&]<class T>() {
+      return Kernel{[=](const KernelArgs& args) {
+        check_indices(args, args.inputs[1], dtype_of<I>, count, size);
+        if (count > 0)
+          issue(args, take_along<T, I>, blocks_for(count, kThreads), kThreads, 0,
+                args.input<T>(0), args.input<I>(1), args.output<T>(), to, size);
+      }};
+    });
+  });
+}
+
+/// A thread for each element of the result, [outer, size, inner].
+template <class T, class I>
+__global__ void __launch_bounds__(kThreads)
+    add_along(const I* indices, const int64_t* order, const T* updates, T* y, AxisView from,
+              int64_t size) {
+  for (int64_t i = thread_number(); i < from.outer * size * from.inner; i += num_threads()) {
+    const int64_t inner = i % from.inner, index = i / from.inner % size;
+    const int64_t row = i / (size * from.inner) * from.inner + inner;
+    const int64_t* own = order + row * from.size;
+    const int64_t start = from.start(row);
+    // The same search as above, in a row with its own stride.
+    int64_t first = 0;
+    for (int64_t left = from.size; left > 0;) {
+      const int64_t half = left / 2;
+      if (static_cast<int64_t>(indices[start + own[first + half] * from.inner]) < index) {
+        first += half + 1;
+        left -= half + 1;
+      } else {
+        left = half;
+      }
+    }
+    T sum = 0;
+    for (; first < from.size; ++first) {
+      const int64_t at = start + own[first] * from.inner;
+      if (static_cast<int64_t>(indices[at]) != index) break;
+      sum = static_cast<T>(sum + updates[at]);
+    }
+    y[i] = sum;
+  }
+}
+
+Kernel make_add(const KernelSite& site) {
+  const AxisView from(site.input_shape(2), axis_of(site));
+  const int64_t size = site.output_shape()[axis_of(site)];
+  const int64_t count = site.output_shape().num_elements();
+  const int64_t indices = site.input_shape(1).num_elements();
+  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
+    return dispatch_sum(site.output_dtype(), [&]<class T>() {
+      const RowSort<I> sort(from, false);
+      return Kernel{[=](const KernelArgs& args) {
+                      check_indices(args, args.inputs[1], dtype_of<I>, indices, size);
+                      const int64_t* order = sort.run(args, args.input<I>(1), args.workspace);
+                      if (count > 0)
+                        issue(args, add_along<T, I>, blocks_for(count, kThreads), kThreads, 0,
+                              args.input<I>(1), order, args.input<T>(2), args.output<T>(), from,
+                              size);
+                    },
+                    sort.workspace_bytes()};
+    });
+  });
+}
+
+}  // namespace
+
+void register_indexing_kernels(KernelRegistry& registry) {
+  registry.add("gather", kCuda, kAllDTypes, make_gather);
+  registry.add("scatter_add", kCuda, kNumberDTypes, make_scatter_add);
+  registry.add("check_indices", kCuda, {int32, int64, uint8}, make_check_indices);
+  registry.add("one_hot", kCuda, {int32, int64, uint8}, make_one_hot);
+  registry.add("take_along_axis", kCuda, kAllDTypes, make_take);
+  registry.add("add_along_axis", kCuda, kNumberDTypes, make_add);
+}
+
+}  // namespace gradgraph::cuda

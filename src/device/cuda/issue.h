@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "device/cuda/launch.h"
+#include "device/cuda/stream.h"
+#include "device/kernel.h"
+
+/// How kernels' makers issue work, and what kernels of all families use.
+namespace gradgraph::cuda {
+
+inline constexpr std::string_view kCuda = "cuda";
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+
+inline CudaStream& stream_of(const KernelArgs& args) {
+  return static_cast<CudaStream&>(*args.stream);
+}
+
+/// Launches `kernel` in the stream of `args`. Throws a KernelError where it cannot be launched.
+template <class... P, class... A>
+void issue(const KernelArgs& args, void (*kernel)(P...), dim3 grid, dim3 block,
+           std::size_t shared_bytes, A&&... arguments) {
+  const cudaError_t status = launch(kernel, grid, block, shared_bytes, stream_of(args).native(),
+                                    std::forward<A>(arguments)...);
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw KernelError(std::string("the kernel cannot be launched: ") + cudaGetErrorString(status));
+}
+
+/// Blocks that share `count` pieces of work, `each` pieces a block, in as many rounds as needed.
+inline unsigned blocks_for(std::int64_t count, std::int64_t each) {
+  constexpr std::int64_t kMost = 4096;
+  return static_cast<unsigned>(std::clamp<std::int64_t>((count + each - 1) / each, 1, kMost));
+}
+
+/// The thread's number among all of a launch in one dimension, and how many there are.
+__device__ inline std::int64_t thread_number() {
+  return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ inline std::int64_t num_threads() {
+  return static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+}
+
+/// Whether an update must do nothing (CudaStream::stopper).
+__device__ inline bool is_stopped(const unsigned long long* stopper) {
+  return stopper && *stopper != 0;
+}
+
+/// Notes a value that a kernel refuses; of all that do the first one counts.
+__device__ inline void refuse(const RefusalSlot& slot, const Refused& refused) {
+  if (atomicCAS(&slot.device->launch, 0ull, slot.launch) != 0) return;
+  slot.host->message = refused.message;
+  slot.host->index = refused.index;
+  slot.host->number = refused.number;
+  slot.host->size = refused.size;
+  __threadfence_system();
+  slot.host->launch = slot.launch;
+}
+
+}  // namespace gradgraph::cuda

@@ -1,0 +1,136 @@
+#include "device/cuda/stream.h"
+
+#include <cstring>
+
+#include "core/text.h"
+#include "device/cuda/status.h"
+
+namespace gradgraph::cuda {
+namespace {
+
+/// What cuBLAS wants on an H100 at most; given by us, it allocates nothing itself.
+constexpr std::size_t kCublasWorkspace = std::size_t{32} << 20;
+
+std::string text_of(const Refused& refused) {
+  if (refused.message) return refused.message;
+  return fmt::format("index {} (number {}) is outside [0,{})", refused.index, refused.number,
+                     refused.size);
+}
+
+}  // namespace
+
+void use_device(int number) {
+  int current = -1;
+  if (cudaGetDevice(&current) != cudaSuccess || current != number) cudaSetDevice(number);
+}
+
+CudaEvent::CudaEvent(const Device& device, int number) : device_(device), number_(number) {
+  use_device(number_);
+  cuda::check(cudaEventCreateWithFlags(&event_, cudaEventDefault), device.name(),
+              "making an event");
+}
+
+CudaEvent::~CudaEvent() {
+  use_device(number_);
+  cudaEventDestroy(event_);
+}
+
+double CudaEvent::seconds_since(const Event& earlier) const {
+  float milliseconds = 0;
+  cuda::check(
+      cudaEventElapsedTime(&milliseconds, static_cast<const CudaEvent&>(earlier).event_, event_),
+      device_.name(), "reading an event's time");
+  return static_cast<double>(milliseconds) * 1e-3;
+}
+
+CudaStream::CudaStream(Device& device, int number) : Stream(device), number_(number) {
+  use_device(number_);
+  const auto require = [&](cudaError_t status) {
+    cuda::check(status, device.name(), "making a stream");
+  };
+  require(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  require(cudaMalloc(reinterpret_cast<void**>(&refused_), sizeof(Refused)));
+  require(cudaMemsetAsync(refused_, 0, sizeof(Refused), stream_));
+  require(cudaHostAlloc(reinterpret_cast<void**>(&refused_on_host_), sizeof(Refused),
+                        cudaHostAllocMapped | cudaHostAllocPortable));
+  *refused_on_host_ = {};
+}
+
+CudaStream::~CudaStream() {
+  use_device(number_);
+  cudaStreamSynchronize(stream_);
+  if (cublas_) cuda::cublas().cublasDestroy_v2(cublas_);
+  cudaFree(cublas_workspace_);
+  cudaFreeHost(refused_on_host_);
+  cudaFree(refused_);
+  cudaStreamDestroy(stream_);
+}
+
+void CudaStream::launch(const Launch& launch) {
+  use_device(number_);
+  launch_ = &launch;
+  execute(launch, launch.args);
+}
+
+void CudaStream::copy(void* to, const void* from, std::size_t bytes, CopyKind kind) {
+  if (bytes == 0) return;
+  use_device(number_);
+  const cudaMemcpyKind direction = kind == CopyKind::to_device ? cudaMemcpyHostToDevice
+                                   : kind == CopyKind::to_host ? cudaMemcpyDeviceToHost
+                                   : kind == CopyKind::within  ? cudaMemcpyDeviceToDevice
+                                                               : cudaMemcpyDefault;
+  cuda::check(cudaMemcpyAsync(to, from, bytes, direction, stream_), device().name(), "copying");
+}
+
+void CudaStream::record(Event& event) {
+  use_device(number_);
+  cuda::check(cudaEventRecord(static_cast<CudaEvent&>(event).native(), stream_), device().name(),
+              "recording an event");
+}
+
+void CudaStream::wait(Event& event) {
+  use_device(number_);
+  cuda::check(cudaStreamWaitEvent(stream_, static_cast<CudaEvent&>(event).native(), 0),
+              device().name(), "waiting for an event");
+}
+
+void CudaStream::synchronize() {
+  use_device(number_);
+  cuda::check(cudaStreamSynchronize(stream_), device().name(), "running a step");
+}
+
+void CudaStream::check() {
+  if (refused_on_host_->launch == 0) return;
+  const Refused refused = *refused_on_host_;
+  *refused_on_host_ = {};
+  use_device(number_);
+  cuda::check(cudaMemsetAsync(refused_, 0, sizeof(Refused), stream_), device().name(),
+              "forgetting an error");
+  refuse(*reinterpret_cast<const Launch*>(refused.launch), KernelError(text_of(refused)));
+}
+
+cublasHandle_t CudaStream::cublas() {
+  if (cublas_) return cublas_;
+  const Cublas& library = cuda::cublas();
+  check_cublas(library.cublasCreate_v2(&cublas_), "starting cuBLAS");
+  cuda::check(cudaMalloc(&cublas_workspace_, kCublasWorkspace), device().name(),
+              "memory for cuBLAS");
+  check_cublas(library.cublasSetStream_v2(cublas_, stream_), "giving cuBLAS a stream");
+  check_cublas(library.cublasSetWorkspace_v2(cublas_, cublas_workspace_, kCublasWorkspace),
+               "giving cuBLAS its memory");
+  return cublas_;
+}
+
+void CudaStream::clear(void* memory, std::size_t bytes) {
+  cuda::check(cudaMemsetAsync(memory, 0, bytes, stream_), device().name(), "clearing memory");
+}
+
+RefusalSlot CudaStream::refusal_slot() const {
+  return {refused_, refused_on_host_, reinterpret_cast<std::uintptr_t>(launch_)};
+}
+
+const unsigned long long* CudaStream::stopper() const {
+  return launch_->is_update ? &refused_->launch : nullptr;
+}
+
+}  // namespace gradgraph::cuda

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "device/cuda/cublas.h"
+#include "device/cuda/refused.h"
+#include "device/device.h"
+
+namespace gradgraph::cuda {
+
+/// Makes a GPU the calling thread's current one: every call to the runtime begins so.
+void use_device(int number);
+
+class CudaEvent final : public Event {
+ public:
+  CudaEvent(const Device& device, int number);
+  ~CudaEvent() override;
+  double seconds_since(const Event& earlier) const override;
+  cudaEvent_t native() const { return event_; }
+
+ private:
+  const Device& device_;
+  int number_;
+  cudaEvent_t event_ = nullptr;
+};
+
+class CudaStream final : public Stream {
+ public:
+  CudaStream(Device& device, int number);
+  ~CudaStream() override;
+
+  void launch(const Launch& launch) override;
+  void copy(void* to, const void* from, std::size_t bytes, CopyKind kind) override;
+  void record(Event& event) override;
+  void wait(Event& event) override;
+  void synchronize() override;
+  void check() override;
+
+  // --- For kernels, while they are issued ---
+
+  cudaStream_t native() const { return stream_; }
+  cublasHandle_t cublas();
+  void clear(void* memory, std::size_t bytes);  ///< to zeros
+  /// Where a kernel notes that it refuses a value.
+  RefusalSlot refusal_slot() const;
+  /// An update must do nothing where this is not 0; null for other launches.
+  const unsigned long long* stopper() const;
+
+ private:
+  int number_;
+  cudaStream_t stream_ = nullptr;
+  Refused *refused_ = nullptr, *refused_on_host_ = nullptr;
+  cublasHandle_t cublas_ = nullptr;
+  void* cublas_workspace_ = nullptr;
+  const Launch* launch_ = nullptr;  ///< the one that is being issued
+};
+
+}  // namespace gradgraph::cuda

@@ -1,0 +1,109 @@
+#include <doctest/doctest.h>
+
+#include <random>
+
+#include "close.h"
+#include "gradgraph/gradgraph.h"
+#include "models.h"
+#include "op_rows.h"
+
+/// Graphs that are split at random between the CPU and two GPUs, and the example models.
+namespace gg = gradgraph;
+using gg::Output;
+using gg::Tensor;
+using gg::tests::check_close;
+
+namespace {
+
+const std::vector<std::string> kDevices = {"cpu", "cuda:0", "cuda:1", ""};
+
+/// Makes every node ask for a random device.
+void scatter(gg::Graph& graph, std::mt19937_64& random) {
+  for (gg::Node& node : graph.nodes()) node.set_device(kDevices[random() % kDevices.size()]);
+}
+
+/// One of the example models, and batches of random images.
+struct Training {
+  explicit Training(const std::string& name, int steps) : model(bench::make_model(graph, name)) {
+    std::mt19937_64 random(5);
+    for (int step = 0; step < steps; ++step) {
+      gg::Shape shape = model.feeds[0].shape();
+      shape.set(0, kBatch);
+      Tensor images(gg::float32, shape), labels(model.feeds[1].dtype(), {kBatch});
+      for (float& x : images.span<float>())
+        x = static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-53);
+      Tensor numbers(gg::int64, {kBatch});
+      for (std::int64_t& x : numbers.span<std::int64_t>())
+        x = static_cast<std::int64_t>(random() % 10);
+      labels = numbers.cast(labels.dtype());
+      batches.push_back({images, labels, Tensor(true)});
+    }
+  }
+
+  std::vector<Tensor> losses(const std::string& device) {
+    gg::Session session(graph, {.device = device, .seed = 3, .threads = 1});
+    gg::Callable step = session.prepare(model.feeds, {model.loss, model.train});
+    std::vector<Tensor> losses;
+    for (const auto& batch : batches)
+      losses.push_back(step.run(batch.data(), batch.size())[0].clone());
+    return losses;
+  }
+
+  static constexpr std::int64_t kBatch = 4;
+  gg::Graph graph;
+  bench::Model model;
+  std::vector<std::vector<Tensor>> batches;
+};
+
+}  // namespace
+
+TEST_SUITE("cuda placement") {
+  TEST_CASE("every op row, split at random") {
+    std::mt19937_64 random(11);
+    for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
+      CAPTURE(row.name);
+      gg::Graph graph;
+      gg::Feeds feeds;
+      std::vector<Output> inputs;
+      for (const Tensor& value : row.inputs) {
+        inputs.push_back(gg::placeholder(graph, value.dtype(), value.shape()));
+        feeds.emplace_back(inputs.back(), value);
+      }
+      if (inputs.empty()) continue;  // makes a graph of its own
+      std::vector<Output> fetches = row.build(inputs), ys, xs;
+      for (const Output& y : fetches)
+        if (gg::is_floating(y.dtype())) ys.push_back(y);
+      for (const Output& x : inputs)
+        if (gg::is_floating(x.dtype())) xs.push_back(x);
+      if (row.gradient && !ys.empty() && !xs.empty())
+        for (const Output& gradient : gg::gradients(ys, xs)) fetches.push_back(gradient);
+      const auto expected =
+          gg::Session(graph, {.device = "cpu", .threads = 1}).run(feeds, fetches);
+      scatter(graph, random);
+      gg::Session session(graph, {.device = kDevices[random() % 3], .threads = 1});
+      check_close(session.run(feeds, fetches), expected, std::max(1e-5, row.tolerance));
+    }
+  }
+
+  TEST_CASE("the perceptron trains as on the CPU") {
+    Training training("mlp", 30);
+    check_close(training.losses("cuda"), training.losses("cpu"), 1e-4);
+  }
+  TEST_CASE("the convolutional network trains as on the CPU") {
+    Training training("cnn", 30);
+    check_close(training.losses("cuda"), training.losses("cpu"), 1e-4);
+  }
+  TEST_CASE("the models, split at random") {
+    for (const char* name : {"mlp", "cnn"}) {
+      CAPTURE(name);
+      Training training(name, 2);
+      const std::vector<Tensor> expected = training.losses("cpu");
+      std::mt19937_64 random(17);
+      for (int placement = 0; placement < 5; ++placement) {
+        CAPTURE(placement);
+        scatter(training.graph, random);
+        check_close(training.losses(kDevices[random() % 3]), expected, 1e-4);
+      }
+    }
+  }
+}
