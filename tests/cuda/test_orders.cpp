@@ -1,0 +1,64 @@
+/// Every op row on the emulated GPU, in several orders of threads, blocks and streams, with equal
+/// bits, and once with every access checked.
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <string>
+
+#include "cuda_emulation/emulation.h"
+#include "op_rows.h"
+#include "operands.h"
+
+namespace gradgraph::tests {
+namespace {
+
+using cuda_emulation::Order;
+using cuda_emulation::Pace;
+using cuda_emulation::Settings;
+
+constexpr struct {
+  const char* name;
+  Settings settings;
+} kSettings[] = {
+    {"forward, at once", {Order::forward, 1, Pace::eager}},
+    {"reverse, late", {Order::reverse, 1, Pace::lazy}},
+    {"random, freely", {Order::random, 1, Pace::free}},
+    {"with checks", {.check = true}},
+};
+
+bool same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Tensor& x, const Tensor& y) {
+    return x.bytes() == y.bytes() && std::memcmp(x.raw(), y.raw(), x.bytes()) == 0;
+  });
+}
+
+TEST_CASE("op rows on the emulated GPU: the same bits in every order, and clean accesses") {
+  announce_operands();
+  SessionOptions options;
+  options.threads = 1;
+  options.device = "cuda:0";
+  const std::uint64_t kernels = cuda_emulation::kernels_run();
+  for (const OpRow& row : op_rows()) {
+    CAPTURE(row.name);
+    std::vector<Tensor> first;
+    for (const auto& [name, settings] : kSettings) {
+      CAPTURE(name);
+      cuda_emulation::configure(settings);
+      try {
+        const std::vector<Tensor> values = row_values(row, float32, options);
+        if (first.empty()) first = values;
+        CHECK(same_bits(values, first));
+      } catch (const Error& error) {
+        FAIL_CHECK(std::string(error.what()));
+      }
+      CHECK(cuda_emulation::take_error() == "");
+    }
+  }
+  cuda_emulation::configure({});
+  // That they ran at all, and not on the CPU.
+  CHECK(cuda_emulation::kernels_run() - kernels > 10 * op_rows().size());
+}
+
+}  // namespace
+}  // namespace gradgraph::tests
