@@ -38,9 +38,9 @@ bool is_gone(const void* memory, std::size_t bytes) {
          std::any_of(engine().memory.begin(), engine().memory.end(), gone);
 }
 
-/// Whether an argument is an address of memory that is gone. The end of an allocation is still one
-/// of its addresses. What lies between the members of a struct may look like one, so those are
-/// not looked into.
+/// Whether an argument is an address of memory that is gone. The end of an allocation is still
+/// one of its addresses. What lies between the members of a struct may look like one, so those
+/// are not looked into.
 bool points_to_gone(const std::vector<std::byte>& argument) {
   if (argument.size() != sizeof(std::byte*)) return false;
   const std::byte* address = nullptr;
