@@ -4,18 +4,15 @@
 #include <set>
 
 #include "close.h"
-#include "cuda_emulation/emulation.h"
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
 #include "op_rows.h"
 
 /// Every op on the GPU against the CPU.
 namespace gg = gradgraph;
-using cuda_emulation::Order;
 using gg::DType;
 using gg::Tensor;
 using gg::tests::check_close;
-using gg::tests::same_bits;
 
 namespace {
 
@@ -50,29 +47,6 @@ TEST_SUITE("cuda rows") {
         check_close(actual, expected, dtype == gg::float16 ? 0x1p-7 : 0x1p-4);
       }
     }
-  }
-
-  TEST_CASE("bits do not depend on the order of threads, blocks and streams") {
-    for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
-      CAPTURE(row.name);
-      std::vector<Tensor> first;
-      for (const Order order : {Order::forward, Order::reverse, Order::random}) {
-        cuda_emulation::configure({.order = order, .seed = 7});
-        const std::vector<Tensor> values = on("cuda", row, gg::float32);
-        if (first.empty()) first = values;
-        for (std::size_t i = 0; i < values.size(); ++i) CHECK(same_bits(values[i], first[i]));
-      }
-    }
-    cuda_emulation::configure({});
-  }
-
-  TEST_CASE("every load and store of a kernel is right") {
-    cuda_emulation::configure({.pace = cuda_emulation::Pace::eager, .check = true});
-    for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
-      CAPTURE(row.name);
-      CHECK_NOTHROW(on("cuda", row, gg::float32));
-    }
-    cuda_emulation::configure({});
   }
 
   TEST_CASE("only linear algebra, and what the CPU alone fuses, have no kernels") {

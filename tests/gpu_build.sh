@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Builds the library and the examples with kernels for GPUs, without warnings: nothing of CUDA is
+# needed to start them, and where there is no GPU they say so. Skipped where there is no nvcc.
+# Only nvcc optimises, for time's sake.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+if [[ ! -x $nvcc ]]; then
+    echo "there is no nvcc"
+    exit 77
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+build=$scratch/build
+meson setup "$build" -Dcuda=enabled -Dgpu_architectures=sm_90 -Dwerror=true -Db_pch=false \
+    -Doptimization=0 -Dtests=false -Dbench=false >"$scratch/log" || fail "$(<"$scratch/log")"
+ninja -C "$build" >"$scratch/log" 2>&1 || fail "$(<"$scratch/log")"
+
+library=$build/src/libgradgraph.so
+! ldd "$library" | grep -iE 'cuda|cublas|nvrtc' || fail "$library needs a library of CUDA"
+strip -o "$scratch/stripped" "$library"
+bytes=$(stat -c %s "$scratch/stripped")
+((bytes < 40000000)) || fail "the stripped library has $bytes bytes"
+
+[[ ! -e /dev/nvidiactl ]] || exit 0
+status=0
+"$build/graph_examples/mnist_mlp" --device cuda >"$scratch/log" 2>&1 || status=$?
+((status != 0)) || fail "mnist_mlp --device cuda runs without a GPU"
+grep -q "there is no device 'cuda'; this machine has: cpu; there is no NVIDIA driver" \
+    "$scratch/log" || fail "$(<"$scratch/log")"
