@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "device/cuda/launch.h"
@@ -14,7 +15,6 @@ namespace gradgraph::cuda {
 
 inline constexpr std::string_view kCuda = "cuda";
 inline constexpr int kWarp = 32;
-inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
 inline CudaStream& stream_of(const KernelArgs& args) {
   return static_cast<CudaStream&>(*args.stream);
