@@ -267,9 +267,12 @@ class RunScript(unittest.TestCase):
         objects.mkdir(parents=True)
         for name in ("a.cpp.o", "b.cpp.o"):
             (objects / name).touch()
-        program = self.root / "build/tests/gradgraph_tests"
-        program.parent.mkdir()
-        self.write_program(program, "echo 'test cases: 3 | 3 passed | 0 failed | 0 skipped'")
+        for name, cases in (("gradgraph_tests", 3), ("cuda/cuda_tests", 0),
+                            ("cuda_emulation/cuda_emulation_tests", 0)):
+            program = self.root / "build/tests" / name
+            program.parent.mkdir(parents=True, exist_ok=True)
+            self.write_program(
+                program, f"echo 'test cases: {cases} | {cases} passed | 0 failed | 0 skipped'")
         step = "[1/2] Compiling C++ object src/x.p/a.cpp.o"
         self.ninja_with(step, "a.cpp:1: warning: unused",
                         "[2/2] Compiling C++ object src/x.p/b.cpp.o")
