@@ -50,20 +50,6 @@ bool convert_floats(const std::vector<Tensor>& tensors, DType dtype,
   return survives;
 }
 
-void check_close(const Tensor& actual, const Tensor& expected, double tolerance) {
-  REQUIRE(actual.dtype() == expected.dtype());
-  REQUIRE(actual.shape() == expected.shape());
-  const Tensor a = as_float64(actual), e = as_float64(expected);
-  for (std::int64_t i = 0; i < e.num_elements(); ++i) {
-    const double x = a.data<double>()[i], y = e.data<double>()[i];
-    if (x == y || (std::isnan(x) && std::isnan(y))) continue;
-    if (std::fabs(x - y) <= tolerance * std::max(1.0, std::fabs(y))) continue;
-    FAIL_CHECK("element " << i << " is " << x << ", expected " << y << " (tolerance " << tolerance
-                          << ")");
-    return;
-  }
-}
-
 enum class Dims { known, unknown };
 
 /// A row's graph for given inputs, fed through placeholders.
@@ -309,6 +295,42 @@ const std::vector<OpRow>& op_rows() {
     return all;
   }();
   return rows;
+}
+
+void check_close(const Tensor& actual, const Tensor& expected, double tolerance) {
+  REQUIRE(actual.dtype() == expected.dtype());
+  REQUIRE(actual.shape() == expected.shape());
+  const Tensor a = as_float64(actual), e = as_float64(expected);
+  for (std::int64_t i = 0; i < e.num_elements(); ++i) {
+    const double x = a.data<double>()[i], y = e.data<double>()[i];
+    if (x == y || (std::isnan(x) && std::isnan(y))) continue;
+    if (std::fabs(x - y) <= tolerance * std::max(1.0, std::fabs(y))) continue;
+    FAIL_CHECK("element " << i << " is " << x << ", expected " << y << " (tolerance " << tolerance
+                          << ")");
+    return;
+  }
+}
+
+void check_close(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected,
+                 double tolerance) {
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    CAPTURE(i);
+    REQUIRE(actual[i].empty_handle() == expected[i].empty_handle());
+    if (!actual[i].empty_handle()) check_close(actual[i], expected[i], tolerance);
+  }
+}
+
+std::vector<Output> with_gradients(const OpRow& row, const std::vector<Output>& inputs,
+                                   std::vector<Output> outputs) {
+  std::vector<Output> ys, xs;
+  for (const Output& y : outputs)
+    if (is_floating(y.dtype())) ys.push_back(y);
+  for (const Output& x : inputs)
+    if (is_floating(x.dtype())) xs.push_back(x);
+  if (!row.gradient || ys.empty() || xs.empty()) return outputs;
+  for (const Output& gradient : gradients(ys, xs)) outputs.push_back(gradient);
+  return outputs;
 }
 
 std::vector<Tensor> row_values(const OpRow& row, DType dtype, const SessionOptions& options) {

@@ -48,6 +48,16 @@ void add_control_flow_rows(std::vector<OpRow>& rows);
 /// All rows, in the order above.
 const std::vector<OpRow>& op_rows();
 
+/// CHECKs that elements are within `tolerance` of those expected, relative to these where they
+/// are larger than 1.
+void check_close(const Tensor& actual, const Tensor& expected, double tolerance);
+void check_close(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected,
+                 double tolerance);
+
+/// The outputs of a row, and its gradients by `inputs` where it has some.
+std::vector<Output> with_gradients(const OpRow& row, const std::vector<Output>& inputs,
+                                   std::vector<Output> outputs);
+
 /// What a session with `options` makes of a row whose float32 inputs are of `dtype`: its outputs,
 /// and the gradients of first and second order of a weighted sum of them where it has any.
 std::vector<Tensor> row_values(const OpRow& row, DType dtype, const SessionOptions& options);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device/cpu/fused/program_runner.h"
+#include "device/shared/elementwise_ops.h"
 #include "kernel_helpers.h"
 
 /// Elementwise programs as threaded code, against one op after the other.

@@ -8,6 +8,7 @@
 
 #include "device/cpu/elementwise/loops.h"
 #include "device/kernel.h"
+#include "device/shared/elementwise_ops.h"
 #include "device/shared/scalar_functors.h"
 #include "gradgraph/gradgraph.h"
 #include "messages.h"

@@ -10,23 +10,7 @@ using gg::Tensor;
 using gg::tests::check_same;
 using gg::tests::open_session;
 using gg::tests::scatter;
-
-namespace {
-
-/// The outputs of a row, and the gradients where it has some.
-std::vector<Output> with_gradients(const gg::tests::OpRow& row, const std::vector<Output>& inputs,
-                                   std::vector<Output> outputs) {
-  std::vector<Output> ys, xs;
-  for (const Output& y : outputs)
-    if (gg::is_floating(y.dtype())) ys.push_back(y);
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (gg::is_floating(inputs[i].dtype())) xs.push_back(inputs[i]);
-  if (!row.gradient || ys.empty() || xs.empty()) return outputs;
-  for (const Output& gradient : gg::gradients(ys, xs)) outputs.push_back(gradient);
-  return outputs;
-}
-
-}  // namespace
+using gg::tests::with_gradients;
 
 TEST_SUITE("random placement") {
   TEST_CASE("every op row") {

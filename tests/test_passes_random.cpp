@@ -332,19 +332,6 @@ void check_random_graphs(unsigned begin, unsigned end, bool has_specials) {
   }
 }
 
-/// The outputs of a row, and the gradients where it has some.
-std::vector<Output> with_gradients(const tests::OpRow& row, const std::vector<Output>& inputs,
-                                   std::vector<Output> outputs) {
-  std::vector<Output> ys, xs;
-  for (const Output& y : outputs)
-    if (is_floating(y.dtype())) ys.push_back(y);
-  for (const Output& x : inputs)
-    if (is_floating(x.dtype())) xs.push_back(x);
-  if (!row.gradient || ys.empty() || xs.empty()) return outputs;
-  for (const Output& gradient : gradients(ys, xs)) outputs.push_back(gradient);
-  return outputs;
-}
-
 }  // namespace
 
 TEST_SUITE("passes") {

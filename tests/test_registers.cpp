@@ -11,6 +11,7 @@
 #include "device/cpu/elementwise/loops.h"
 #include "device/cpu/isa/isa.h"
 #include "device/device.h"
+#include "device/shared/elementwise_ops.h"
 #include "noise.h"
 #include "op_rows.h"
 

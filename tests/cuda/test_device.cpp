@@ -2,12 +2,13 @@
 
 #include <cstdint>
 
-#include "close.h"
 #include "cuda_emulation/emulation.h"
 #include "device/cuda/cuda_device.h"
 #include "device/device.h"
 #include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
 #include "messages.h"
+#include "op_rows.h"
 
 /// What a GPU does when things go wrong, and what it promises where they do not.
 namespace gg = gradgraph;

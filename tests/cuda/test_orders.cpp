@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "close.h"
 #include "cuda_emulation/emulation.h"
+#include "kernel_helpers.h"
 #include "op_rows.h"
 #include "operands.h"
 

@@ -2,7 +2,6 @@
 
 #include <random>
 
-#include "close.h"
 #include "gradgraph/gradgraph.h"
 #include "models.h"
 #include "op_rows.h"
@@ -12,6 +11,7 @@ namespace gg = gradgraph;
 using gg::Output;
 using gg::Tensor;
 using gg::tests::check_close;
+using gg::tests::with_gradients;
 
 namespace {
 
@@ -70,13 +70,7 @@ TEST_SUITE("cuda placement") {
         feeds.emplace_back(inputs.back(), value);
       }
       if (inputs.empty()) continue;  // makes a graph of its own
-      std::vector<Output> fetches = row.build(inputs), ys, xs;
-      for (const Output& y : fetches)
-        if (gg::is_floating(y.dtype())) ys.push_back(y);
-      for (const Output& x : inputs)
-        if (gg::is_floating(x.dtype())) xs.push_back(x);
-      if (row.gradient && !ys.empty() && !xs.empty())
-        for (const Output& gradient : gg::gradients(ys, xs)) fetches.push_back(gradient);
+      const std::vector<Output> fetches = with_gradients(row, inputs, row.build(inputs));
       const auto expected =
           gg::Session(graph, {.device = "cpu", .threads = 1}).run(feeds, fetches);
       scatter(graph, random);

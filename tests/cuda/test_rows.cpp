@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "close.h"
 #include "device/kernel.h"
 #include "gradgraph/gradgraph.h"
 #include "op_rows.h"

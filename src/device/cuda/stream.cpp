@@ -1,9 +1,7 @@
 #include "device/cuda/stream.h"
 
-#include <cstring>
-
-#include "core/text.h"
 #include "device/cuda/status.h"
+#include "device/shared/index_error.h"
 
 namespace gradgraph::cuda {
 namespace {
@@ -11,10 +9,9 @@ namespace {
 /// What cuBLAS wants on an H100 at most; given by us, it allocates nothing itself.
 constexpr std::size_t kCublasWorkspace = std::size_t{32} << 20;
 
-std::string text_of(const Refused& refused) {
-  if (refused.message) return refused.message;
-  return fmt::format("index {} (number {}) is outside [0,{})", refused.index, refused.number,
-                     refused.size);
+KernelError error_of(const Refused& refused) {
+  return refused.message ? KernelError(refused.message)
+                         : index_error(refused.index, refused.number, refused.size);
 }
 
 }  // namespace
@@ -106,7 +103,7 @@ void CudaStream::check() {
   use_device(number_);
   cuda::check(cudaMemsetAsync(refused_, 0, sizeof(Refused), stream_), device().name(),
               "forgetting an error");
-  refuse(*reinterpret_cast<const Launch*>(refused.launch), KernelError(text_of(refused)));
+  refuse(*reinterpret_cast<const Launch*>(refused.launch), error_of(refused));
 }
 
 cublasHandle_t CudaStream::cublas() {

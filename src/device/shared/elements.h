@@ -47,6 +47,12 @@ std::uint64_t element_bits(DType dtype, Value value) {
   return bits;
 }
 
+/// The bytes of output i.
+inline std::size_t output_bytes(const KernelSite& site, int i = 0) {
+  return static_cast<std::size_t>(site.output_shape(i).num_elements()) *
+         size_of(site.output_dtype(i));
+}
+
 /// The product of the dimensions of `shape` in [first, last).
 inline std::int64_t extent(const Shape& shape, int first, int last) {
   std::int64_t count = 1;

@@ -9,7 +9,7 @@
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
 #include "device/shared/elements.h"
-#include "device/shared/scalar_functors.h"
+#include "device/shared/elementwise_ops.h"
 
 /// Elementwise ops on their own: programs of one instruction.
 namespace gradgraph {
@@ -80,28 +80,10 @@ Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
           static_cast<std::size_t>(parts) * scratch};
 }
 
-template <class F, class... T>
-void add_op(KernelRegistry& registry, functors::List<T...>) {
-  const char* refusal = "";
-  if constexpr (requires { F::refusal; }) refusal = F::refusal;
-  const auto make = [refusal](const KernelSite& site) {
-    return elementwise_kernel(site, refusal);
-  };
-  registry.add(F::op, kCpu, {dtype_of<T>...}, make);
-  constexpr bool kOfFloats = (std::is_same_v<T, float> || ...);
-  if constexpr (kOfFloats && !(std::is_same_v<T, Half> || ...))
-    registry.add(F::op, kCpu, {float16, bfloat16}, make);
-}
-
-template <class... F>
-void add_ops(KernelRegistry& registry, functors::List<F...>) {
-  (add_op<F>(registry, typename F::Types{}), ...);
-}
-
 }  // namespace
 
 void register_elementwise_kernels(KernelRegistry& registry) {
-  add_ops(registry, functors::Elementwise{});
+  add_elementwise_kernels(registry, kCpu, elementwise_kernel);
   registry.add("cast", kCpu, kAllDTypes,
                [](const KernelSite& site) { return elementwise_kernel(site, ""); });
 }

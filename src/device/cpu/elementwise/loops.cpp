@@ -16,17 +16,6 @@ std::size_t place_of(std::string_view op, functors::List<F...>) {
   return place;
 }
 
-template <class F>
-constexpr std::span<const std::string_view> parameters() {
-  if constexpr (requires { F::parameters; }) return F::parameters;
-  return {};
-}
-template <class... F>
-std::span<const std::string_view> parameters_at(std::size_t place, functors::List<F...>) {
-  static constexpr std::span<const std::string_view> all[] = {parameters<F>()...};
-  return all[place];
-}
-
 }  // namespace
 
 std::size_t place_in_list(std::string_view op) { return place_of(op, functors::Elementwise{}); }
@@ -37,12 +26,6 @@ ElementLoop find_loop(std::string_view op, DType operand, DType result) {
   if (op == "cast") return table.cast[from][to];
   const std::size_t place = place_in_list(op);
   return place < kElementwiseOps ? table.of_op[place][from] : nullptr;
-}
-
-std::span<const std::string_view> parameters_of(std::string_view op) {
-  const std::size_t place = place_in_list(op);
-  if (place == kElementwiseOps) return {};
-  return parameters_at(place, functors::Elementwise{});
 }
 
 }  // namespace gradgraph

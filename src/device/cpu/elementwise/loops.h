@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 #include "gradgraph/dtype.h"
@@ -22,9 +21,5 @@ inline constexpr std::size_t kMaxOperands = 4;
 /// From operands of dtype `operand` (of the last operand) to `result`, in the fastest form that
 /// this processor runs; null when there is none.
 ElementLoop find_loop(std::string_view op, DType operand, DType result);
-
-/// The scalar attributes that the loops of `op` take, in their order, as numbers of the operands'
-/// dtype.
-std::span<const std::string_view> parameters_of(std::string_view op);
 
 }  // namespace gradgraph

@@ -1,4 +1,5 @@
 #include "device/cpu/fused/chain.h"
+#include "device/shared/elementwise_ops.h"
 
 #include <algorithm>
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "device/shared/elements.h"
+#include "device/shared/elementwise_ops.h"
 #include "device/shared/half_programs.h"
 
 namespace gradgraph {
@@ -52,15 +53,9 @@ ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const 
 
 bool ProgramRunner::knows(const Node& node) {
   if (node.num_inputs() == 0 || node.num_inputs() > 3) return false;
-  const auto parameters = parameters_of(node.op().name);
   const DType operand = node.input(node.num_inputs() - 1).dtype();
   return find_loop(node.op().name, calculated_in(operand), calculated_in(node.dtype())) &&
-         std::ranges::all_of(node.attributes(), [&](const Attributes::Entry& attribute) {
-           // A cast's, which the dtype of its result repeats.
-           const auto* dtype = std::get_if<DType>(&attribute.second);
-           return (dtype && attribute.first == "dtype" && *dtype == node.dtype()) ||
-                  std::ranges::find(parameters, attribute.first) != parameters.end();
-         });
+         has_known_attributes(node);
 }
 
 std::size_t ProgramRunner::scratch_bytes() const {

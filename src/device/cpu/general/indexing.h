@@ -2,21 +2,10 @@
 
 #include <cstdint>
 
-#include "core/text.h"
-#include "device/shared/elements.h"
+#include "device/shared/axis_view.h"
+#include "device/shared/index_error.h"
 
 namespace gradgraph {
-
-/// A tensor around its indexed axis: [outer, size, inner], and the number of indices.
-struct Indexed {
-  std::int64_t outer, size, inner, count;
-
-  Indexed(const Shape& shape, int axis, const Shape& indices)
-      : outer(extent(shape, 0, axis)),
-        size(shape[axis]),
-        inner(extent(shape, axis + 1, shape.rank())),
-        count(indices.num_elements()) {}
-};
 
 /// How to read index i of indices of `dtype`.
 using IndexReader = std::int64_t (*)(const void* indices, std::int64_t i);
@@ -26,10 +15,6 @@ inline IndexReader index_reader(DType dtype) {
       return static_cast<std::int64_t>(static_cast<const I*>(indices)[i]);
     };
   });
-}
-
-inline KernelError index_error(std::int64_t index, std::int64_t i, std::int64_t size) {
-  return KernelError(fmt::format("index {} (number {}) is outside [0,{})", index, i, size));
 }
 
 template <class I>

@@ -10,9 +10,7 @@ namespace {
 /// For ops that rename: output i is input i's bytes. A plan rarely runs them.
 Kernel make_rename(const KernelSite& site) {
   std::vector<std::size_t> bytes;
-  for (int i = 0; i < site.node().num_outputs(); ++i)
-    bytes.push_back(static_cast<std::size_t>(site.output_shape(i).num_elements()) *
-                    size_of(site.output_dtype(i)));
+  for (int i = 0; i < site.node().num_outputs(); ++i) bytes.push_back(output_bytes(site, i));
   return {[bytes](const KernelArgs& args) {
     for (std::size_t i = 0; i < bytes.size(); ++i)
       if (bytes[i] > 0) std::memcpy(args.outputs[i], args.inputs[i], bytes[i]);

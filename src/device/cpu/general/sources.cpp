@@ -10,8 +10,7 @@ namespace gradgraph {
 namespace {
 
 Kernel make_assign(const KernelSite& site) {
-  const std::size_t bytes =
-      static_cast<std::size_t>(site.output_shape().num_elements()) * size_of(site.output_dtype());
+  const std::size_t bytes = output_bytes(site);
   return {[bytes](const KernelArgs& args) {
     if (bytes > 0) std::memcpy(args.outputs[0], args.inputs[1], bytes);
   }};

@@ -1,8 +1,8 @@
-#include "core/text.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
-#include "device/shared/elements.h"
+#include "device/shared/axis_view.h"
+#include "device/shared/index_error.h"
 #include "device/shared/scalar_functors.h"
 #include "ops/nn/window.h"
 
@@ -46,15 +46,10 @@ constexpr std::array<std::size_t, 1> kAlong = {1};
 
 /// [outer, size, inner], in which softmax goes along the middle axis.
 template <class T>
-struct Rows {
-  int64_t outer, size, inner;
+struct Rows : AxisView {
+  using AxisView::AxisView;
 
-  Rows(const Shape& shape, int axis)
-      : outer(extent(shape, 0, axis)),
-        size(shape[axis]),
-        inner(extent(shape, axis + 1, shape.rank())) {}
-
-  int64_t count() const { return outer * inner; }
+  int64_t count() const { return rows(); }
   bool is_empty() const { return count() * size == 0; }
   /// For the largest element and the rest of each row.
   std::size_t workspace_bytes() const {
@@ -136,8 +131,7 @@ Kernel make_sparse_cross_entropy(const KernelSite& site) {
     };
     for (int64_t row = 0; row < rows.count(); ++row)
       if (label(row) < 0 || label(row) >= rows.size)
-        throw KernelError(
-            fmt::format("index {} (number {}) is outside [0,{})", label(row), row, rows.size));
+        throw index_error(label(row), row, rows.size);
     if (rows.is_empty()) return;
     rows.find_totals(args);
     const auto x = rows.elements(args.input<T>(0));

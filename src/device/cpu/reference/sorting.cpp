@@ -6,6 +6,7 @@
 #include "device/cpu/reference/expressions.h"
 #include "device/cpu/reference/kernels.h"
 #include "device/parallel.h"
+#include "device/shared/axis_view.h"
 #include "device/shared/scans.h"
 
 /// What goes along one axis: orders, picks, running sums and products, and ranges.
@@ -20,17 +21,10 @@ bool is_less(T a, T b) {
   return a < b || (a == a && b != b);
 }
 
-/// The axis of a tensor, as [outer, size, inner].
-struct AxisView {
-  int64_t outer, size, inner;
+/// A tensor's rows, and layers across them, as expressions.
+struct Rows : AxisView {
+  using AxisView::AxisView;
 
-  AxisView(const Shape& shape, int axis)
-      : outer(extent(shape, 0, axis)),
-        size(shape[axis]),
-        inner(extent(shape, axis + 1, shape.rank())) {}
-
-  int64_t rows() const { return outer * inner; }
-  int64_t start(int64_t row) const { return row / inner * size * inner + row % inner; }
   /// The elements along the axis in one of the rows.
   template <class T>
   auto row(T* data, int64_t row) const {
@@ -43,13 +37,11 @@ struct AxisView {
   }
 };
 
-int axis_of(const KernelSite& site) { return static_cast<int>(site.attribute<int64_t>("axis")); }
-
 /// Sorts a row's indices in work space of the thread; of equal elements the first comes first, so
 /// the order is one whatever the algorithm.
 template <class T>
 Kernel make_argsort(const KernelSite& site) {
-  const AxisView from(site.input_shape(0), axis_of(site)), to(site.output_shape(), axis_of(site));
+  const Rows from(site.input_shape(0), axis_of(site)), to(site.output_shape(), axis_of(site));
   const bool descending = site.attribute<bool>("descending");
   if (to.size > from.size)
     throw KernelError("there are fewer elements along the axis than are wanted");
@@ -78,7 +70,7 @@ Kernel make_argsort(const KernelSite& site) {
 
 /// Calls body(row, index) for each index in each row, after all were checked.
 template <class Body>
-void for_indices(const AxisView& at, int64_t size, IndexReader read, const void* indices,
+void for_indices(const Rows& at, int64_t size, IndexReader read, const void* indices,
                  const Body& body) {
   for (int64_t i = 0; i < at.rows() * at.size; ++i)
     if (const int64_t index = read(indices, i); index < 0 || index >= size)
@@ -89,7 +81,7 @@ void for_indices(const AxisView& at, int64_t size, IndexReader read, const void*
 }
 
 Kernel make_take(const KernelSite& site) {
-  const AxisView from(site.input_shape(0), axis_of(site)), to(site.output_shape(), axis_of(site));
+  const Rows from(site.input_shape(0), axis_of(site)), to(site.output_shape(), axis_of(site));
   return dispatch_size(site.output_dtype(), [&]<class T>() -> Kernel {
     return {[=, read = index_reader(site.input_dtype(1))](const KernelArgs& args) {
       for_indices(to, from.size, read, args.inputs[1],
@@ -101,7 +93,7 @@ Kernel make_take(const KernelSite& site) {
 }
 
 Kernel make_add(const KernelSite& site) {
-  const AxisView from(site.input_shape(2), axis_of(site)), to(site.output_shape(), axis_of(site));
+  const Rows from(site.input_shape(2), axis_of(site)), to(site.output_shape(), axis_of(site));
   return dispatch_sum(site.output_dtype(), [&]<class T>() -> Kernel {
     return {[=, read = index_reader(site.input_dtype(1))](const KernelArgs& args) {
       std::fill_n(args.output<T>(), to.rows() * to.size, T{0});
@@ -117,7 +109,7 @@ Kernel make_add(const KernelSite& site) {
 template <class Scan, class T>
 Kernel make_scan(const KernelSite& site) {
   using State = functors::State<T>;
-  const AxisView at(site.input_shape(0), axis_of(site));
+  const Rows at(site.input_shape(0), axis_of(site));
   const bool exclusive = site.attribute<bool>("exclusive");
   const bool reverse = site.attribute<bool>("reverse");
   const auto run = [=](const KernelArgs& args) {
@@ -148,14 +140,13 @@ void add_scans(KernelRegistry& registry, functors::List<Scan...>) {
 
 template <class T>
 Kernel make_range(const KernelSite& site) {
-  using Exact = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
-  constexpr bool floats = std::is_floating_point_v<T>;
-  const auto start = site.attribute<Exact>(floats ? "start" : "integer_start");
-  const auto step = site.attribute<Exact>(floats ? "step" : "integer_step");
+  using Exact = typename Progression<T>::Exact;
+  const Progression<T> numbers(site);
   const int64_t count = site.output_shape().num_elements();
   return {[=](const KernelArgs& args) {
     auto y = strided<T, 1>(args.output<T>(), {count}, {1});
-    xt::noalias(y) = xt::cast<T>(start + step * xt::cast<Exact>(xt::arange<int64_t>(count)));
+    xt::noalias(y) =
+        xt::cast<T>(numbers.start + numbers.step * xt::cast<Exact>(xt::arange<int64_t>(count)));
   }};
 }
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "core/text.h"
 #include "device/cpu/broadcast.h"
+#include "device/cpu/general/indexing.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/softmax/softmax_rows.h"
 #include "device/parallel.h"
@@ -69,11 +69,7 @@ void run_sparse(const CrossEntropySite<T>& site, bool checks_labels, const Kerne
   const auto is_class = [&](int64_t row) {
     return labels[row] >= 0 && labels[row] < static_cast<Label>(site.classes);
   };
-  if (checks_labels)
-    for (int64_t row = 0; row < site.rows; ++row)
-      if (!is_class(row))
-        throw KernelError(fmt::format("index {} (number {}) is outside [0,{})", labels[row], row,
-                                      site.classes));
+  if (checks_labels) check_indices(labels, site.rows, site.classes);
   for_rows<T>(site, args, [&](int64_t row, const RowTotals<T>& totals, T* own) {
     const auto [largest, rest] = totals;
     const T grad = grads[site.one_grad ? 0 : row];

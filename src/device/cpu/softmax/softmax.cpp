@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/text.h"
+#include "device/cpu/general/indexing.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/softmax/softmax_rows.h"
 #include "device/parallel.h"
@@ -13,17 +13,11 @@ namespace {
 
 using functors::Add;
 
-/// A shape as seen from one axis: [outer, size, inner].
-struct AxisView {
-  std::int64_t outer = 1, size = 1, inner = 1;
-
-  AxisView(const Shape& shape, int axis) : size(shape[axis]) {
-    for (int i = 0; i < shape.rank(); ++i) (i < axis ? outer : inner) *= i == axis ? 1 : shape[i];
-  }
-  std::int64_t rows_per_thread() const {
-    return std::max<std::int64_t>(kParallelGrain / std::max<std::int64_t>(size * inner, 1), 1);
-  }
-};
+/// Rows that are worth a thread of their own, of [size, inner] elements each.
+std::int64_t rows_per_thread(const AxisView& view) {
+  return std::max<std::int64_t>(
+      kParallelGrain / std::max<std::int64_t>(view.size * view.inner, 1), 1);
+}
 
 template <class T>
 Kernel make_bias_add(const KernelSite& site) {
@@ -32,7 +26,7 @@ Kernel make_bias_add(const KernelSite& site) {
   const AxisView view(shape, nhwc ? shape.rank() - 1 : 1);
   return {[view, threads = site.threads()](const KernelArgs& args) {
     const T* bias = args.input<T>(1);
-    parallel_for(view.outer, view.rows_per_thread(), threads,
+    parallel_for(view.outer, rows_per_thread(view), threads,
                  [&](std::int64_t begin, std::int64_t end) {
                    const T* x = args.input<T>(0) + begin * view.size * view.inner;
                    T* y = args.output<T>() + begin * view.size * view.inner;
@@ -60,7 +54,7 @@ Kernel make_softmax(const KernelSite& site) {
   const auto loops = best_softmax_rows<T>().*Loops;
   if (view.inner == 1)
     return {[view, loops, threads = site.threads()](const KernelArgs& args) {
-      parallel_for(view.outer, view.rows_per_thread(), threads,
+      parallel_for(view.outer, rows_per_thread(view), threads,
                    [&](std::int64_t begin, std::int64_t end) {
                      loops(args.input<T>(0) + begin * view.size,
                            args.output<T>() + begin * view.size, end - begin, view.size);
@@ -127,7 +121,7 @@ Kernel make_cross_entropy(const KernelSite& site) {
               total += static_cast<double>(labels[i] * loss_of(logits[i], largest, log_rest));
           args.output<T>()[row] = static_cast<T>(total);
         };
-        parallel_for(view.outer, view.rows_per_thread(), threads,
+        parallel_for(view.outer, rows_per_thread(view), threads,
                      [&](std::int64_t begin, std::int64_t end) {
                        for_losses(loops, logits, view.size, begin, end, loss);
                      });
@@ -139,14 +133,11 @@ void sparse_cross_entropy(const AxisView& view, const SoftmaxRows<T>& loops, int
                           const KernelArgs& args) {
   const T* logits = args.input<T>(0);
   const Label* labels = args.input<Label>(1);
-  for (std::int64_t row = 0; row < view.outer; ++row)
-    if (labels[row] < 0 || labels[row] >= view.size)
-      throw KernelError(
-          fmt::format("index {} (number {}) is outside [0,{})", labels[row], row, view.size));
+  check_indices(labels, view.outer, view.size);
   const auto loss = [&](std::int64_t row, T largest, T log_rest) {
     args.output<T>()[row] = loss_of(logits[row * view.size + labels[row]], largest, log_rest);
   };
-  parallel_for(view.outer, view.rows_per_thread(), threads,
+  parallel_for(view.outer, rows_per_thread(view), threads,
                [&](std::int64_t begin, std::int64_t end) {
                  for_losses(loops, logits, view.size, begin, end, loss);
                });

@@ -226,8 +226,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// What is not written by any product is 0.
 Kernel make_zeros(const KernelSite& site) {
-  const std::size_t bytes =
-      static_cast<std::size_t>(site.output_shape().num_elements()) * size_of(site.output_dtype());
+  const std::size_t bytes = output_bytes(site);
   return {[bytes](const KernelArgs& args) {
     if (bytes > 0) stream_of(args).clear(args.outputs[0], bytes);
   }};

@@ -5,6 +5,7 @@
 #include "device/cuda/elementwise/interpreter.h"
 #include "device/cuda/kernels.h"
 #include "device/shared/elements.h"
+#include "device/shared/elementwise_ops.h"
 #include "device/shared/half_kernels.h"
 #include "ops/nn/window.h"
 
@@ -127,27 +128,12 @@ Conversion make_conversion(DType from, DType to, std::int64_t count, int) {
   };
 }
 
-template <class F, class... T>
-void add_op(KernelRegistry& registry, functors::List<T...>) {
-  const char* refusal = "";
-  if constexpr (requires { F::refusal; }) refusal = F::refusal;
-  const auto make_op = [refusal](const KernelSite& site) {
-    return make(site, make_program(site.node()), 0, refusal);
-  };
-  registry.add(F::op, kCuda, {dtype_of<T>...}, make_op);
-  constexpr bool kOfFloats = (std::is_same_v<T, float> || ...);
-  if constexpr (kOfFloats && !(std::is_same_v<T, Half> || ...))
-    registry.add(F::op, kCuda, {float16, bfloat16}, make_op);
-}
-template <class... F>
-void add_ops(KernelRegistry& registry, functors::List<F...>) {
-  (add_op<F>(registry, typename F::Types{}), ...);
-}
-
 }  // namespace
 
 void register_elementwise_kernels(KernelRegistry& registry) {
-  add_ops(registry, functors::Elementwise{});
+  add_elementwise_kernels(registry, kCuda, [](const KernelSite& site, const char* refusal) {
+    return make(site, make_program(site.node()), 0, refusal);
+  });
   registry.prefer(kCuda, {.can_fuse = has_code, .nhwc = true});
   registry.add("cast", kCuda, kAllDTypes, [](const KernelSite& site) {
     return make(site, make_program(site.node()), 0, "");

@@ -1,25 +1,18 @@
 #include "device/cuda/elementwise/program_code.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string_view>
 #include <vector>
 
+#include "device/shared/elements.h"
+#include "device/shared/elementwise_ops.h"
 #include "device/shared/half_programs.h"
-#include "gradgraph/tensor.h"
 
 namespace gradgraph::cuda {
 namespace {
 
 using Instruction = ElementwiseProgram::Instruction;
-using Parameters = std::span<const std::string_view>;
-
 std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
-
-struct Found {
-  int code = -1;
-  Parameters parameters;
-};
 
 template <class A>
 bool is(std::string_view op, DType operand) {
@@ -29,31 +22,17 @@ bool is(std::string_view op, DType operand) {
   else
     return dtype_of<typename A::T> == operand;
 }
-template <class F>
-constexpr Parameters parameters() {
-  if constexpr (requires { F::parameters; }) return F::parameters;
-  return {};
-}
 template <class... A>
-Found find_arithmetic(codes::Table<A...>, std::string_view op, DType operand) {
-  Found found;
+int find_arithmetic(codes::Table<A...>, std::string_view op, DType operand) {
   int code = -1;
-  static_cast<void>(
-      ((++code, is<A>(op, operand) && (found = {code, parameters<typename A::F>()}, true)) ||
-       ...));
-  return found;
+  const bool found = ((++code, is<A>(op, operand)) || ...);
+  return found ? code : -1;
 }
 
-/// How to calculate an op of operands, the last of which is `operand`.
-Found find_code(std::string_view op, DType operand, DType result) {
-  if (op == "cast") return {kConvert + 8 * static_cast<int>(operand) + static_cast<int>(result)};
+/// How to calculate an op of operands, the last of which is `operand`; -1 where there is no way.
+int find_code(std::string_view op, DType operand, DType result) {
+  if (op == "cast") return kConvert + 8 * static_cast<int>(operand) + static_cast<int>(result);
   return find_arithmetic(codes::All{}, op, operand);
-}
-
-std::uint64_t bits_of(DType dtype, double value) {
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, Tensor::full(dtype, {}, value).raw(), size_of(dtype));
-  return bits;
 }
 
 /// Writes the steps. A register of the program has one of the code's from when its value is made
@@ -161,12 +140,12 @@ class Encoder {
   void add(const Instruction& instruction) {
     const DType operand_dtype =
         program_.dtype(instruction.operands[at(instruction.num_operands - 1)]);
-    const Found found = find_code(instruction.op->name, operand_dtype, instruction.dtype);
-    if (found.code < 0) {
+    const int code = find_code(instruction.op->name, operand_dtype, instruction.dtype);
+    if (code < 0) {
       fits_ = false;
       return;
     }
-    Step step{.code = static_cast<std::uint16_t>(found.code)};
+    Step step{.code = static_cast<std::uint16_t>(code)};
     std::size_t operand = 0;
     for (; operand < at(instruction.num_operands); ++operand) {
       const std::int32_t reg = instruction.operands[operand];
@@ -174,9 +153,9 @@ class Encoder {
       step.operands[operand] = static_cast<std::uint8_t>(place_[at(reg)]);
     }
     std::vector<int> constants;
-    for (const std::string_view name : found.parameters) {
+    for (const std::string_view name : parameters_of(instruction.op->name)) {
       constants.push_back(
-          constant(bits_of(instruction.dtype, instruction.attributes.get<double>(name))));
+          constant(element_bits(instruction.dtype, instruction.attributes.get<double>(name))));
       step.operands[operand++] = static_cast<std::uint8_t>(constants.back());
     }
     for (std::int32_t i = 0; i < instruction.num_operands; ++i)
@@ -247,16 +226,9 @@ std::optional<ProgramCode> encode(const ElementwiseProgram& program,
 
 bool has_code(const Node& node) {
   if (node.num_inputs() == 0 || node.num_inputs() > 3) return false;
-  const Found found =
-      find_code(node.op().name, calculated_in(node.input(node.num_inputs() - 1).dtype()),
-                calculated_in(node.dtype()));
-  return found.code >= 0 &&
-         std::ranges::all_of(node.attributes(), [&](const Attributes::Entry& attribute) {
-           // A cast's, which the dtype of its result repeats.
-           const auto* dtype = std::get_if<DType>(&attribute.second);
-           return (dtype && attribute.first == "dtype" && *dtype == node.dtype()) ||
-                  std::ranges::find(found.parameters, attribute.first) != found.parameters.end();
-         });
+  const DType operand = node.input(node.num_inputs() - 1).dtype();
+  return find_code(node.op().name, calculated_in(operand), calculated_in(node.dtype())) >= 0 &&
+         has_known_attributes(node);
 }
 
 }  // namespace gradgraph::cuda

@@ -45,18 +45,6 @@ void check_indices(const KernelArgs& args, const void* indices, DType dtype, int
 
 namespace {
 
-/// A tensor around its indexed axis, [outer, size, inner], and the number of indices.
-struct Indexed {
-  int64_t outer, size, inner, count;
-
-  Indexed(const Shape& shape, int axis, const Shape& indices)
-      : outer(extent(shape, 0, axis)),
-        size(shape[axis]),
-        inner(extent(shape, axis + 1, shape.rank())),
-        count(indices.num_elements()) {}
-};
-int axis_of(const KernelSite& site) { return static_cast<int>(site.attribute<int64_t>("axis")); }
-
 template <class T, class I>
 __global__ void __launch_bounds__(kThreads)
     gather(const T* x, const I* indices, T* y, Indexed at) {
@@ -83,23 +71,6 @@ Kernel make_gather(const KernelSite& site) {
   });
 }
 
-/// The first of `count` places in `order` whose index is not below `index`.
-template <class I>
-__device__ int64_t lower_bound(const I* indices, const int64_t* order, int64_t count,
-                               int64_t index) {
-  int64_t first = 0;
-  while (count > 0) {
-    const int64_t half = count / 2;
-    if (static_cast<int64_t>(indices[order[first + half]]) < index) {
-      first += half + 1;
-      count -= half + 1;
-    } else {
-      count = half;
-    }
-  }
-  return first;
-}
-
 /// A thread for each element of the result, which adds what belongs there.
 template <class T, class I>
 __global__ void __launch_bounds__(kThreads)
@@ -108,8 +79,10 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t column = i % at.inner, row = i / at.inner;
     const int64_t index = row % at.size, outer = row / at.size;
     T sum = 0;
-    for (int64_t k = lower_bound(indices, order, at.count, index);
-         k < at.count && static_cast<int64_t>(indices[order[k]]) == index; ++k)
+    const int64_t smaller = count_passing(
+        at.count, [&](int64_t k) { return static_cast<int64_t>(indices[order[k]]) < index; });
+    for (int64_t k = smaller; k < at.count && static_cast<int64_t>(indices[order[k]]) == index;
+         ++k)
       sum = static_cast<T>(sum + updates[(outer * at.count + order[k]) * at.inner + column]);
     y[i] = sum;
   }
@@ -133,22 +106,14 @@ Kernel make_scatter_add(const KernelSite& site) {
   });
 }
 
-template <class I>
-__global__ void __launch_bounds__(kThreads) copy_indices(const I* from, I* to, int64_t count) {
-  for (int64_t i = thread_number(); i < count; i += num_threads()) to[i] = from[i];
-}
-
 Kernel make_check_indices(const KernelSite& site) {
   const int64_t count = site.input_shape(0).num_elements();
   const int64_t size = site.attribute<int64_t>("size");
-  return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(0), [=]<class I>() {
-    return Kernel{[=](const KernelArgs& args) {
-      check_indices(args, args.inputs[0], dtype_of<I>, count, size);
-      if (args.inputs[0] != args.outputs[0] && count > 0)
-        issue(args, copy_indices<I>, blocks_for(count, kThreads), kThreads, 0, args.input<I>(0),
-              args.output<I>(), count);
-    }};
-  });
+  return {[=, dtype = site.input_dtype(0), bytes = output_bytes(site)](const KernelArgs& args) {
+    check_indices(args, args.inputs[0], dtype, count, size);
+    if (args.inputs[0] != args.outputs[0])
+      stream_of(args).copy(args.outputs[0], args.inputs[0], bytes, CopyKind::within);
+  }};
 }
 
 /// A row for each index, all zeros where there is no such class.
@@ -215,17 +180,9 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t row = i / (size * from.inner) * from.inner + inner;
     const int64_t* own = order + row * from.size;
     const int64_t start = from.start(row);
-    // The same search as above, in a row with its own stride.
-    int64_t first = 0;
-    for (int64_t left = from.size; left > 0;) {
-      const int64_t half = left / 2;
-      if (static_cast<int64_t>(indices[start + own[first + half] * from.inner]) < index) {
-        first += half + 1;
-        left -= half + 1;
-      } else {
-        left = half;
-      }
-    }
+    int64_t first = count_passing(from.size, [&](int64_t k) {
+      return static_cast<int64_t>(indices[start + own[k] * from.inner]) < index;
+    });
     T sum = 0;
     for (; first < from.size; ++first) {
       const int64_t at = start + own[first] * from.inner;

@@ -3,24 +3,9 @@
 #include <algorithm>
 
 #include "device/cuda/issue.h"
-#include "device/shared/elements.h"
-#include "device/shared/host_device.h"
+#include "device/shared/axis_view.h"
 
 namespace gradgraph::cuda {
-
-/// The axis of a tensor, as [outer, size, inner]: a row for each of outer and inner.
-struct AxisView {
-  std::int64_t outer, size, inner;
-
-  AxisView(std::int64_t outer_, std::int64_t size_, std::int64_t inner_)
-      : outer(outer_), size(size_), inner(inner_) {}
-  AxisView(const Shape& shape, int axis)
-      : AxisView(extent(shape, 0, axis), shape[axis], extent(shape, axis + 1, shape.rank())) {}
-  HOST_DEVICE std::int64_t rows() const { return outer * inner; }
-  HOST_DEVICE std::int64_t start(std::int64_t row) const {
-    return row / inner * size * inner + row % inner;
-  }
-};
 
 /// A row's order: NaN is larger than all numbers, of equals the first comes first.
 /// So there is one order, whatever the algorithm.
@@ -37,6 +22,22 @@ struct RowOrder {
     return is_less(b, a) ? descending : i < j;
   }
 };
+
+/// How many of `count` things, of which some at the beginning pass, do.
+template <class Passes>
+__device__ std::int64_t count_passing(std::int64_t count, const Passes& passes) {
+  std::int64_t first = 0;
+  while (count > 0) {
+    const std::int64_t half = count / 2;
+    if (passes(first + half)) {
+      first += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
+    }
+  }
+  return first;
+}
 
 inline constexpr int kSortThreads = 128;
 /// Elements that one block sorts in shared memory.
@@ -87,20 +88,12 @@ __global__ void __launch_bounds__(kSortThreads)
     const std::int64_t* own = from + row * view.size;
     const std::int64_t pair = i / (2 * width) * (2 * width);
     const bool is_left = i < pair + width;
-    std::int64_t first = is_left ? pair + width : pair;
-    std::int64_t left = is_left ? view.size - first : width;
-    left = left < 0 ? 0 : left < width ? left : width;
-    const std::int64_t start = first;
-    while (left > 0) {
-      const std::int64_t half = left / 2;
-      if (rule.before(own[first + half], own[i])) {
-        first += half + 1;
-        left -= half + 1;
-      } else {
-        left = half;
-      }
-    }
-    to[row * view.size + (is_left ? i : i - width) + (first - start)] = own[i];
+    const std::int64_t other = is_left ? pair + width : pair;
+    const std::int64_t left = is_left ? view.size - other : width;
+    const std::int64_t before = count_passing(left < width ? left : width, [&](std::int64_t k) {
+      return rule.before(own[other + k], own[i]);
+    });
+    to[row * view.size + (is_left ? i : i - width) + before] = own[i];
   }
 }
 

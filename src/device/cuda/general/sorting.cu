@@ -10,8 +10,6 @@ using std::int64_t;
 
 constexpr int kThreads = 128;
 
-int axis_of(const KernelSite& site) { return static_cast<int>(site.attribute<int64_t>("axis")); }
-
 /// The first elements of each row of `order`, [row, size], to [outer, to.size, inner].
 __global__ void __launch_bounds__(kThreads)
     take_first(const int64_t* order, int64_t* y, AxisView to, int64_t size) {
@@ -123,15 +121,13 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 Kernel make_range(const KernelSite& site) {
-  using Exact = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
-  constexpr bool floats = std::is_floating_point_v<T>;
-  const auto start = site.attribute<Exact>(floats ? "start" : "integer_start");
-  const auto step = site.attribute<Exact>(floats ? "step" : "integer_step");
+  using Exact = typename Progression<T>::Exact;
+  const Progression<T> numbers(site);
   const int64_t count = site.output_shape().num_elements();
   if (count == 0) return {[](const KernelArgs&) {}};
   return {[=](const KernelArgs& args) {
     issue(args, count_up<T, Exact>, blocks_for(count, kThreads), kThreads, 0, args.output<T>(),
-          count, start, step);
+          count, numbers.start, numbers.step);
   }};
 }
 

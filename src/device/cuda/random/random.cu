@@ -67,11 +67,11 @@ template <class T, template <class> class Draw>
 Kernel make(const KernelSite& site) {
   constexpr int kElements = kWords / kWordsOf<T, Draw<T>>;
   const int64_t count = site.output_shape().num_elements();
-  const bool has_switch = site.node().op().name == "dropout_mask";
+  constexpr bool kHasSwitch = std::is_same_v<Draw<T>, DropoutDraw<T>>;
   return {[=, draw = Draw<T>(site), node = name_hash(site.node())](const KernelArgs& args) {
     issue(args, draw_all<T, Draw<T>>, blocks_for(count, kElements * kThreads), kThreads, 0,
           args.output<T>(), count, draw, node, args.run,
-          has_switch ? args.input<bool>(1) : nullptr);
+          kHasSwitch ? args.input<bool>(1) : nullptr);
   }};
 }
 

@@ -1,25 +1,12 @@
 #include "device/cuda/general/indices.h"
 #include "device/cuda/kernels.h"
 #include "device/cuda/softmax/softmax_rows.h"
+#include "device/shared/axis_view.h"
 
 namespace gradgraph::cuda {
 namespace {
 
 using std::int64_t;
-
-/// [outer, size, inner], in which softmax goes along the middle axis.
-struct Rows {
-  int64_t outer, size, inner;
-
-  Rows(const Shape& shape, int axis)
-      : outer(extent(shape, 0, axis)),
-        size(shape[axis]),
-        inner(extent(shape, axis + 1, shape.rank())) {}
-  HOST_DEVICE int64_t count() const { return outer * inner; }
-  HOST_DEVICE int64_t start(int64_t row) const {
-    return row / inner * size * inner + row % inner;
-  }
-};
 
 struct Softmax {
   template <class T>
@@ -35,9 +22,9 @@ struct LogSoftmax {
 };
 
 template <class F, int kLanes, class T>
-__global__ void __launch_bounds__(kRowThreads) softmax_rows(const T* x, T* y, Rows rows) {
+__global__ void __launch_bounds__(kRowThreads) softmax_rows(const T* x, T* y, AxisView rows) {
   using Grid = RowGrid<kLanes>;
-  for (int64_t row = Grid::first(); row < rows.count(); row += Grid::step()) {
+  for (int64_t row = Grid::first(); row < rows.rows(); row += Grid::step()) {
     const int64_t start = rows.start(row);
     const RowTotals<T> totals = totals_of<kLanes>(x + start, rows.size, rows.inner);
     for (int64_t i = Grid::lane(); i < rows.size; i += kLanes)
@@ -49,14 +36,14 @@ template <class F, class T>
 Kernel make_softmax(const KernelSite& site) {
   const Shape& shape = site.input_shape(0);
   const auto axis = site.attribute<int64_t>("axis");
-  const Rows rows(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
-  if (rows.count() * rows.size == 0) return {[](const KernelArgs&) {}};
+  const AxisView rows(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
+  if (rows.rows() * rows.size == 0) return {[](const KernelArgs&) {}};
   return {[=](const KernelArgs& args) {
     if (rows.size <= kShortRow)
-      issue(args, softmax_rows<F, 1, T>, RowGrid<1>::blocks(rows.count()), kRowThreads, 0,
+      issue(args, softmax_rows<F, 1, T>, RowGrid<1>::blocks(rows.rows()), kRowThreads, 0,
             args.input<T>(0), args.output<T>(), rows);
     else
-      issue(args, softmax_rows<F, kRowThreads, T>, RowGrid<kRowThreads>::blocks(rows.count()),
+      issue(args, softmax_rows<F, kRowThreads, T>, RowGrid<kRowThreads>::blocks(rows.rows()),
             kRowThreads, 0, args.input<T>(0), args.output<T>(), rows);
   }};
 }
@@ -116,22 +103,22 @@ void issue_losses(const KernelArgs& args, const Labels& labels, int64_t rows, in
 
 template <class T>
 Kernel make_cross_entropy(const KernelSite& site) {
-  const Rows rows(site.input_shape(0), site.input_shape(0).rank() - 1);
+  const AxisView rows(site.input_shape(0), site.input_shape(0).rank() - 1);
   return {[=](const KernelArgs& args) {
-    issue_losses<T>(args, DenseLabels<T>{args.input<T>(1)}, rows.count(), rows.size);
+    issue_losses<T>(args, DenseLabels<T>{args.input<T>(1)}, rows.rows(), rows.size);
   }};
 }
 
 template <class T>
 Kernel make_sparse_cross_entropy(const KernelSite& site) {
-  const Rows rows(site.input_shape(0), site.input_shape(0).rank() - 1);
+  const AxisView rows(site.input_shape(0), site.input_shape(0).rank() - 1);
   return {[=, dtype = site.input_dtype(1)](const KernelArgs& args) {
-    check_indices(args, args.inputs[1], dtype, rows.count(), rows.size);
+    check_indices(args, args.inputs[1], dtype, rows.rows(), rows.size);
     if (dtype == int64)
-      issue_losses<T>(args, SparseLabels<int64_t>{args.input<int64_t>(1)}, rows.count(),
+      issue_losses<T>(args, SparseLabels<int64_t>{args.input<int64_t>(1)}, rows.rows(),
                       rows.size);
     else
-      issue_losses<T>(args, SparseLabels<std::int32_t>{args.input<std::int32_t>(1)}, rows.count(),
+      issue_losses<T>(args, SparseLabels<std::int32_t>{args.input<std::int32_t>(1)}, rows.rows(),
                       rows.size);
   }};
 }
