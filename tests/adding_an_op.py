@@ -143,6 +143,7 @@ def main():
         sources = {file for file in changed if file.endswith(".cpp")}
         sources |= {file.relative_to(ROOT).as_posix()
                     for file in (ROOT / "src/device/cpu/elementwise").glob("*.cpp")}
+        sources.add("src/device/shared/elementwise_ops.cpp")
         objects = [(file, entry, copy / (entry["output"].replace("/", "_")))
                    for file in sorted(sources) for entry in compilations(build, file)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
