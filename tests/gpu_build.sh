@@ -31,13 +31,18 @@ bytes=$(stat -c %s "$scratch/stripped")
 [[ ! -e /dev/nvidiactl ]] || exit 0
 # Ten black images of the digit 0, to train and to validate.
 for part in train t10k; do
-    { printf '\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c' && head -c 7840 /dev/zero; } |
-        gzip >"$scratch/$part-images-idx3-ubyte.gz"
-    { printf '\0\0\x08\x01\0\0\0\x0a' && head -c 10 /dev/zero; } |
-        gzip >"$scratch/$part-labels-idx1-ubyte.gz"
+    {
+        printf '\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c'
+        head -c 7840 /dev/zero
+    } | gzip >"$scratch/$part-images-idx3-ubyte.gz"
+    {
+        printf '\0\0\x08\x01\0\0\0\x0a'
+        head -c 10 /dev/zero
+    } | gzip >"$scratch/$part-labels-idx1-ubyte.gz"
 done
 status=0
-"$build/graph_examples/mnist_mlp" --data "$scratch" --device cuda >"$scratch/log" 2>&1 || status=$?
+"$build/graph_examples/mnist_mlp" --data "$scratch" --device cuda >"$scratch/log" 2>&1 ||
+    status=$?
 ((status != 0)) || fail "mnist_mlp --device cuda runs without a GPU"
 grep -q "there is no device 'cuda'; this machine has: cpu; there is no NVIDIA driver" \
     "$scratch/log" || fail "$(<"$scratch/log")"
