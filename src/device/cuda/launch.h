@@ -5,8 +5,11 @@
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
+/// Before a loop whose variables index registers.
+#define GRADGRAPH_UNROLL _Pragma("unroll")
 #else
 #include "cuda_emulation/device_code.h"
+#define GRADGRAPH_UNROLL
 #endif
 
 #include <cstddef>

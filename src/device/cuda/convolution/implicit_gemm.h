@@ -1,73 +1,244 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
+#include "device/cuda/convolution/geometry.h"
 #include "device/cuda/issue.h"
 
 namespace gradgraph::cuda {
 
+/// How a block makes a tile of a product: its threads are teams, each of which covers the tile,
+/// with kOwnRows x kOwnColumns elements for a thread, and takes a part of each slice's depth.
+template <class T_, int kOwnRows_, int kOwnColumns_, int kAcross_>
+struct Tile {
+  using T = T_;
+  static constexpr int kOwnRows = kOwnRows_, kOwnColumns = kOwnColumns_, kAcross = kAcross_;
+  static constexpr int kThreads = 256, kDown = 8, kTeam = kDown * kAcross;
+  static constexpr int kTeams = kThreads / kTeam;
+  static constexpr int kRows = kDown * kOwnRows, kColumns = kAcross * kOwnColumns;
+  static constexpr int kDepth = 128 / static_cast<int>(sizeof(T));
+  static constexpr int kTeamDepth = kDepth / kTeams;
+  /// Of a slice in shared memory: what lanes store at once goes to different banks.
+  static constexpr int kRowsPitch = kRows + 4, kColumnsPitch = kColumns + 4;
+  static constexpr int kSlice = kDepth * (kRowsPitch + kColumnsPitch);
+  /// Rows whose sums the teams add up at once.
+  static constexpr int kBand = 4 * kDown;
+  static constexpr std::size_t kSharedBytes =
+      sizeof(T) * static_cast<std::size_t>(std::max(2 * kSlice, kTeams* kBand* kColumns));
+};
+
+/// Which elements of a slice [depth, size] a thread brings, `kWidth` at once: along the depth, or
+/// along the size.
+template <class Tile, int kSize, int kWidth, bool kDeep>
+struct Share {
+  static constexpr int kVectors = kSize * Tile::kDepth / kWidth;
+  static constexpr int kCount = (kVectors + Tile::kThreads - 1) / Tile::kThreads;
+
+  __device__ static int vector(int i) {
+    return static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+  }
+  __device__ static bool has(int i) {
+    return kVectors % Tile::kThreads == 0 || vector(i) < kVectors;
+  }
+  /// Two lanes go along the depth, so that they load 32 bytes, 16 along the size.
+  __device__ static int depth(int i) {
+    const int v = vector(i);
+    if constexpr (kWidth == 1) return v / kSize;
+    if constexpr (kDeep) return (v % 2 + v / 2 / kSize * 2) * kWidth;
+    return v / (kSize / kWidth);
+  }
+  __device__ static int at(int i) {
+    const int v = vector(i);
+    if constexpr (kWidth == 1) return v % kSize;
+    if constexpr (kDeep) return v / 2 % kSize;
+    return v % (kSize / kWidth) * kWidth;
+  }
+  template <class T>
+  __device__ static void store(int i, const T (&values)[kWidth], T* slice, int pitch) {
+    if (!has(i)) return;
+    T* const to = slice + depth(i) * pitch + at(i);
+    if constexpr (kWidth == 1) {
+      *to = values[0];
+    } else if constexpr (kDeep) {
+      for (int j = 0; j < kWidth; ++j) to[j * pitch] = values[j];
+    } else {
+      *reinterpret_cast<Quad<T>*>(to) = {values[0], values[1], values[2], values[3]};
+    }
+  }
+};
+
 /// c = a b, tile by tile, where a's and b's elements are looked up as a problem says: so a
 /// convolution needs no copy of what its windows see. A problem has
 ///
-///     rows, columns, inner       how large c is, and how many products make an element
-///     groups                     products of their own
-///     parts                      into how many the inner sum is cut, each with a c of its own
-///     a(group, row, k)           0 where a window sees no image
-///     b(group, k, column)
-///     store(part, group, row, column, sum)
-inline constexpr int kGemmTile = 64, kGemmDepth = 16, kGemmThreads = 256;
+///     kWidth                     elements that are looked up at once
+///     kDeepA, kDeepB             along the depth, else along a's rows and b's columns
+///     rows, columns, groups      how large c is, and how many products of their own there are
+///     parts, part_depth          how the inner sum is cut; each part has a c of its own
+///     depth(first, last, taps)   the length of the sum for some rows; `taps` is for the problem,
+///                                which sees it below
+///     row(group, row)            what there is to know of a row
+///     a(row, k, taps, values)    the values are 0 before, and stay so where nothing is seen
+///     b(group, k, column, taps, values)
+///     store(part, group, row, column, sums)    of four rows from `row` on
+///
+/// While a slice of the depth is multiplied the next one is on its way.
 
-/// Each thread of a block makes 4x4 elements of a tile of 64x64; what they are made of comes to
-/// shared memory in slices of 16 products.
-template <class T, class Problem>
-__global__ void __launch_bounds__(kGemmThreads) implicit_gemm(Problem problem) {
-  constexpr int kOwn = 4;
-  __shared__ T a[kGemmDepth][kGemmTile + 1], b[kGemmDepth][kGemmTile + 1];
+/// How many taps a problem can list.
+inline constexpr int kMostTaps = 256;
+
+template <class Tile, class Problem>
+__global__ void __launch_bounds__(Tile::kThreads, 2)
+    implicit_gemm(const __grid_constant__ Problem problem) {
+  using T = typename Tile::T;
+  constexpr int kWidth = Problem::kWidth;
+  using ShareA = Share<Tile, Tile::kRows, kWidth, Problem::kDeepA>;
+  using ShareB = Share<Tile, Tile::kColumns, kWidth, Problem::kDeepB>;
+  constexpr int kOwnRows = Tile::kOwnRows, kOwnColumns = Tile::kOwnColumns;
+  __shared__ std::uint16_t taps[kMostTaps];
+  T* const shared = dynamic_shared<T>();
   const int thread = static_cast<int>(threadIdx.x);
-  const int own_row = thread / 16 * kOwn, own_column = thread % 16;
-  const int across = (problem.columns + kGemmTile - 1) / kGemmTile;
-  const int tiles = across * ((problem.rows + kGemmTile - 1) / kGemmTile);
+  const int team = thread / Tile::kTeam, down = thread % Tile::kTeam / Tile::kAcross,
+            across = thread % Tile::kAcross;
+
+  const int tiles_across = (problem.columns + Tile::kColumns - 1) / Tile::kColumns;
+  const int tiles = tiles_across * ((problem.rows + Tile::kRows - 1) / Tile::kRows);
   const std::int64_t tasks = static_cast<std::int64_t>(tiles) * problem.groups * problem.parts;
   for (std::int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
-    const int tile = static_cast<int>(task % tiles);
-    const int group = static_cast<int>(task / tiles) % problem.groups;
-    const int part = static_cast<int>(task / tiles / problem.groups);
-    const int row = tile / across * kGemmTile, column = tile % across * kGemmTile;
-    const int length = (problem.inner + problem.parts - 1) / problem.parts;
-    const int end = min((part + 1) * length, problem.inner);
-    T sums[kOwn][kOwn] = {};
-    for (int from = part * length; from < end; from += kGemmDepth) {
-      for (int i = thread; i < kGemmDepth * kGemmTile; i += kGemmThreads) {
-        // Neighbouring lanes look up what lies together: a's products, b's columns.
-        const int k_a = i % kGemmDepth, at_a = i / kGemmDepth;
-        const int k_b = i / kGemmTile, at_b = i % kGemmTile;
-        a[k_a][at_a] = from + k_a < end && row + at_a < problem.rows
-                           ? problem.a(group, row + at_a, from + k_a)
-                           : T{0};
-        b[k_b][at_b] = from + k_b < end && column + at_b < problem.columns
-                           ? problem.b(group, from + k_b, column + at_b)
-                           : T{0};
+    const int tile = static_cast<int>(task % tiles), other = static_cast<int>(task / tiles);
+    const int group = other % problem.groups, part = other / problem.groups;
+    const int row = tile / tiles_across * Tile::kRows;
+    const int column = tile % tiles_across * Tile::kColumns;
+    const auto own_row = problem.row(group, row + ShareA::at(0));
+    const int depth = problem.depth(row, std::min(row + Tile::kRows, problem.rows) - 1, taps);
+    const int begin = part * problem.part_depth;
+    const int end = std::min(depth - begin, problem.part_depth) + begin;
+
+    T next_a[ShareA::kCount][kWidth], next_b[ShareB::kCount][kWidth];
+    const auto look_up = [&](int from) {
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < ShareA::kCount; ++i) {
+        for (T& value : next_a[i]) value = 0;
+        const int k = from + ShareA::depth(i);
+        if (ShareA::has(i) && k < end) problem.a(own_row, k, taps, next_a[i]);
       }
-      __syncthreads();
-      for (int k = 0; k < kGemmDepth; ++k)
-        for (int i = 0; i < kOwn; ++i)
-          for (int j = 0; j < kOwn; ++j)
-            sums[i][j] = std::fma(a[k][own_row + i], b[k][own_column + 16 * j], sums[i][j]);
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < ShareB::kCount; ++i) {
+        for (T& value : next_b[i]) value = 0;
+        const int k = from + ShareB::depth(i), at = column + ShareB::at(i);
+        if (ShareB::has(i) && k < end && at < problem.columns)
+          problem.b(group, k, at, taps, next_b[i]);
+      }
+    };
+    const auto put = [&](int slice) {
+      T* const a = shared + slice * Tile::kSlice;
+      T* const b = a + Tile::kDepth * Tile::kRowsPitch;
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < ShareA::kCount; ++i) ShareA::store(i, next_a[i], a, Tile::kRowsPitch);
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < ShareB::kCount; ++i)
+        ShareB::store(i, next_b[i], b, Tile::kColumnsPitch);
+    };
+
+    // A thread's rows, and columns, are quads, and a rest, of each half of the tile's.
+    T sums[kOwnRows][kOwnColumns] = {};
+    look_up(begin);
+    put(0);
+    __syncthreads();
+    int slice = 0;
+    for (int from = begin; from < end; from += Tile::kDepth, slice ^= 1) {
+      const bool goes_on = from + Tile::kDepth < end;
+      if (goes_on) look_up(from + Tile::kDepth);
+      const T* const a =
+          shared + slice * Tile::kSlice + team * Tile::kTeamDepth * Tile::kRowsPitch;
+      const T* const b = shared + slice * Tile::kSlice + Tile::kDepth * Tile::kRowsPitch +
+                         team * Tile::kTeamDepth * Tile::kColumnsPitch;
+      GRADGRAPH_UNROLL
+      for (int k = 0; k < Tile::kTeamDepth; ++k) {
+        T of_a[kOwnRows], of_b[kOwnColumns];
+        GRADGRAPH_UNROLL
+        for (int i = 0; i < kOwnRows; i += 4) {
+          T quad[4];
+          load(a + k * Tile::kRowsPitch + i * Tile::kDown + down * 4, quad);
+          for (int j = 0; j < 4; ++j) of_a[i + j] = quad[j];
+        }
+        const T* const line = b + k * Tile::kColumnsPitch;
+        T quad[4];
+        load(line + across * 4, quad);
+        for (int j = 0; j < 4; ++j) of_b[j] = quad[j];
+        constexpr int kRest = kOwnColumns - 4;
+        GRADGRAPH_UNROLL
+        for (int j = 0; j < kRest; ++j)
+          of_b[4 + j] = line[4 * Tile::kAcross + across * kRest + j];
+        GRADGRAPH_UNROLL
+        for (int i = 0; i < kOwnRows; ++i) GRADGRAPH_UNROLL
+        for (int j = 0; j < kOwnColumns; ++j) sums[i][j] = std::fma(of_a[i], of_b[j], sums[i][j]);
+      }
+      if (goes_on) put(slice ^ 1);
       __syncthreads();
     }
-    for (int i = 0; i < kOwn; ++i)
-      for (int j = 0; j < kOwn; ++j)
-        if (row + own_row + i < problem.rows && column + own_column + 16 * j < problem.columns)
-          problem.store(part, group, row + own_row + i, column + own_column + 16 * j, sums[i][j]);
+
+    // The teams' sums, in their order.
+    GRADGRAPH_UNROLL
+    for (int band = 0; band < kOwnRows / 4; ++band) {
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        T* const line = shared + (team * Tile::kBand + down * 4 + i) * Tile::kColumns;
+        GRADGRAPH_UNROLL
+        for (int j = 0; j < kOwnColumns; ++j)
+          line[j < 4 ? across * 4 + j : 4 * Tile::kAcross + across * (kOwnColumns - 4) + j - 4] =
+              sums[band * 4 + i][j];
+      }
+      __syncthreads();
+      for (int quad = thread; quad < Tile::kDown * Tile::kColumns; quad += Tile::kThreads) {
+        const int first = quad / Tile::kColumns * 4, at = quad % Tile::kColumns;
+        const int to = row + band * Tile::kBand + first;
+        if (to >= problem.rows || column + at >= problem.columns) continue;
+        T totals[4];
+        GRADGRAPH_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const T* const own = shared + (first + i) * Tile::kColumns + at;
+          totals[i] = own[0];
+          GRADGRAPH_UNROLL
+          for (int t = 1; t < Tile::kTeams; ++t)
+            totals[i] += own[t * Tile::kBand * Tile::kColumns];
+        }
+        problem.store(part, group, to, column + at, totals);
+      }
+      __syncthreads();
+    }
   }
 }
 
-template <class T, class Problem>
+/// How many blocks a GPU should have to work on at least.
+inline constexpr int kGoodBlocks = 264;
+
+template <class Tile>
+int tiles_of(int rows, int columns) {
+  return ((rows + Tile::kRows - 1) / Tile::kRows) *
+         ((columns + Tile::kColumns - 1) / Tile::kColumns);
+}
+
+template <class Tile, class Problem>
 void issue_gemm(const KernelArgs& args, const Problem& problem) {
-  const std::int64_t tiles = (static_cast<std::int64_t>(problem.rows) + kGemmTile - 1) /
-                             kGemmTile * ((problem.columns + kGemmTile - 1) / kGemmTile);
-  issue(args, implicit_gemm<T, Problem>, blocks_for(tiles * problem.groups * problem.parts, 1),
-        kGemmThreads, 0, problem);
+  const std::int64_t tiles = tiles_of<Tile>(problem.rows, problem.columns);
+  issue(args, implicit_gemm<Tile, Problem>, blocks_for(tiles * problem.groups * problem.parts, 1),
+        Tile::kThreads, Tile::kSharedBytes, problem);
+}
+
+/// Calls body.operator()<Tile>() with a tile that wastes few columns.
+template <class T, int kOwnRows, int kWidth, class Body>
+void with_tile(int columns, const Body& body) {
+  if constexpr (sizeof(T) > 4) {
+    body.template operator()<Tile<T, 4, 4, 8>>();
+  } else {
+    const auto padded = [&](int size) { return (columns + size - 1) / size * size; };
+    if constexpr (kWidth == 4)
+      if (padded(48) <= std::min(padded(24), padded(32)))
+        return body.template operator()<Tile<T, kOwnRows, 6, 8>>();
+    if (padded(24) < padded(32)) return body.template operator()<Tile<T, kOwnRows, 6, 4>>();
+    body.template operator()<Tile<T, kOwnRows, 8, 4>>();
+  }
 }
 
 }  // namespace gradgraph::cuda

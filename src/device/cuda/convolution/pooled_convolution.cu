@@ -1,0 +1,175 @@
+#include "ops/nn/pooled_convolution.h"
+
+#include "device/cuda/convolution/products.h"
+#include "device/cuda/kernels.h"
+
+/// Convolutions that go through bias and relu into a pool of four elements, and their gradients.
+namespace gradgraph::cuda {
+namespace {
+
+constexpr int kArea = 4;
+
+/// How the pool's windows lie on the convolution's output: 2x2, 4x1 or 1x4.
+struct Pool {
+  int height, width, filters;  ///< of what comes out
+  int down, across;            ///< the logarithms of a window's height and width
+
+  explicit Pool(const PooledConvolution& conv)
+      : height(static_cast<int>(conv.height)),
+        width(static_cast<int>(conv.width)),
+        filters(static_cast<int>(conv.filters)),
+        down(std::bit_width(static_cast<unsigned>(conv.pool.height)) - 1),
+        across(std::bit_width(static_cast<unsigned>(conv.pool.width)) - 1) {}
+  static bool fits(const PooledConvolution& conv) {
+    return conv.pool.height * conv.pool.width == kArea;
+  }
+  __device__ int place(int image, int row, int column) const {
+    return ((image * height + row) * width + column) * filters;
+  }
+};
+
+/// Rows are the windows' pixels, window by window.
+struct PooledResults {
+  Pool pool;
+  Pixels windows;
+  const float* bias = nullptr;
+  float* pooled = nullptr;
+  std::uint8_t* choice = nullptr;
+  int rows;
+
+  PooledResults(const Convolution& conv, const Pool& p)
+      : pool(p), windows(p.height, p.width), rows(conv.images * p.height * p.width * kArea) {}
+  __device__ Pixel pixel(int row) const {
+    const Pixel window = windows(row / kArea);
+    const int tap = row % kArea;
+    return {window.image, (window.row << pool.down) + (tap >> pool.across),
+            (window.column << pool.across) + (tap & ((1 << pool.across) - 1))};
+  }
+  /// Ties go to the first, NaN wins.
+  __device__ void store(int row, int filter, const float (&sums)[4]) const {
+    float best = 0;
+    int place = 0;
+    for (int tap = 0; tap < kArea; ++tap) {
+      const float sum = sums[tap] + bias[filter];
+      const float value = sum < 0 ? 0 : sum;
+      if (tap > 0 && (value <= best || best != best)) continue;
+      best = value;
+      place = tap;
+    }
+    const int to = row / kArea * pool.filters + filter;
+    pooled[to] = best;
+    choice[to] = best <= 0 ? kNoChoice : static_cast<std::uint8_t>(place);
+  }
+};
+
+/// The gradient at the convolution's output: the pool's where a pixel was chosen.
+template <int kWidth>
+struct PooledGrad {
+  Pool pool;
+  const float* pooled = nullptr;
+  const std::uint8_t* choice = nullptr;
+  int height, width;  ///< of the pixels that are in windows
+
+  explicit PooledGrad(const Pool& p)
+      : pool(p), height(p.height << p.down), width(p.width << p.across) {}
+  __device__ void read(const Pixel& at, int filter, float (&values)[kWidth]) const {
+    if (at.row >= height || at.column >= width) return;
+    const int from = pool.place(at.image, at.row >> pool.down, at.column >> pool.across) + filter;
+    const int tap = ((at.row & ((1 << pool.down) - 1)) << pool.across) +
+                    (at.column & ((1 << pool.across) - 1));
+    std::uint8_t choices[kWidth];
+    load(choice + from, choices);
+    load(pooled + from, values);
+    for (int i = 0; i < kWidth; ++i)
+      if (choices[i] != tap) values[i] = 0;
+  }
+};
+
+/// Nothing where it has nothing to do, is too large, or is pooled in another way.
+struct Given {
+  std::optional<Convolution> conv;
+  std::optional<Pool> pool;
+
+  Given(const KernelSite& site, const Shape& x, const Shape& filter) {
+    const PooledConvolution pooled(site.node().attributes(), x, filter);
+    if (!Pool::fits(pooled) || pooled.pooled_shape().num_elements() == 0 ||
+        Convolution::is_empty(pooled.windows, Layout::nhwc, x, filter) ||
+        !Convolution::fits(pooled.windows, Layout::nhwc, x, filter))
+      return;
+    conv.emplace(pooled.windows, Layout::nhwc, x, filter, 1);
+    pool.emplace(pooled);
+  }
+};
+
+Kernel make_forward(const KernelSite& site) {
+  const Given given(site, site.input_shape(0), site.input_shape(1));
+  if (!given.conv) return {};
+  Kernel kernel;
+  with_width<float>(*given.conv, [&]<int kWidth>() {
+    with_tile<float, 8, kWidth>(given.conv->filters, [&]<class Tile>() {
+      kernel.run =
+          [problem = Forward<float, kWidth, PooledResults>(
+               *given.conv, PooledResults(*given.conv, *given.pool))](const KernelArgs& args) {
+            auto own = problem;
+            own.x = args.input<float>(0);
+            own.filter = args.input<float>(1);
+            own.results.bias = args.input<float>(2);
+            own.results.pooled = args.output<float>(0);
+            own.results.choice = args.output<std::uint8_t>(1);
+            issue_gemm<Tile>(args, own);
+          };
+    });
+  });
+  return kernel;
+}
+
+template <int kWidth>
+void bind(PooledGrad<kWidth>& grad, const KernelArgs& args) {
+  grad.pooled = args.input<float>(2);
+  grad.choice = args.input<std::uint8_t>(3);
+}
+
+Kernel make_input_grad(const KernelSite& site) {
+  const Given given(site, site.output_shape(), site.input_shape(1));
+  if (!given.conv) return {};
+  Kernel kernel;
+  with_width<float>(*given.conv, [&]<int kWidth>() {
+    using Grad = PooledGrad<kWidth>;
+    with_tile<float, 8, kWidth>(given.conv->channels, [&]<class Tile>() {
+      kernel.run = [problem = InputGrad<float, kWidth, Grad>(*given.conv, Grad(*given.pool))](
+                       const KernelArgs& args) {
+        auto own = problem;
+        own.filter = args.input<float>(1);
+        bind(own.grad, args);
+        own.x = args.output<float>();
+        issue_gemm<Tile>(args, own);
+      };
+    });
+  });
+  return kernel;
+}
+
+Kernel make_filter_grad(const KernelSite& site) {
+  const Given given(site, site.input_shape(0), site.output_shape());
+  if (!given.conv) return {};
+  Kernel kernel;
+  with_width<float>(*given.conv, [&]<int kWidth>() {
+    kernel =
+        make_filter_grad_kernel<float, kWidth>(*given.conv, PooledGrad<kWidth>(*given.pool), true,
+                                               [](auto& problem, const KernelArgs& args) {
+                                                 problem.x = args.input<float>(0);
+                                                 bind(problem.grad, args);
+                                               });
+  });
+  return kernel;
+}
+
+}  // namespace
+
+void register_pooled_convolution_kernels(KernelRegistry& registry) {
+  registry.add_faster("conv2d_relu_pool", kCuda, {float32}, make_forward);
+  registry.add_faster("conv2d_relu_pool_input_grad", kCuda, {float32}, make_input_grad);
+  registry.add_faster("conv2d_relu_pool_filter_grad", kCuda, {float32}, make_filter_grad);
+}
+
+}  // namespace gradgraph::cuda
