@@ -18,86 +18,137 @@ namespace {
 
 using std::int64_t;
 
-constexpr int kThreads = 128;
-/// Elements that a block combines at most, and that a thread does which is alone with them.
-constexpr int64_t kBlockPart = 32 * kThreads, kThreadPart = 64;
+constexpr int kThreads = 128, kColumnThreads = 512;
+/// Elements that a block combines at most for one result, and that a thread does.
+constexpr int64_t kBlockPart = 32 * kThreads, kThreadPart = 16;
+/// Results that a block of columns makes: all where they are few, else what lies together.
+constexpr int64_t kFewColumns = 64, kColumns = kWarp;
 
 template <class R, class T>
 using Accumulator =
     std::conditional_t<std::is_same_v<R, functors::Prod> && std::is_same_v<T, float>, double, T>;
 
-/// The elements of one result are dealt out to `parts`, each of which makes one of partial
-/// results [part, result].
+enum class Manner { by_threads, by_blocks, by_columns };
+
+/// The elements of one result are dealt out to `parts` of `length`, each of which makes one of
+/// partial results [part, result]; a single one makes the result.
 struct Cut {
   ReducedLayout layout;
-  int64_t parts;
+  Manner manner;
+  int64_t length, parts;
+  int width;  ///< results of a block of columns
+
+  explicit Cut(const ReducedLayout& given) : layout(given) {
+    const int64_t each = layout.reduced.count, results = layout.kept.count;
+    width = static_cast<int>(results <= kFewColumns ? results : kColumns);
+    manner = !layout.inner_reduced ? Manner::by_columns
+             : each > kWarp        ? Manner::by_blocks
+                                   : Manner::by_threads;
+    length = manner == Manner::by_columns  ? kColumnThreads / width * kThreadPart
+             : manner == Manner::by_blocks ? kBlockPart
+                                           : each;
+    parts = (each + length - 1) / length;
+  }
+  int64_t partials() const { return layout.kept.count * parts; }
 };
 
-/// A block for every part of every result: neighbours are elements of one result.
+/// What a thread makes of every `step`th of a result's elements from `i` on, of which there is
+/// one; loads do not wait for each other.
 template <class Combine, class A, class T>
-__global__ void __launch_bounds__(kThreads) reduce_by_blocks(const T* x, A* y, Cut cut) {
+__device__ A combine_every(const T* own, const Axes& axes, int64_t i, int64_t step, int64_t end) {
+  const auto at = [&](int64_t index) { return static_cast<A>(own[axes.offset(index)]); };
+  A value = at(i);
+  for (i += step; i + 3 * step < end; i += 4 * step) {
+    const A four[] = {at(i), at(i + step), at(i + 2 * step), at(i + 3 * step)};
+    value = Combine{}(value, Combine{}(Combine{}(four[0], four[1]), Combine{}(four[2], four[3])));
+  }
+  for (; i < end; i += step) value = Combine{}(value, at(i));
+  return value;
+}
+
+/// `count`: of all elements of a result where this is it, else 0 for one of several parts.
+template <class R, class A, class To>
+__device__ To finished(A value, int64_t count) {
+  return count == 0 ? static_cast<To>(value)
+                    : static_cast<To>(R::finish(static_cast<A>(value), count));
+}
+
+/// A block for every part of every result: neighbours are elements of one result.
+template <class R, class A, class T, class To>
+__global__ void __launch_bounds__(kThreads)
+    reduce_by_blocks(const T* x, To* y, Cut cut, int64_t count) {
+  using Combine = typename R::Combine;
   __shared__ A shared[kThreads];
   const int64_t results = cut.layout.kept.count, each = cut.layout.reduced.count;
   for (int64_t task = blockIdx.x; task < results * cut.parts; task += gridDim.x) {
     const int64_t part = task / results, result = task % results;
-    const int64_t begin = part * kBlockPart, end = min(begin + kBlockPart, each);
-    const T* own = x + cut.layout.kept.offset(result);
+    const int64_t begin = part * cut.length, end = min(begin + cut.length, each);
+    const int64_t i = begin + static_cast<int>(threadIdx.x);
     A value{};
-    int64_t i = begin + static_cast<int>(threadIdx.x);
-    if (i < end) value = static_cast<A>(own[cut.layout.reduced.offset(i)]);
-    for (i += kThreads; i < end; i += kThreads)
-      value = Combine{}(value, static_cast<A>(own[cut.layout.reduced.offset(i)]));
-    const int count = static_cast<int>(min(end - begin, static_cast<int64_t>(kThreads)));
-    const A total = block_reduce(value, count, shared, Combine{});
-    if (threadIdx.x == 0) y[task] = total;
+    if (i < end)
+      value = combine_every<Combine, A>(x + cut.layout.kept.offset(result), cut.layout.reduced, i,
+                                        kThreads, end);
+    const int present = static_cast<int>(min(end - begin, static_cast<int64_t>(kThreads)));
+    const A total = block_reduce(value, present, shared, Combine{});
+    if (threadIdx.x == 0) y[task] = finished<R, A, To>(total, count);
     __syncthreads();
   }
 }
 
-/// A thread for every part of every result: neighbours are elements of neighbouring results. A
-/// part takes every `parts`th element, so that neighbouring parts read neighbours as well.
-template <class Combine, class A, class T>
-__global__ void __launch_bounds__(kThreads) reduce_by_threads(const T* x, A* y, Cut cut) {
+/// A block for every part of `width` results: neighbours are elements of neighbouring results.
+template <class R, class A, class T, class To>
+__global__ void __launch_bounds__(kColumnThreads)
+    reduce_by_columns(const T* x, To* y, Cut cut, int64_t count) {
+  using Combine = typename R::Combine;
+  __shared__ A shared[kColumnThreads];
   const int64_t results = cut.layout.kept.count, each = cut.layout.reduced.count;
-  for (int64_t task = thread_number(); task < results * cut.parts; task += num_threads()) {
-    const int64_t part = task / results, result = task % results;
-    const T* own = x + cut.layout.kept.offset(result);
-    A value = static_cast<A>(own[cut.layout.reduced.offset(part)]);
-    for (int64_t i = part + cut.parts; i < each; i += cut.parts)
-      value = Combine{}(value, static_cast<A>(own[cut.layout.reduced.offset(i)]));
-    y[task] = value;
+  const int64_t groups = (results + cut.width - 1) / cut.width;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lanes = kColumnThreads / cut.width, lane = thread / cut.width;
+  for (int64_t task = blockIdx.x; task < groups * cut.parts; task += gridDim.x) {
+    const int64_t part = task / groups, result = task % groups * cut.width + thread % cut.width;
+    const int64_t begin = part * cut.length, end = min(begin + cut.length, each);
+    const int present = static_cast<int>(min(end - begin, static_cast<int64_t>(lanes)));
+    if (result < results && lane < present)
+      shared[thread] =
+          combine_every<Combine, A>(x + cut.layout.kept.offset(result), cut.layout.reduced,
+                                    begin + lane, static_cast<int64_t>(lanes), end);
+    int half = 1;
+    while (2 * half < present) half *= 2;
+    for (; half > 0; half /= 2) {
+      __syncthreads();
+      if (result < results && lane < half && lane + half < present)
+        shared[thread] = Combine{}(shared[thread], shared[thread + half * cut.width]);
+    }
+    if (result < results && lane == 0)
+      y[part * results + result] = finished<R, A, To>(shared[thread], count);
+    __syncthreads();
   }
 }
 
-template <class R, class A, class T>
-__global__ void finish(const A* totals, T* y, int64_t results, int64_t each) {
-  for (int64_t i = thread_number(); i < results; i += num_threads())
-    y[i] = static_cast<T>(R::finish(totals[i], each));
+/// A thread for every result, of few elements.
+template <class R, class A, class T, class To>
+__global__ void __launch_bounds__(kThreads)
+    reduce_by_threads(const T* x, To* y, Cut cut, int64_t count) {
+  for (int64_t i = thread_number(); i < cut.layout.kept.count; i += num_threads())
+    y[i] = finished<R, A, To>(
+        combine_every<typename R::Combine, A>(x + cut.layout.kept.offset(i), cut.layout.reduced,
+                                              0, 1, cut.layout.reduced.count),
+        count);
 }
+
 template <class T>
 __global__ void set_all(T* y, int64_t count, T value) {
   for (int64_t i = thread_number(); i < count; i += num_threads()) y[i] = value;
 }
 
-/// One launch of a reduction: the first reads the input, later ones combine partial results.
-struct Stage {
-  Cut cut;
-  bool by_blocks;
-  int64_t partials() const { return cut.layout.kept.count * cut.parts; }
-};
-
-std::vector<Stage> plan_stages(const Shape& shape, std::uint32_t reduced_axes) {
-  std::vector<Stage> stages;
-  ReducedLayout layout(shape, reduced_axes);
-  while (true) {
-    const int64_t each = layout.reduced.count;
-    const bool by_blocks = layout.inner_reduced && each > kWarp;
-    const int64_t longest = by_blocks ? kBlockPart : kThreadPart;
-    stages.push_back({{layout, (each + longest - 1) / longest}, by_blocks});
-    const Cut& cut = stages.back().cut;
-    if (cut.parts == 1) return stages;
-    layout = ReducedLayout(Shape{cut.parts, layout.kept.count}, 1);
-  }
+/// The launches of a reduction: the first reads the input, later ones combine partial results.
+std::vector<Cut> plan_stages(const Shape& shape, std::uint32_t reduced_axes) {
+  std::vector<Cut> stages{Cut(ReducedLayout(shape, reduced_axes))};
+  while (stages.back().parts > 1)
+    stages.emplace_back(
+        ReducedLayout(Shape{stages.back().parts, stages.back().layout.kept.count}, 1));
+  return stages;
 }
 
 template <class R, class T>
@@ -106,11 +157,9 @@ class Reduction {
   using A = Accumulator<R, T>;
 
   Reduction(const Shape& shape, std::uint32_t reduced_axes)
-      : stages_(plan_stages(shape, reduced_axes)),
-        each_(stages_[0].cut.layout.reduced.count),
-        results_(stages_[0].cut.layout.kept.count) {
-    first_ = stages_[0].partials();
-    second_ = stages_.size() > 1 ? stages_[1].partials() : 0;
+      : stages_(plan_stages(shape, reduced_axes)), each_(stages_[0].layout.reduced.count) {
+    if (stages_.size() > 1) first_ = stages_[0].partials();
+    if (stages_.size() > 2) second_ = stages_[1].partials();
   }
 
   std::size_t workspace_bytes() const {
@@ -119,29 +168,35 @@ class Reduction {
 
   void operator()(const KernelArgs& args) const {
     A* buffers[2] = {static_cast<A*>(args.workspace), static_cast<A*>(args.workspace) + first_};
-    run(args, args.input<T>(0), buffers[0], stages_[0]);
-    for (std::size_t s = 1; s < stages_.size(); ++s)
-      run(args, static_cast<const A*>(buffers[(s - 1) % 2]), buffers[s % 2], stages_[s]);
-    issue(args, finish<R, A, T>, blocks_for(results_, kThreads), kThreads, 0,
-          static_cast<const A*>(buffers[(stages_.size() - 1) % 2]), args.output<T>(), results_,
-          each_);
+    if (stages_.size() == 1)
+      return run(args, args.input<T>(0), args.output<T>(), stages_[0], each_);
+    run(args, args.input<T>(0), buffers[0], stages_[0], 0);
+    std::size_t s = 1;
+    for (; s + 1 < stages_.size(); ++s)
+      run(args, static_cast<const A*>(buffers[(s - 1) % 2]), buffers[s % 2], stages_[s], 0);
+    run(args, static_cast<const A*>(buffers[(s - 1) % 2]), args.output<T>(), stages_[s], each_);
   }
 
  private:
-  template <class From>
-  static void run(const KernelArgs& args, const From* from, A* to, const Stage& stage) {
-    using Combine = typename R::Combine;
-    if (stage.by_blocks)
-      issue(args, reduce_by_blocks<Combine, A, From>, blocks_for(stage.partials(), 1), kThreads,
-            0, from, to, stage.cut);
+  template <class From, class To>
+  static void run(const KernelArgs& args, const From* from, To* to, const Cut& cut,
+                  int64_t count) {
+    const int64_t results = cut.layout.kept.count;
+    if (cut.manner == Manner::by_columns)
+      issue(args, reduce_by_columns<R, A, From, To>,
+            blocks_for((results + cut.width - 1) / cut.width * cut.parts, 1), kColumnThreads, 0,
+            from, to, cut, count);
+    else if (cut.manner == Manner::by_blocks)
+      issue(args, reduce_by_blocks<R, A, From, To>, blocks_for(cut.partials(), 1), kThreads, 0,
+            from, to, cut, count);
     else
-      issue(args, reduce_by_threads<Combine, A, From>, blocks_for(stage.partials(), kThreads),
-            kThreads, 0, from, to, stage.cut);
+      issue(args, reduce_by_threads<R, A, From, To>, blocks_for(results, kThreads), kThreads, 0,
+            from, to, cut, count);
   }
 
-  std::vector<Stage> stages_;
-  int64_t each_, results_;
-  int64_t first_, second_;
+  std::vector<Cut> stages_;
+  int64_t each_;
+  int64_t first_ = 0, second_ = 0;
 };
 
 template <class R, class T>
