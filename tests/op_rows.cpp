@@ -266,7 +266,7 @@ void check_row(const OpRow& row) {
     for (const DType dtype : dtypes) check_forward(row, dtype);
     if (row.gradient) check_gradients(row);
   } catch (const std::exception& error) {
-    FAIL_CHECK(error.what());
+    FAIL_CHECK(std::string(error.what()));
   }
 }
 

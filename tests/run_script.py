@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import threading
 import unittest
@@ -224,7 +225,8 @@ class RunScript(unittest.TestCase):
     def test_list_of_commands(self):
         result = self.run_script()
         self.assertEqual(result.returncode, 0)
-        for part in ("setup", "test [FILTER]", "format", "What mnist_small is.", "other"):
+        for part in ("setup", "test [FILTER]", "format", "gpu-accept", "What mnist_small is.",
+                     "other"):
             self.assertIn(part, result.stdout)
 
     def test_unknown_name(self):
@@ -348,6 +350,43 @@ class RunScript(unittest.TestCase):
                                'echo "$PKG_CONFIG_PATH:$CMAKE_PREFIX_PATH"'],
                               capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout, f"{prefix}/lib/pkgconfig:{prefix}\n")
+
+    # --- GPUs ---
+
+    def test_a_pack_holds_what_another_machine_lacks(self):
+        build, program = self.root / "build-gpu", shutil.which("ls")
+        for name in ("graph_examples/mnist_mlp", "graph_examples/mnist_cnn",
+                     "tests/cuda/gpu_tests"):
+            (build / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(program, build / name)
+        (build / "build.ninja").touch()
+        for name in ("bench/peers", "bench/gpu", "tests/golden"):
+            shutil.copytree(ROOT / name, self.root / name)
+        for name in ("nvcc", "meson"):
+            self.tool(name, f'echo "$*" >>"{self.folder}/{name}.log"')
+        pack = self.folder / "a pack"
+        result = self.run_script("gpu-accept", "--pack", str(pack), "--architectures", "sm_90")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(f" MB in {pack}; on the machine with the GPU: python3 a pack/accept.py",
+                      result.stderr)
+        self.assertEqual((self.folder / "meson.log").read_text(),
+                         f"configure {build} -Dcuda=enabled -Dgpu_architectures=sm_90\n")
+        self.assertTrue((pack / "accept.py").exists())
+        for module in ("common", "race", "pytorch_cuda", "jax_cuda"):
+            self.assertTrue((pack / f"peers/{module}.py").exists())
+        with tarfile.open(pack / "programs.tar.gz") as archive:
+            names = archive.getnames()
+        needed = subprocess.run(["ldd", program], capture_output=True, text=True,
+                                check=True).stdout
+        needed = set(re.findall(r"(\S+) => /", needed)) - {"libc.so.6"}
+        self.assertEqual({name[6:] for name in names if name.startswith("./lib/")}, needed)
+        for name in ("./bin/mnist_mlp", "./bin/gpu_tests", "./golden/op_values.json"):
+            self.assertIn(name, names)
+
+    def test_a_pack_checks_nothing_itself(self):
+        result = self.run_script("gpu-accept", "--pack", "x", "--only", "start")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("gpu-accept: --pack does not go with --only", result.stderr)
 
     # --- other systems ---
 
