@@ -333,11 +333,17 @@ class Accept:
             iter(glob.glob("/usr/local/cuda*/bin/compute-sanitizer")), None)
         if not found:
             raise Skipped("there is no compute-sanitizer")
-        output = self.run([found, "--tool", tool, "--error-exitcode", "9", "--print-limit", "20",
-                           *command], 60)
-        summaries = re.findall(r"=+ ((?:ERROR|RACECHECK) SUMMARY: .*)", output)
+        output, status = self.run([found, "--tool", tool, "--error-exitcode", "9",
+                                   "--print-limit", "20", *command], 60, may_fail=True)
+        summaries = re.findall(r"^=+ ((?:ERROR|RACECHECK) SUMMARY: .*)", output, flags=re.M)
         clean = summaries and all(re.search(r"SUMMARY: 0 ", line) for line in summaries)
-        return self.need(clean, "; ".join(summaries) or "it says nothing of errors")
+        if status == 0 and clean:
+            return "; ".join(summaries)
+        how = "it took too long" if status is None else f"status {status}"
+        said = [line.strip("= ") for line in output.splitlines() if line.startswith("=====")]
+        said = [line for line in said if line and not line.startswith("COMPUTE-SANITIZER")]
+        text = " | ".join(said[:4])[:500] or " ".join(output.split())[-300:]
+        raise Failed("; ".join([how, *summaries, text]))
 
     def finish(self):
         with open(self.options.output / "results.json", "w", encoding="utf-8") as file:
