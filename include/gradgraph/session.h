@@ -68,7 +68,10 @@ struct SessionOptions {
   /// 1.2e-38 in float32, 2.2e-308 in float64. Training makes many, where a gradient ends and its
   /// mean decays, and processors take 100 times as long for each.
   bool flush_denormals = true;
-  /// Records the time of every node of the runs that follow.
+  /// From the second run of a plan on, issues a GPU's step as a whole, as it was recorded once,
+  /// instead of kernel by kernel. The results are the same, to the last bit.
+  bool record_steps = true;
+  /// Records the time of every node of the runs that follow, which are issued kernel by kernel.
   bool node_times = false;
 };
 
@@ -140,6 +143,18 @@ class Callable {
   }
   const std::vector<Tensor>& operator()(SourceLocation where = SourceLocation::current()) {
     return run(nullptr, 0, where);
+  }
+
+  /// Runs `steps` steps. A feed has the shape that a step takes, for all of them, or this shape
+  /// behind a first axis of `steps`: a value for each. Results have such an axis too. On a GPU the
+  /// host issues all steps at once and waits once, so that between two of them no time is lost;
+  /// elsewhere they run one after the other.
+  /// When one throws, those before it are made, and `Session::step` has counted them.
+  const std::vector<Tensor>& run_steps(std::int64_t steps, const Tensor* feeds, std::size_t count,
+                                       SourceLocation where = SourceLocation::current());
+  const std::vector<Tensor>& run_steps(std::int64_t steps, std::initializer_list<Tensor> feeds,
+                                       SourceLocation where = SourceLocation::current()) {
+    return run_steps(steps, feeds.begin(), feeds.size(), where);
   }
 
   ~Callable();

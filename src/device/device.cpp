@@ -23,6 +23,11 @@ void execute(const Launch& launch, const KernelArgs& args) {
   }
 }
 
+void Stream::refuse_launch(const Launch& launch, const KernelError& error) {
+  refusing_launch_ = &launch;
+  refuse(launch, error);
+}
+
 void* Device::allocate_staging(std::size_t bytes) {
   if (void* memory = allocate_host(bytes, Tensor::kAlignment)) return memory;
   throw std::bad_alloc();

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,11 +36,31 @@ struct Launch {
   const Node* node = nullptr;  ///< for messages
   /// An update of variables, which must not happen once a kernel has refused a value.
   bool is_update = false;
+  std::int32_t step = 0;  ///< of those that are recorded together
 };
 /// Throws a RunError that names op, node and line of the launch whose kernel threw `error`.
 [[noreturn]] void refuse(const Launch& launch, const KernelError& error);
 /// Calls the kernel; a KernelError becomes a RunError as above.
 void execute(const Launch& launch, const KernelArgs& args);
+
+/// Work that a stream has recorded, to be issued again and again, all at once. Goes before the
+/// stream does.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;  ///< issues it to that stream
+};
+
+/// Between `begin` and `end` a stream's work is noted instead of done, with all that it is given:
+/// addresses, but not what is there. Of pieces, each waits for those that it names and no other.
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  virtual void begin() = 0;
+  /// What is issued from now on is a piece; `waits` are the numbers of earlier ones.
+  virtual void begin_piece(std::span<const int> waits) = 0;
+  virtual std::unique_ptr<Recording> end() = 0;
+};
 
 /// Work of one device, done in the order in which it is issued. Holds what kernels need for each
 /// stream (native handle, libraries' handles) and the error of work that failed. From the first
@@ -63,9 +84,19 @@ class Stream {
   virtual void synchronize() = 0;
   /// Throws the first error of what is done, and forgets it. Does not wait.
   virtual void check() = 0;
+  /// The launch whose kernel gave the error that `check` threw last; null where none did.
+  const Launch* refusing_launch() const { return refusing_launch_; }
+
+  /// Null where a device has no such thing.
+  virtual Recorder* recorder() { return nullptr; }
+
+ protected:
+  /// For `check`: throws what `refuse` throws.
+  [[noreturn]] void refuse_launch(const Launch& launch, const KernelError& error);
 
  private:
   Device& device_;
+  const Launch* refusing_launch_ = nullptr;
 };
 
 /// Where kernels run. Host code may touch a device's memory only where `host_memory` says so.

@@ -39,6 +39,7 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
 
   plan_with_kernels(specialized, options);
   flushes_denormals_ = options.flush_denormals;
+  is_recordable_ = options.record_steps;
   if (verifies_stages) {
     verify(*graph_);
     verify(plan_);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,6 +70,16 @@ class CompiledPlan {
   void run(const Tensor* feeds, std::vector<Tensor>& results, const RunInfo& info,
            RunStats& stats);
 
+  /// Whether `run_steps` can: all that a step does is one device's, which records, and it has run
+  /// once, so that nothing is left to be made ready.
+  bool can_run_steps() const { return is_recordable_ && has_run_ && gives_results_alone_; }
+  /// Runs several steps, which are issued as one. `varies` says by feed whether it has a value for
+  /// each step, behind a first axis. Results have one for each. Returns how many steps were made,
+  /// which are fewer where one threw, whose error is `error` then.
+  std::int64_t run_steps(std::int64_t steps, const Tensor* feeds, const std::vector<bool>& varies,
+                         std::vector<Tensor>& results, const RunInfo& info,
+                         std::exception_ptr& error);
+
  private:
   enum class CommandKind : std::uint8_t {
     call,       ///< launches_[index], on the calling thread
@@ -103,7 +114,33 @@ class CompiledPlan {
     DeviceBuffer copy;
   };
 
+  /// A feed's place in what is copied to the device before recorded steps.
+  struct SteppedFeed {
+    std::size_t feed = 0, offset = 0, bytes = 0;
+    std::size_t stride = 0;  ///< from step to step; 0 where all have the same
+    std::int32_t value = 0;  ///< that stands for it, on the device
+  };
+  /// A result's place in what is copied to the host after them.
+  struct SteppedResult {
+    std::int32_t staged = 0;  ///< the value of a single run
+    std::size_t offset = 0, bytes = 0, stride = 0;
+  };
+  struct RecordedSteps {
+    std::int64_t steps = 1;
+    std::vector<bool> varies;
+    std::vector<SteppedFeed> feeds;
+    std::vector<SteppedResult> results;
+    /// RunInfos, then feeds; results. On the host and on the device; of more than one step.
+    DeviceBuffer host_inputs, inputs, host_results, results_on_device;
+    std::vector<Launch> launches;
+    std::unique_ptr<Recording> recording;  ///< first to go
+  };
+  class StepRecorder;
+
   void predict_memory();
+  void find_recordable();
+  bool run_recorded(std::vector<Tensor>& results);
+  RecordedSteps& recorded_steps(std::int64_t steps, const std::vector<bool>& varies);
   void plan_with_kernels(SpecializedGraph& specialized, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
@@ -118,6 +155,7 @@ class CompiledPlan {
   std::size_t feed_of(const PlannedValue& value) const;
   void execute(const Command& command, std::vector<Tensor>& results);
   void execute_timed(std::vector<Tensor>& results, RunStats& stats, const Command*& current);
+  CopyKind copy_kind(const PlannedStep& step) const;
   void copy_between(const Command& command);
   void fetch_result(const Command& command, std::vector<Tensor>& results);
   void wait_for(const Command& command);
@@ -132,6 +170,15 @@ class CompiledPlan {
   Placement placement_;
   Plan plan_;
   std::vector<std::size_t> used_devices_;  ///< beside the host
+
+  /// Whether the commands up to `finish` are all of one device that records.
+  bool is_recordable_ = false;
+  bool gives_results_alone_ = false;  ///< and after `finish` there are but fetches of copies
+  bool has_run_ = false;
+  std::size_t first_after_finish_ = 0;           ///< of the commands
+  std::vector<std::int32_t> launched_step_;      ///< by launch, of the plan
+  std::unique_ptr<RecordedSteps> recorded_run_;  ///< of a single step
+  std::vector<std::unique_ptr<RecordedSteps>> recorded_steps_;
 
   std::deque<Kernel> kernels_;  ///< for the launches, in their order; addresses are stable
   std::vector<std::shared_ptr<NestedPlan>> nested_;  ///< that kernels run

@@ -38,12 +38,14 @@ void CompiledPlan::make_commands() {
       commands_.push_back(
           {CommandKind::wait, event_of[at(join)], &stream(at(plan_.steps[at(join)].device))});
     if (!used_devices_.empty()) commands_.push_back({CommandKind::finish, 0, nullptr});
+    first_after_finish_ = commands_.size();
   };
   for (std::int32_t s = 0; at(s) < plan_.steps.size(); ++s) {
     if (s == plan_.finish) add_finish();
     add_commands(s, event_of);
   }
   if (at(plan_.finish) == plan_.steps.size()) add_finish();
+  find_recordable();
 }
 
 void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event_of) {
@@ -80,6 +82,7 @@ void CompiledPlan::add_commands(std::int32_t s, std::vector<std::int32_t>& event
                           &own},
                          step.node,
                          num_updates(*step.node) > 0});
+    launched_step_.push_back(s);
   }
   if (step.is_awaited) {
     event_of[at(s)] = static_cast<std::int32_t>(events_.size());
@@ -119,6 +122,8 @@ void CompiledPlan::bake() {
     if (value.storage == Storage::variable)
       memory_.place_variable(user_node(*value.node), at(value.device));
 
+  recorded_run_ = nullptr;
+  recorded_steps_.clear();
   feed_patches_.clear();
   for (std::size_t i = 0; i < addresses_.size(); ++i) {
     const std::int32_t index = plan_.step_values[i];
@@ -166,10 +171,10 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
   const FloatModeScope scope(flushes ? flushing_denormals(mode) : mode);
   const Command* current = nullptr;
   try {
-    if (stats.nodes.empty())
-      for (const Command& command : commands_) execute(*(current = &command), results);
-    else
+    if (!stats.nodes.empty())
       execute_timed(results, stats, current);
+    else if (!run_recorded(results))
+      for (const Command& command : commands_) execute(*(current = &command), results);
   } catch (const KernelError& error) {  // of a call: launches tell themselves
     recover();
     refuse(launches_[at(current->index)], error);
@@ -177,6 +182,7 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
     recover();
     throw;
   }
+  has_run_ = true;
   for (VariableSlot* variable : updated_variables_) variable->initialized = true;
 }
 
@@ -249,16 +255,20 @@ void CompiledPlan::execute_timed(std::vector<Tensor>& results, RunStats& stats,
   }
 }
 
-void CompiledPlan::copy_between(const Command& command) {
-  const PlannedStep& step = plan_.steps[at(command.index)];
+CopyKind CompiledPlan::copy_kind(const PlannedStep& step) const {
   const PlannedValue& from = plan_.values[at(plan_.step_values[at(step.first_value)])];
   const PlannedValue& to = plan_.values[at(plan_.step_values[at(step.first_value + 1)])];
   const bool from_host = plan_.is_host[at(from.device)], to_host = plan_.is_host[at(to.device)];
-  const CopyKind kind = from_host != to_host ? (to_host ? CopyKind::to_host : CopyKind::to_device)
-                        : from_host || from.device == to.device ? CopyKind::within
-                                                                : CopyKind::between;
+  return from_host != to_host ? (to_host ? CopyKind::to_host : CopyKind::to_device)
+         : from_host || from.device == to.device ? CopyKind::within
+                                                 : CopyKind::between;
+}
+
+void CompiledPlan::copy_between(const Command& command) {
+  const PlannedStep& step = plan_.steps[at(command.index)];
+  const PlannedValue& from = plan_.values[at(plan_.step_values[at(step.first_value)])];
   command.stream->copy(addresses_[at(step.first_value + 1)], addresses_[at(step.first_value)],
-                       from.bytes, kind);
+                       from.bytes, copy_kind(step));
 }
 
 void CompiledPlan::fetch_result(const Command& command, std::vector<Tensor>& results) {

@@ -194,16 +194,20 @@ void PreparedRun::allocate_results(const CompiledPlan& plan) {
   }
 }
 
+void PreparedRun::initialize_for(const CompiledPlan& plan) {
+  const auto& required = plan.required_variables();
+  if (std::all_of(required.begin(), required.end(),
+                  [](const auto& variable) { return variable.slot->initialized; }))
+    return;
+  std::vector<Node*> variables;
+  for (const auto& variable : required) variables.push_back(variable.node);
+  session.initialize(variables, where);
+}
+
 const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t count) {
   const auto start = Clock::now();
   CompiledPlan& plan = plan_for(values, count);
-  const auto& required = plan.required_variables();
-  if (std::any_of(required.begin(), required.end(),
-                  [](const auto& variable) { return !variable.slot->initialized; })) {
-    std::vector<Node*> variables;
-    for (const auto& variable : required) variables.push_back(variable.node);
-    session.initialize(variables, where);
-  }
+  initialize_for(plan);
   allocate_results(plan);
   RunStats& stats = session.stats;
   stats.nodes.clear();

@@ -155,6 +155,14 @@ const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count,
       where, [&]() -> const std::vector<Tensor>& { return prepared_->run(feeds, count); });
 }
 
+const std::vector<Tensor>& Callable::run_steps(std::int64_t steps, const Tensor* feeds,
+                                               std::size_t count, SourceLocation where) {
+  prepared_->where = where;
+  return with_memory(where, [&]() -> const std::vector<Tensor>& {
+    return prepared_->run_steps(steps, feeds, count);
+  });
+}
+
 Session::Session(Graph& graph, SessionOptions options, SourceLocation where)
     : state_(std::make_unique<SessionState>(graph, std::move(options), where)) {}
 Session::~Session() = default;

@@ -35,6 +35,9 @@ struct PreparedRun {
   /// Runs with the plan for these feeds, made now if there is none; counts as a step of the
   /// session unless it initialises variables.
   const std::vector<Tensor>& run(const Tensor* values, std::size_t count);
+  /// Callable::run_steps.
+  const std::vector<Tensor>& run_steps(std::int64_t steps, const Tensor* values,
+                                       std::size_t count);
   CompiledPlan& plan_for(const Tensor* values, std::size_t count);
   /// Makes the next run write fetch i into `result`.
   void put_result(std::size_t i, Tensor result) { results_[i] = std::move(result); }
@@ -64,7 +67,16 @@ struct PreparedRun {
   void check_memory(const CompiledPlan& plan) const;
   bool matches(const Entry& entry, const Tensor* values) const;
   void allocate_results(const CompiledPlan& plan);
+  void initialize_for(const CompiledPlan& plan);
+  /// Finds out which feeds have a value for each step, and makes the first step's.
+  void take_slices(std::int64_t steps, const Tensor* values, std::size_t count);
+  void fill_slices(std::int64_t step, const Tensor* values);
+  void allocate_stacked(std::int64_t steps, const CompiledPlan& plan);
+  void keep_results(std::int64_t steps, std::int64_t step, const std::vector<Tensor>& results);
 
+  std::vector<bool> varies_;     ///< of run_steps: by feed
+  std::vector<Tensor> slices_;   ///< what a step is fed
+  std::vector<Tensor> stacked_;  ///< results of all steps
   std::vector<bool> is_static_;
   std::vector<Entry> entries_;
   std::vector<Tensor> results_;

@@ -40,6 +40,7 @@ struct Work {
 struct Node {
   Work work;
   std::vector<std::size_t> dependencies;
+  bool is_left = false;  ///< the stream was made to go on elsewhere; nobody need wait for it
 };
 
 struct Capture {
@@ -73,7 +74,8 @@ struct CUstream_st {
   std::deque<cuda_emulation::Command> commands = {};
   bool busy = false;
   std::shared_ptr<cuda_emulation::Capture> capture = {};
-  std::vector<std::size_t> tail = {};  ///< the nodes that the next one depends on
+  std::vector<std::size_t> tail = {};              ///< the nodes that the next one depends on
+  std::vector<cudaGraphNode_t> tail_handles = {};  ///< as the host was told last
 };
 struct CUevent_st {
   std::shared_ptr<cuda_emulation::EventState> state =

@@ -85,6 +85,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   for (const Node& node : capture->nodes)
     for (const std::size_t dependency : node.dependencies) followed[dependency] = true;
   for (const std::size_t node : stream->tail) followed[node] = true;
+  for (std::size_t node = 0; node < followed.size(); ++node)
+    if (capture->nodes[node].is_left) followed[node] = true;
   capture->active = false;
   engine().captures -= capture->global;
   for (CUstream_st* each : engine().streams) {
@@ -105,6 +107,70 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
                                         : cudaStreamCaptureStatusActive;
   return cudaSuccess;
 }
+
+// Handles of nodes that are being captured are their numbers, from 1 on.
+namespace {
+
+cudaError_t capture_info(cudaStream_t stream, cudaStreamCaptureStatus* status,
+                         const cudaGraphNode_t** dependencies, std::size_t* count) {
+  if (const cudaError_t error = cudaStreamIsCapturing(stream, status)) return error;
+  const std::scoped_lock lock(engine().mutex);
+  if (!stream->capture) return cudaSuccess;
+  stream->tail_handles.clear();
+  for (const std::size_t node : stream->tail)
+    stream->tail_handles.push_back(reinterpret_cast<cudaGraphNode_t>(node + 1));
+  if (dependencies) *dependencies = stream->tail_handles.data();
+  if (count) *count = stream->tail_handles.size();
+  return cudaSuccess;
+}
+
+cudaError_t update_dependencies(cudaStream_t stream, const cudaGraphNode_t* dependencies,
+                                std::size_t count, unsigned flags) {
+  const std::scoped_lock lock(engine().mutex);
+  if (!stream || !stream->capture) return result(cudaErrorIllegalState);
+  Capture& capture = *stream->capture;
+  if (flags == cudaStreamSetCaptureDependencies) {
+    for (const std::size_t node : stream->tail) capture.nodes[node].is_left = true;
+    stream->tail.clear();
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t node = reinterpret_cast<std::uintptr_t>(dependencies[i]) - 1;
+    if (node >= capture.nodes.size()) return result(cudaErrorInvalidValue);
+    if (std::find(stream->tail.begin(), stream->tail.end(), node) == stream->tail.end())
+      stream->tail.push_back(node);
+  }
+  return cudaSuccess;
+}
+
+}  // namespace
+
+#if CUDART_VERSION >= 13000
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, cudaStreamCaptureStatus* status,
+                                     unsigned long long*, cudaGraph_t*,
+                                     const cudaGraphNode_t** dependencies,
+                                     const cudaGraphEdgeData** edges, std::size_t* count) {
+  if (edges) *edges = nullptr;
+  return capture_info(stream, status, dependencies, count);
+}
+cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream,
+                                                cudaGraphNode_t* dependencies,
+                                                const cudaGraphEdgeData*, std::size_t count,
+                                                unsigned flags) {
+  return update_dependencies(stream, dependencies, count, flags);
+}
+#else
+cudaError_t cudaStreamGetCaptureInfo_v2(cudaStream_t stream, cudaStreamCaptureStatus* status,
+                                        unsigned long long*, cudaGraph_t*,
+                                        const cudaGraphNode_t** dependencies,
+                                        std::size_t* count) {
+  return capture_info(stream, status, dependencies, count);
+}
+cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream,
+                                                cudaGraphNode_t* dependencies, std::size_t count,
+                                                unsigned flags) {
+  return update_dependencies(stream, dependencies, count, flags);
+}
+#endif
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {

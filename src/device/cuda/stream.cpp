@@ -57,7 +57,7 @@ CudaStream::~CudaStream() {
   use_device(number_);
   cudaStreamSynchronize(stream_);
   if (cublas_) cuda::cublas().cublasDestroy_v2(cublas_);
-  cudaFree(cublas_workspace_);
+  for (void* workspace : cublas_workspaces_) cudaFree(workspace);
   cudaFreeHost(refused_on_host_);
   cudaFree(refused_);
   cudaStreamDestroy(stream_);
@@ -103,17 +103,26 @@ void CudaStream::check() {
   use_device(number_);
   cuda::check(cudaMemsetAsync(refused_, 0, sizeof(Refused), stream_), device().name(),
               "forgetting an error");
-  refuse(*reinterpret_cast<const Launch*>(refused.launch), error_of(refused));
+  refuse_launch(*reinterpret_cast<const Launch*>(refused.launch), error_of(refused));
+}
+
+Recorder* CudaStream::recorder() {
+  if (!recorder_)
+    recorder_ = std::make_unique<CaptureRecorder>(device(), number_, stream_,
+                                                  static_cast<int>(cublas_workspaces_.size()));
+  return recorder_.get();
 }
 
 cublasHandle_t CudaStream::cublas() {
-  if (cublas_) return cublas_;
   const Cublas& library = cuda::cublas();
-  check_cublas(library.cublasCreate_v2(&cublas_), "starting cuBLAS");
-  cuda::check(cudaMalloc(&cublas_workspace_, kCublasWorkspace), device().name(),
-              "memory for cuBLAS");
-  check_cublas(library.cublasSetStream_v2(cublas_, stream_), "giving cuBLAS a stream");
-  check_cublas(library.cublasSetWorkspace_v2(cublas_, cublas_workspace_, kCublasWorkspace),
+  if (!cublas_) {
+    check_cublas(library.cublasCreate_v2(&cublas_), "starting cuBLAS");
+    check_cublas(library.cublasSetStream_v2(cublas_, stream_), "giving cuBLAS a stream");
+  }
+  void*& workspace = cublas_workspaces_[recorder_ ? recorder_->take_turn() : 0];
+  if (!workspace)
+    cuda::check(cudaMalloc(&workspace, kCublasWorkspace), device().name(), "memory for cuBLAS");
+  check_cublas(library.cublasSetWorkspace_v2(cublas_, workspace, kCublasWorkspace),
                "giving cuBLAS its memory");
   return cublas_;
 }

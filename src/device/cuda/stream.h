@@ -2,6 +2,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
+#include <memory>
+
+#include "device/cuda/capture.h"
 #include "device/cuda/cublas.h"
 #include "device/cuda/refused.h"
 #include "device/device.h"
@@ -35,10 +39,12 @@ class CudaStream final : public Stream {
   void wait(Event& event) override;
   void synchronize() override;
   void check() override;
+  Recorder* recorder() override;
 
   // --- For kernels, while they are issued ---
 
   cudaStream_t native() const { return stream_; }
+  /// With work memory that nothing else uses until what is issued next is done.
   cublasHandle_t cublas();
   void clear(void* memory, std::size_t bytes);  ///< to zeros
   /// Where a kernel notes that it refuses a value.
@@ -51,7 +57,9 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
   Refused *refused_ = nullptr, *refused_on_host_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
-  void* cublas_workspace_ = nullptr;
+  /// Products that may run side by side, as they are recorded, have one each. Made on first use.
+  std::array<void*, 4> cublas_workspaces_ = {};
+  std::unique_ptr<CaptureRecorder> recorder_;
   const Launch* launch_ = nullptr;  ///< the one that is being issued
 };
 

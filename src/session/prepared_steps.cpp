@@ -1,0 +1,130 @@
+// Callable::run_steps: several steps in one call.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <exception>
+
+#include "core/text.h"
+#include "session/session_state.h"
+
+namespace gradgraph {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Shape behind_axis(std::int64_t steps, const Shape& shape) {
+  std::vector<std::int64_t> dims = {steps};
+  for (int axis = 0; axis < shape.rank(); ++axis) dims.push_back(shape[axis]);
+  return Shape(dims);
+}
+
+Shape without_first_axis(const Shape& shape) {
+  std::vector<std::int64_t> dims;
+  for (int axis = 1; axis < shape.rank(); ++axis) dims.push_back(shape[axis]);
+  return Shape(dims);
+}
+
+}  // namespace
+
+void PreparedRun::take_slices(std::int64_t steps, const Tensor* values, std::size_t count) {
+  if (steps < 1)
+    throw RunError(fmt::format("run_steps takes 1 step or more, not {}", steps), where);
+  check_count(count);
+  varies_.resize(count);
+  slices_.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Tensor& value = values[i];
+    const int rank = feeds[i].shape().rank();
+    varies_[i] = !value.empty_handle() && value.shape().rank() == rank + 1;
+    if (!varies_[i]) {
+      slices_[i] = value;  // `plan_for` says what is wrong with it
+      continue;
+    }
+    if (value.shape()[0] != steps)
+      throw RunError(fmt::format("'{}' has {} values, {}{}, for {} steps", feeds[i].name(),
+                                 value.shape()[0], value.dtype(), value.shape(), steps),
+                     where);
+    Tensor& slice = slices_[i];
+    bool fits = !slice.empty_handle() && slice.unique() && slice.dtype() == value.dtype() &&
+                slice.shape().rank() == rank;
+    for (int axis = 0; fits && axis < rank; ++axis)
+      fits = slice.shape()[axis] == value.shape()[axis + 1];
+    if (!fits) slice = Tensor(value.dtype(), without_first_axis(value.shape()), where);
+  }
+  fill_slices(0, values);
+}
+
+void PreparedRun::fill_slices(std::int64_t step, const Tensor* values) {
+  for (std::size_t i = 0; i < slices_.size(); ++i)
+    if (varies_[i] && slices_[i].bytes() > 0)
+      std::memcpy(slices_[i].raw(),
+                  static_cast<const std::byte*>(values[i].raw()) +
+                      static_cast<std::size_t>(step) * slices_[i].bytes(),
+                  slices_[i].bytes());
+}
+
+/// For results of a step as `plan` gives them.
+void PreparedRun::allocate_stacked(std::int64_t steps, const CompiledPlan& plan) {
+  stacked_.resize(fetches.size());
+  for (std::size_t i = 0; i < fetches.size(); ++i) {
+    if (fetches[i].node().num_outputs() == 0) continue;
+    const OutputType& type = plan.result_types()[i];
+    Tensor& result = stacked_[i];
+    bool fits = result && result.unique() && result.dtype() == type.dtype &&
+                result.shape().rank() == type.shape.rank() + 1 && result.shape()[0] == steps;
+    for (int axis = 0; fits && axis < type.shape.rank(); ++axis)
+      fits = result.shape()[axis + 1] == type.shape[axis];
+    if (!fits) result = result_for(fetches[i], {type.dtype, behind_axis(steps, type.shape)});
+  }
+}
+
+const std::vector<Tensor>& PreparedRun::run_steps(std::int64_t steps, const Tensor* values,
+                                                  std::size_t count) {
+  const auto start = Clock::now();
+  take_slices(steps, values, count);
+  CompiledPlan& plan = plan_for(slices_.data(), count);
+  allocate_stacked(steps, plan);
+  bool as_one = plan.can_run_steps() && !session.options.node_times;
+  for (std::size_t i = 0; i < count; ++i) as_one = as_one && !(is_static_[i] && varies_[i]);
+  if (!as_one) {
+    for (std::int64_t step = 0; step < steps; ++step) {
+      fill_slices(step, values);
+      keep_results(steps, step, run(slices_.data(), count));
+    }
+    return stacked_;
+  }
+  initialize_for(plan);
+  RunStats& stats = session.stats;
+  stats.nodes.clear();
+  stats.start = start;
+  stats.feed_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  std::exception_ptr error;
+  const std::int64_t made =
+      plan.run_steps(steps, values, varies_, stacked_,
+                     {.seed = session.options.seed, .step = session.step}, error);
+  stats.step = session.step + std::max<std::int64_t>(made - 1, 0);
+  stats.nodes_run = plan.plan().steps.size() * static_cast<std::size_t>(made);
+  stats.memory = memory_use(plan);
+  session.step += made;
+  stats.total_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (error) std::rethrow_exception(error);
+  return stacked_;
+}
+
+void PreparedRun::keep_results(std::int64_t steps, std::int64_t step,
+                               const std::vector<Tensor>& results) {
+  for (std::size_t i = 0; i < fetches.size(); ++i) {
+    if (fetches[i].node().num_outputs() == 0) continue;
+    const std::size_t bytes = results[i].bytes();
+    if (behind_axis(steps, results[i].shape()) != stacked_[i].shape())
+      throw RunError(fmt::format("'{}' is {}{} in step {}, and another shape in the first",
+                                 fetches[i].name(), results[i].dtype(), results[i].shape(), step),
+                     where);
+    if (bytes > 0)
+      std::memcpy(
+          static_cast<std::byte*>(stacked_[i].raw()) + static_cast<std::size_t>(step) * bytes,
+          results[i].raw(), bytes);
+  }
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,148 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
+#include "messages.h"
+#include "models.h"
+#include "op_rows.h"
+
+/// Steps that are recorded once and issued as a whole, one by one or many at once, against those
+/// whose kernels are issued one by one: the same bits.
+namespace gg = gradgraph;
+using gg::Tensor;
+using gg::tests::contains;
+using gg::tests::message_of;
+using gg::tests::same_bits;
+
+namespace {
+
+constexpr std::int64_t kBatch = 4;
+
+/// Feeds of `steps` steps of an example model, images and labels behind a first axis.
+std::vector<Tensor> stacked_feeds(const bench::Model& model, std::int64_t steps) {
+  std::mt19937_64 random(5);
+  std::vector<std::int64_t> dims = {steps, kBatch};
+  const gg::Shape& shape = model.feeds[0].shape();
+  for (int axis = 1; axis < shape.rank(); ++axis) dims.push_back(shape[axis]);
+  Tensor images(gg::float32, gg::Shape(dims)), labels(gg::int64, {steps, kBatch});
+  for (float& x : images.span<float>())
+    x = static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-53);
+  for (std::int64_t& x : labels.span<std::int64_t>())
+    x = static_cast<std::int64_t>(random() % 10);
+  std::vector<Tensor> feeds = {images, labels.cast(model.feeds[1].dtype())};
+  if (model.feeds.size() == 3) feeds.push_back(Tensor(true));
+  return feeds;
+}
+
+/// Losses, and all variables after them.
+std::vector<Tensor> trained(const std::string& name, bool record, std::int64_t calls,
+                            std::int64_t steps_per_call) {
+  gg::Graph graph;
+  const bench::Model model = bench::make_model(graph, name);
+  gg::Session session(graph, {.device = "cuda", .seed = 3, .threads = 1, .record_steps = record});
+  gg::Callable step = session.prepare(model.feeds, {model.loss, model.train});
+  const std::vector<Tensor> feeds = stacked_feeds(model, steps_per_call);
+  std::vector<Tensor> values;
+  for (std::int64_t call = 0; call < calls; ++call) {
+    const Tensor losses = step.run_steps(steps_per_call, feeds.data(), feeds.size())[0].clone();
+    CHECK(losses.shape() == gg::Shape{steps_per_call});
+    values.push_back(losses);
+  }
+  CHECK(session.step() == calls * steps_per_call);
+  for (const gg::Output& variable : gg::variables(graph)) values.push_back(session.value(variable));
+  return values;
+}
+
+void check_same(const std::vector<Tensor>& actual, const std::vector<Tensor>& expected) {
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    CAPTURE(i);
+    CHECK(same_bits(actual[i], expected[i]));
+  }
+}
+
+}  // namespace
+
+TEST_SUITE("cuda recording") {
+  TEST_CASE("models train to the same bits, recorded or not, many steps at once or one by one") {
+    for (const char* name : {"mlp", "cnn"}) {
+      CAPTURE(name);
+      const std::vector<Tensor> plain = trained(name, false, 4, 3);
+      check_same(trained(name, true, 4, 3), plain);
+    }
+  }
+
+  TEST_CASE("every op row, recorded") {
+    for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
+      CAPTURE(row.name);
+      gg::Graph graph;
+      std::vector<gg::Output> inputs;
+      for (const Tensor& value : row.inputs)
+        inputs.push_back(gg::placeholder(graph, value.dtype(), value.shape()));
+      if (inputs.empty()) continue;  // makes a graph of its own
+      const auto fetches = gg::tests::with_gradients(row, inputs, row.build(inputs));
+      gg::Session session(graph, {.device = "cuda", .threads = 1});
+      gg::Callable run = session.prepare(inputs, fetches);
+      session.set_step(5);
+      std::vector<Tensor> first;
+      for (const Tensor& value : run.run(row.inputs.data(), row.inputs.size()))
+        first.push_back(value ? value.clone() : value);
+      for (int again = 0; again < 2; ++again) {
+        session.set_step(5);
+        const auto& values = run.run(row.inputs.data(), row.inputs.size());
+        for (std::size_t i = 0; i < first.size(); ++i)
+          if (first[i]) CHECK(same_bits(values[i], first[i]));
+      }
+    }
+  }
+
+  TEST_CASE("random numbers go on from step to step") {
+    gg::Graph graph;
+    const auto drawn = gg::random_uniform(graph, {7});
+    gg::Session cpu(graph, {.device = "cpu", .seed = 2}), gpu(graph, {.device = "cuda", .seed = 2});
+    gg::Callable on_cpu = cpu.prepare({}, {drawn}), on_gpu = gpu.prepare({}, {drawn});
+    for (int call = 0; call < 3; ++call)
+      CHECK(same_bits(on_gpu.run_steps(5, {})[0], on_cpu.run_steps(5, {})[0]));
+    CHECK(same_bits(on_gpu()[0], on_cpu()[0]));
+  }
+
+  TEST_CASE("a value that is refused in the third step: two steps are made") {
+    gg::Graph graph;
+    const auto labels = gg::placeholder(graph, gg::int64, {2}, "labels");
+    const auto w = gg::variable(graph, Tensor{{1.f, 2.f, 3.f}, {4.f, 5.f, 6.f}}, "w");
+    const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(w, labels));
+    const auto train = gg::GradientDescent{.learning_rate = 0.1}.minimize(loss);
+    const Tensor good = Tensor::zeros(gg::int64, {4, 2});
+    Tensor bad = Tensor::zeros(gg::int64, {4, 2});
+    bad.data<std::int64_t>()[5] = 7;  // of step 2
+    std::vector<Tensor> after;
+    for (const char* device : {"cpu", "cuda"}) {
+      gg::Session session(graph, {.device = device});
+      gg::Callable step = session.prepare({labels}, {loss, train});
+      step.run_steps(4, {good});
+      step.run_steps(4, {good});
+      const std::string message = message_of([&] { step.run_steps(4, {bad}); });
+      CHECK(contains(message, "index 7 (number 1) is outside [0,3)"));
+      CHECK(session.step() == 10);
+      after.push_back(session.value(w));
+      step.run_steps(4, {good});  // goes on
+      CHECK(session.step() == 14);
+    }
+    gg::tests::check_close(after[1], after[0], 1e-6);
+  }
+
+  TEST_CASE("what a plan holds moves: it is recorded anew") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");
+    const auto y = gg::sum(gg::softmax(x), 1);
+    gg::Session session(graph, {.device = "cuda"});
+    gg::Callable run = session.prepare({x}, {y});
+    for (const std::int64_t rows : {2, 2, 500, 500, 2, 2, 9000, 2, 500}) {
+      const Tensor& sums = run({Tensor::zeros(gg::float32, {rows, 100})})[0];
+      gg::tests::check_close(sums, Tensor::full(gg::float32, {rows}, 1), 1e-5);
+    }
+  }
+}
