@@ -42,7 +42,7 @@ class Trainer {
     Mean mean;
     batches_.restart(++epoch_);
     for (const gg::data::Batch& batch : batches_)
-      mean.add(batch, step_(batch.images, batch.labels, on_));
+      mean.add(batch.size(), step_(batch.images, batch.labels, on_));
     return mean;
   }
 
@@ -50,7 +50,7 @@ class Trainer {
     Mean mean;
     validation_.restart(0);
     for (const gg::data::Batch& batch : validation_)
-      mean.add(batch, measure_(batch.images, batch.labels, off_));
+      mean.add(batch.size(), measure_(batch.images, batch.labels, off_));
     return mean;
   }
 

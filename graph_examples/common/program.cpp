@@ -136,6 +136,9 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(at_least(1));
   option("--device", flags.device, "NAME", "Where to compute: auto, cpu, cuda:0, ...")
       ->capture_default_str();
+  option("--steps-per-launch", flags.steps_per_launch, "N",
+         "Batches that a GPU trains on in one call; a few dozen\nunless given")
+      ->check(at_least(1));
   option("--memory-limit", flags.memory_limit, "SIZE",
          "Refuse to run what needs more: 200MB, 1GB")
       ->transform(CLI::AsSizeValue(true));

@@ -20,6 +20,7 @@ struct Flags {
   std::uint64_t seed = 1;
   std::filesystem::path data;
   std::string device = "auto";
+  std::int64_t steps_per_launch = 0;  ///< 0: a few dozen
   int threads = 0;
   std::int64_t log_every = 0;
   std::filesystem::path metrics;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <numeric>
+#include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -22,24 +25,47 @@ namespace gg = gradgraph;
 /// Large enough to be fast, small enough to need little memory.
 constexpr std::int64_t kValidationBatch = 500;
 
+/// Whether nodes go to a GPU unless they ask for something else.
+bool is_on_gpu(const Flags& flags) {
+  if (flags.device != "auto") return flags.device.starts_with("cuda");
+  return gg::available_devices().size() > 1;
+}
+
+/// How many batches of an epoch one call runs: as many as the flags say, else a few dozen that
+/// divide the epoch, so that no call is of another size.
+std::int64_t steps_per_launch(const Flags& flags, std::int64_t full_batches) {
+  if (flags.steps_per_launch > 0) return flags.steps_per_launch;
+  constexpr std::int64_t kLeast = 16, kMost = 64, kUsual = 32;
+  for (std::int64_t steps = kMost; steps >= kLeast; --steps)
+    if (full_batches % steps == 0) return steps;
+  return kUsual;
+}
+
 class Loop {
  public:
-  Loop(const Flags& flags, const gg::data::Mnist& mnist, const gg::Session& session,
-       const RunBatch& train, const RunBatch& validate)
+  Loop(const Flags& flags, const gg::data::Mnist& mnist, gg::Session& session, const Model& model)
       : flags_(flags),
+        mnist_(mnist),
         session_(session),
-        train_(train),
-        validate_(validate),
-        batches_(mnist.train, flags.batch_size,
-                 {.seed = flags.seed, .epoch = 1, .threads = flags.threads}),
-        validation_batches_(mnist.test, kValidationBatch,
-                            {.shuffle = false, .prefetch = 1, .threads = flags.threads}),
+        model_(model),
+        is_resident_(is_on_gpu(flags) && !flags.times_nodes()),
+        train_(session.prepare(feeds(), model.results())),
+        measure_(session.prepare(feeds(), {model.loss, model.accuracy})),
         metrics_(flags.metrics),
-        progress_(!flags.quiet, mnist.train.size()) {}
+        progress_(!flags.quiet, mnist.train.size()) {
+    if (is_resident_) return;
+    batches_.emplace(
+        mnist.train, flags.batch_size,
+        gg::data::BatchOptions{.seed = flags.seed, .epoch = 1, .threads = flags.threads});
+    validation_batches_.emplace(
+        mnist.test, kValidationBatch,
+        gg::data::BatchOptions{.shuffle = false, .prefetch = 1, .threads = flags.threads});
+  }
 
   int run() {
     for (int epoch = 1; epoch <= flags_.epochs; ++epoch)
-      if (!run_epoch(epoch)) return Interrupt::kExitStatus;
+      if (!(is_resident_ ? run_resident_epoch(epoch) : run_epoch(epoch)))
+        return Interrupt::kExitStatus;
     if (!flags_.trace.empty()) profile_.write_trace(flags_.trace.string());
     if (flags_.profile)
       std::printf("%s", profile_.table(gg::measure_ceilings(flags_.threads)).c_str());
@@ -47,42 +73,111 @@ class Loop {
   }
 
  private:
+  std::vector<gg::Output> feeds() const {
+    std::vector<gg::Output> feeds;
+    if (is_resident_)
+      feeds = {model_.batch.samples};
+    else
+      feeds = {model_.batch.images, model_.batch.labels};
+    if (model_.training) feeds.push_back(model_.training);
+    return feeds;
+  }
+
+  const std::vector<gg::Tensor>& run_batch(gg::Callable& run, const gg::data::Batch& batch,
+                                           const gg::Tensor& training) {
+    if (model_.training) return run(batch.images, batch.labels, training);
+    return run(batch.images, batch.labels);
+  }
+
   /// False when Ctrl-C ended it.
   bool run_epoch(int epoch) {
     Mean training;
     std::int64_t done = 0;
     while (const gg::data::Batch* next = next_batch()) {
       const gg::data::Batch& batch = *next;
-      training.add(batch, train_(batch));
+      training.add(batch.size(), run_batch(train_, batch, on_));
       if (flags_.times_nodes()) profile_.add_run(session_.last_run());
       progress_.show(epoch, flags_.epochs, done * flags_.batch_size + batch.size());
       if (Interrupt::requested()) return stop(epoch);
-      const bool is_last = ++done == batches_.size();
+      const bool is_last = ++done == batches_->size();
       if (flags_.log_every > 0 && done % flags_.log_every == 0 && !is_last &&
           !log(epoch, done, training))
         return stop(epoch);
     }
     // The next epoch's first batches are made while the validation data is measured.
-    if (epoch < flags_.epochs) batches_.restart(epoch + 1);
+    if (epoch < flags_.epochs) batches_->restart(epoch + 1);
     return log(epoch, done, training) || stop(epoch);
   }
 
+  /// The same where the data set is in the graph: many batches in one call.
+  bool run_resident_epoch(int epoch) {
+    const gg::Tensor order = gg::data::shuffled_samples(mnist_.train.size(), flags_.seed, epoch);
+    const std::span<const std::int64_t> samples = order.span<std::int64_t>();
+    const std::int64_t size = mnist_.train.size(), full = size / flags_.batch_size,
+                       batches = (size + flags_.batch_size - 1) / flags_.batch_size,
+                       most = steps_per_launch(flags_, full);
+    Mean training;
+    for (std::int64_t done = 0; done < batches;) {
+      std::int64_t steps = std::min(most, std::max<std::int64_t>(full - done, 1));
+      if (flags_.log_every > 0)
+        steps = std::min(steps, flags_.log_every - done % flags_.log_every);
+      const std::int64_t first = done * flags_.batch_size,
+                         each = std::min(flags_.batch_size, size - first);
+      run_samples(train_, samples.subspan(static_cast<std::size_t>(first)), steps, each, on_,
+                  training);
+      done += steps;
+      progress_.show(epoch, flags_.epochs, std::min(done * flags_.batch_size, size));
+      if (Interrupt::requested()) return stop(epoch);
+      if (flags_.log_every > 0 && done % flags_.log_every == 0 && done < batches &&
+          !log(epoch, done, training))
+        return stop(epoch);
+    }
+    return log(epoch, batches, training) || stop(epoch);
+  }
+
+  /// Runs the first `steps` batches of `samples`, of `each` samples.
+  void run_samples(gg::Callable& run, std::span<const std::int64_t> samples, std::int64_t steps,
+                   std::int64_t each, const gg::Tensor& training, Mean& mean) {
+    gg::Tensor numbers(gg::int64, {steps, each});
+    std::copy_n(samples.begin(), steps * each, numbers.span<std::int64_t>().begin());
+    const auto& results = model_.training ? run.run_steps(steps, {numbers, training})
+                                          : run.run_steps(steps, {numbers});
+    mean.add_steps(each, results);
+  }
+
   const gg::data::Batch* next_batch() {
-    if (!flags_.times_nodes()) return batches_.next();
+    if (!flags_.times_nodes()) return batches_->next();
     const auto start = std::chrono::steady_clock::now();
-    const gg::data::Batch* batch = batches_.next();
+    const gg::data::Batch* batch = batches_->next();
     profile_.add_wait(start);
     return batch;
+  }
+
+  /// False when Ctrl-C ended it.
+  bool validate(Mean& mean) {
+    if (is_resident_) {
+      const std::int64_t size = mnist_.test.size(), full = size / kValidationBatch;
+      std::vector<std::int64_t> samples(static_cast<std::size_t>(size));
+      std::iota(samples.begin(), samples.end(), mnist_.train.size());
+      if (full > 0) run_samples(measure_, samples, full, kValidationBatch, off_, mean);
+      const std::span<const std::int64_t> rest =
+          std::span(samples).subspan(static_cast<std::size_t>(full * kValidationBatch));
+      if (!rest.empty())
+        run_samples(measure_, rest, 1, static_cast<std::int64_t>(rest.size()), off_, mean);
+      return !Interrupt::requested();
+    }
+    validation_batches_->restart(0);
+    for (const gg::data::Batch& batch : *validation_batches_) {
+      mean.add(batch.size(), run_batch(measure_, batch, off_));
+      if (Interrupt::requested()) return false;
+    }
+    return true;
   }
 
   /// Measures the validation data and prints the line.
   bool log(int epoch, std::int64_t batches_done, const Mean& training) {
     Mean validation;
-    validation_batches_.restart(0);
-    for (const gg::data::Batch& batch : validation_batches_) {
-      validation.add(batch, validate_(batch));
-      if (Interrupt::requested()) return false;
-    }
+    if (!validate(validation)) return false;
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
     progress_.clear();
     std::printf("loss: %.4f / %.4f\taccuracy: %.4f / %.4f\tstep %d  %.2f sec\n", training.loss(),
@@ -107,10 +202,14 @@ class Loop {
   }
 
   const Flags& flags_;
-  const gg::Session& session_;
-  const RunBatch& train_;
-  const RunBatch& validate_;
-  gg::data::Batches batches_, validation_batches_;
+  const gg::data::Mnist& mnist_;
+  gg::Session& session_;
+  const Model& model_;
+  /// The data set is where the graph runs, which is fed numbers of samples.
+  const bool is_resident_;
+  gg::Callable train_, measure_;
+  const gg::Tensor on_ = gg::Tensor(true), off_ = gg::Tensor(false);
+  std::optional<gg::data::Batches> batches_, validation_batches_;  ///< elsewhere
   MetricsFile metrics_;
   Progress progress_;
   gg::Profile profile_;
@@ -189,9 +288,9 @@ void report(const Flags& flags, const gg::data::Mnist& mnist, const gg::Graph& g
   std::fflush(stdout);
 }
 
-int run_epochs(const Flags& flags, const gg::data::Mnist& mnist, const gg::Session& session,
-               const RunBatch& train, const RunBatch& validate) {
-  return Loop(flags, mnist, session, train, validate).run();
+int run_epochs(const Flags& flags, const gg::data::Mnist& mnist, gg::Session& session,
+               const Model& model) {
+  return Loop(flags, mnist, session, model).run();
 }
 
 }  // namespace examples

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "common/program.h"
@@ -18,15 +17,22 @@ void report(const Flags& flags, const gradgraph::data::Mnist& mnist,
             const std::vector<gradgraph::Output>& feeds,
             const std::vector<gradgraph::Output>& fetches);
 
-/// Runs a batch and returns at least {loss, accuracy}.
-using RunBatch =
-    std::function<const std::vector<gradgraph::Tensor>&(const gradgraph::data::Batch& batch)>;
+/// What is trained: a graph's parts.
+struct Model {
+  gradgraph::data::GraphBatch batch;
+  gradgraph::Output training = {};  ///< a scalar bool, if the model acts differently in training
+  gradgraph::Output loss, accuracy;
+  gradgraph::Output train;
 
-/// The epoch loop: `train` on every batch of the shuffled training data, then `validate` on the
-/// validation data, then the log line; at the end what --trace and --profile ask for, of the
-/// training steps that `session` ran. Returns the exit status: 0, or 130 after Ctrl-C.
+  std::vector<gradgraph::Output> results() const { return {loss, accuracy, train}; }
+};
+
+/// The epoch loop: steps of training on all batches of the shuffled training data, then loss and
+/// accuracy on the validation data, then the log line; at the end what --trace and --profile ask
+/// for. On a GPU the data set lies in its memory, and --steps-per-launch steps are one call;
+/// elsewhere batches are made ahead and fed. `model.batch` has the training data, then the
+/// validation data. Returns the exit status: 0, or 130 after Ctrl-C.
 int run_epochs(const Flags& flags, const gradgraph::data::Mnist& mnist,
-               const gradgraph::Session& session, const RunBatch& train,
-               const RunBatch& validate);
+               gradgraph::Session& session, const Model& model);
 
 }  // namespace examples

@@ -7,10 +7,10 @@ namespace {
 int train(const examples::Flags& flags) {
   const gg::data::Mnist mnist = examples::load_mnist(flags);
 
-  // What every run is fed; the batch size stays open.
+  // A batch of the data: runs are fed its samples' numbers, or images and labels themselves.
   gg::Graph graph;
-  const auto images = gg::placeholder(graph, gg::float32, {gg::any, 28, 28, 1}, "images");
-  const auto labels = gg::placeholder(graph, gg::int64, {gg::any}, "labels");
+  const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
+  const auto [samples, images, labels] = batch;
 
   // The model. Images are [batch, height, width, channels]; the comments say what comes out.
   auto x = gg::nn::conv2d(images, {.filters = 24, .kernel = 5, .activation = gg::relu},
@@ -32,21 +32,17 @@ int train(const examples::Flags& flags) {
   // The gradients, as more graph, and the updates of all variables that the loss depends on.
   const auto train_op = examples::make_optimizer(flags, mnist.train.size()).minimize(loss);
 
-  // Two prepared runs: a step of training, and the same figures without it.
+  // The loop prepares two runs: a step of training, and the same figures without it.
   gg::Session session(graph, {.device = flags.device,
                               .seed = flags.seed,
                               .threads = flags.threads,
                               .memory_limit = flags.memory_limit,
                               .exact_rewrites = flags.exact_rewrites,
                               .node_times = flags.times_nodes()});
-  examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
-  auto step = session.prepare({images, labels}, {loss, accuracy, train_op});
-  auto measure = session.prepare({images, labels}, {loss, accuracy});
-
-  return examples::run_epochs(
-      flags, mnist, session,
-      [&](const gg::data::Batch& batch) -> auto& { return step(batch.images, batch.labels); },
-      [&](const gg::data::Batch& batch) -> auto& { return measure(batch.images, batch.labels); });
+  const examples::Model model = {
+      .batch = batch, .loss = loss, .accuracy = accuracy, .train = train_op};
+  examples::report(flags, mnist, graph, session, {images, labels}, model.results());
+  return examples::run_epochs(flags, mnist, session, model);
 }
 
 }  // namespace

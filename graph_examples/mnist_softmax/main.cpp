@@ -8,10 +8,11 @@ int train(const examples::Flags& flags) {
   const gg::data::Mnist mnist = examples::load_mnist(flags);
 
   // A graph is a program that has yet to run: each line below adds nodes to it, and none
-  // computes. Placeholders stand for what every run is fed; `any` leaves the batch size open.
+  // computes. The first part stands for a batch of the data: runs are fed its samples' numbers, or
+  // images and labels themselves.
   gg::Graph graph;
-  const auto images = gg::placeholder(graph, gg::float32, {gg::any, 28, 28, 1}, "images");
-  const auto labels = gg::placeholder(graph, gg::int64, {gg::any}, "labels");
+  const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
+  const auto [samples, images, labels] = batch;
 
   // The model: a score for each of the ten digits, linear in the pixels. Variables keep their
   // values from run to run; these two start at zero.
@@ -37,14 +38,10 @@ int train(const examples::Flags& flags) {
                               .memory_limit = flags.memory_limit,
                               .exact_rewrites = flags.exact_rewrites,
                               .node_times = flags.times_nodes()});
-  examples::report(flags, mnist, graph, session, {images, labels}, {loss, accuracy, train_op});
-  auto step = session.prepare({images, labels}, {loss, accuracy, train_op});
-  auto measure = session.prepare({images, labels}, {loss, accuracy});
-
-  return examples::run_epochs(
-      flags, mnist, session,
-      [&](const gg::data::Batch& batch) -> auto& { return step(batch.images, batch.labels); },
-      [&](const gg::data::Batch& batch) -> auto& { return measure(batch.images, batch.labels); });
+  const examples::Model model = {
+      .batch = batch, .loss = loss, .accuracy = accuracy, .train = train_op};
+  examples::report(flags, mnist, graph, session, {images, labels}, model.results());
+  return examples::run_epochs(flags, mnist, session, model);
 }
 
 }  // namespace

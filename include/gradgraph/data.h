@@ -6,7 +6,9 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "gradgraph/graph.h"
 #include "gradgraph/source_location.h"
 #include "gradgraph/tensor.h"
 
@@ -115,6 +117,24 @@ class Batches {
 /// The same, for a `for` loop: `for (const auto& batch : gg::data::batches(mnist.train, 128))`.
 Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options = {},
                 SourceLocation where = SourceLocation::current());
+
+/// The numbers of a data set's samples in the order in which Batches with this seed and epoch
+/// hands them out: int64 [size].
+Tensor shuffled_samples(std::int64_t size, std::uint64_t seed, std::int64_t epoch,
+                        SourceLocation where = SourceLocation::current());
+
+/// What stands for a batch in a graph. Whoever feeds `images` and `labels` need not feed
+/// `samples`.
+struct GraphBatch {
+  Output samples;         ///< a placeholder, int64 [any]: the numbers of the batch's samples
+  Output images, labels;  ///< [any,...]: as Batch has them
+};
+/// Makes data sets part of a graph, so that they lie on its device, in the dtypes in which they
+/// are stored, and a run is fed but numbers of samples: of all data sets, counted through. To run
+/// many steps at once, see Callable::run_steps. Throws BuildError where there is no data set,
+/// for images and labels that do not match, and for data sets of different shapes or dtypes.
+GraphBatch graph_batch(Graph& graph, const std::vector<Dataset>& datasets,
+                       SourceLocation where = SourceLocation::current());
 
 }  // namespace data
 }  // namespace gradgraph
