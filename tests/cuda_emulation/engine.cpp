@@ -193,9 +193,17 @@ Engine& engine() {
 bool forbidden(CUstream_st* stream) {
   Engine& device = engine();
   if (stream ? !stream->capture : device.captures == 0) return false;
-  for (CUstream_st* each : device.streams)
-    if (each->capture && (!stream || each == stream)) each->capture->invalid = true;
-  return true;
+  bool forbids = false;
+  for (CUstream_st* each : device.streams) {
+    if (!each->capture) continue;
+    Capture& capture = *each->capture;
+    const bool concerned = stream ? each == stream
+                                  : capture.mode == cudaStreamCaptureModeGlobal ||
+                                        (capture.mode == cudaStreamCaptureModeThreadLocal &&
+                                         capture.thread == std::this_thread::get_id());
+    if (concerned) capture.invalid = forbids = true;
+  }
+  return forbids;
 }
 
 cudaError_t synchronize_all(std::unique_lock<std::mutex>& lock) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -46,7 +47,9 @@ struct Node {
 struct Capture {
   std::vector<Node> nodes;
   CUstream_st* origin = nullptr;
-  bool active = true, invalid = false, global = false;
+  bool active = true, invalid = false;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  std::thread::id thread = {};  ///< that began it
 };
 
 struct EventState {
@@ -107,7 +110,7 @@ class Engine {
   std::unordered_map<const void*, std::size_t> shared_limits;
   std::string message;  ///< why `sticky` is not cudaSuccess
   cudaError_t sticky = cudaSuccess;
-  int captures = 0;  ///< those that forbid unsafe calls
+  int captures = 0;  ///< those that forbid unsafe calls, of some thread
   int running_device = 0;
   std::uint64_t kernels_run = 0;
 
@@ -145,7 +148,8 @@ Engine& engine();
 cudaError_t result(cudaError_t error);
 cudaError_t result(cudaError_t error, const char* why);
 int current_device();
-/// Calls that a capture forbids; they spoil it. Without a stream: a capture in global mode.
+/// Calls that a capture forbids; they spoil it. Without a stream: captures that are not relaxed,
+/// of any thread or, where their mode is thread-local, of the calling one.
 bool forbidden(CUstream_st* stream = nullptr);
 cudaError_t synchronize_all(std::unique_lock<std::mutex>& lock);
 /// Queues work of a stream, or captures it.

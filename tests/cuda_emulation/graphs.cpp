@@ -72,8 +72,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   if (stream->capture) return result(cudaErrorIllegalState);
   stream->capture = std::make_shared<Capture>();
   stream->capture->origin = stream;
-  stream->capture->global = mode == cudaStreamCaptureModeGlobal;
-  engine().captures += stream->capture->global;
+  stream->capture->mode = mode;
+  stream->capture->thread = std::this_thread::get_id();
+  engine().captures += mode != cudaStreamCaptureModeRelaxed;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
@@ -88,7 +89,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   for (std::size_t node = 0; node < followed.size(); ++node)
     if (capture->nodes[node].is_left) followed[node] = true;
   capture->active = false;
-  engine().captures -= capture->global;
+  engine().captures -= capture->mode != cudaStreamCaptureModeRelaxed;
   for (CUstream_st* each : engine().streams) {
     if (each->capture != capture) continue;
     each->capture = nullptr;

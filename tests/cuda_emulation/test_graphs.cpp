@@ -1,5 +1,7 @@
 /// Captured graphs: replays, edges, what cannot be captured, and products in them.
 
+#include <thread>
+
 #include "cuda_emulation/demo.h"
 #include "cuda_emulation/helpers.h"
 #include "cuda_emulation/libraries.h"
@@ -78,15 +80,60 @@ TEST_CASE("emulated graphs: what cannot be captured") {
   CHECK_GIVES(cudaErrorStreamCaptureUnsupported, cudaStreamSynchronize(step.one));
   CHECK_GIVES(cudaErrorStreamCaptureInvalidated, cudaStreamEndCapture(step.one, &graph));
 
-  REQUIRE_OK(cudaStreamBeginCapture(step.one, cudaStreamCaptureModeGlobal));
-  CHECK_GIVES(cudaErrorStreamCaptureUnsupported, cudaMalloc(&memory, 4));
-  CHECK_GIVES(cudaErrorStreamCaptureInvalidated, cudaStreamEndCapture(step.one, &graph));
+  for (const auto mode : {cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal}) {
+    REQUIRE_OK(cudaStreamBeginCapture(step.one, mode));
+    CHECK_GIVES(cudaErrorStreamCaptureUnsupported, cudaMalloc(&memory, 4));
+    CHECK_GIVES(cudaErrorStreamCaptureInvalidated, cudaStreamEndCapture(step.one, &graph));
+  }
+  REQUIRE_OK(cudaStreamBeginCapture(step.one, cudaStreamCaptureModeThreadLocal));
+  std::thread([] {
+    void* other = nullptr;
+    REQUIRE_OK(cudaMalloc(&other, 4));
+    REQUIRE_OK(cudaFree(other));
+  }).join();
+  REQUIRE_OK(cudaStreamEndCapture(step.one, &graph));
+  REQUIRE_OK(cudaGraphDestroy(graph));
 
   REQUIRE_OK(cudaEventRecord(step.forked, step.two));
   REQUIRE_OK(cudaStreamBeginCapture(step.one, cudaStreamCaptureModeGlobal));
   CHECK_GIVES(cudaErrorStreamCaptureIsolation, cudaStreamWaitEvent(step.one, step.forked, 0));
   CHECK_GIVES(cudaErrorStreamCaptureInvalidated, cudaStreamEndCapture(step.one, &graph));
 }
+
+#if CUDART_VERSION >= 13000
+/// b := a + a, then c := b + a.
+TEST_CASE("emulated graphs: work that is told what to wait for waits for that alone") {
+  const auto run = [](bool waits) {
+    return [waits] {
+      const Stream stream;
+      Array<float> a(Floats(kSize, 1.0f)), b(Floats(kSize, 0.0f)), c(Floats(kSize, 0.0f));
+      cudaGraph_t graph = nullptr;
+      REQUIRE_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+      REQUIRE_OK(demo::add_relu(a, a, b, kSize, 1, stream));
+      cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+      const cudaGraphNode_t* nodes = nullptr;
+      const cudaGraphEdgeData* edges = nullptr;
+      std::size_t count = 0;
+      REQUIRE_OK(
+          cudaStreamGetCaptureInfo(stream, &status, nullptr, nullptr, &nodes, &edges, &count));
+      REQUIRE(status == cudaStreamCaptureStatusActive);
+      REQUIRE(count == 1);
+      cudaGraphNode_t first = nodes[0];
+      REQUIRE_OK(cudaStreamUpdateCaptureDependencies(stream, &first, nullptr, waits ? 1 : 0,
+                                                     cudaStreamSetCaptureDependencies));
+      REQUIRE_OK(demo::add_relu(b, a, c, kSize, 1, stream));
+      REQUIRE_OK(cudaStreamEndCapture(stream, &graph));
+      const cudaGraphExec_t executable = instantiate(graph);
+      REQUIRE_OK(cudaGraphLaunch(executable, stream));
+      REQUIRE_OK(cudaStreamSynchronize(stream));
+      REQUIRE_OK(cudaGraphExecDestroy(executable));
+      return c.values();
+    };
+  };
+  CHECK(results(run(true)) == Results{Floats(kSize, 3.0f)});
+  CHECK(results(run(false), plain_settings()).size() > 1);
+}
+#endif
 
 TEST_CASE("emulated graphs: an update gives new addresses to the same nodes only") {
   Step step;

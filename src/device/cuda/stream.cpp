@@ -118,12 +118,15 @@ cublasHandle_t CudaStream::cublas() {
   if (!cublas_) {
     check_cublas(library.cublasCreate_v2(&cublas_), "starting cuBLAS");
     check_cublas(library.cublasSetStream_v2(cublas_, stream_), "giving cuBLAS a stream");
+    for (void*& workspace : cublas_workspaces_) {
+      cuda::check(cudaMalloc(&workspace, kCublasWorkspace), device().name(), "memory for cuBLAS");
+      if (!recorder_) break;
+    }
   }
-  void*& workspace = cublas_workspaces_[recorder_ ? recorder_->take_turn() : 0];
-  if (!workspace)
-    cuda::check(cudaMalloc(&workspace, kCublasWorkspace), device().name(), "memory for cuBLAS");
-  check_cublas(library.cublasSetWorkspace_v2(cublas_, workspace, kCublasWorkspace),
-               "giving cuBLAS its memory");
+  check_cublas(
+      library.cublasSetWorkspace_v2(
+          cublas_, cublas_workspaces_[recorder_ ? recorder_->take_turn() : 0], kCublasWorkspace),
+      "giving cuBLAS its memory");
   return cublas_;
 }
 

@@ -57,7 +57,8 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
   Refused *refused_ = nullptr, *refused_on_host_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
-  /// Products that may run side by side, as they are recorded, have one each. Made on first use.
+  /// Products that may run side by side, as they are recorded, have one each: all that there are
+  /// come with the first product, since recording must not allocate. One where nothing records.
   std::array<void*, 4> cublas_workspaces_ = {};
   std::unique_ptr<CaptureRecorder> recorder_;
   const Launch* launch_ = nullptr;  ///< the one that is being issued
