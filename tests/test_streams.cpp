@@ -21,12 +21,12 @@ SimulatedDevice& simulated(const std::string& name) {
 }
 
 /// Notes what is issued to devices while it lives.
-class Recording {
+class IssuedWork {
  public:
-  Recording() {
+  IssuedWork() {
     for (const char* name : {"simulated:0", "simulated:1"}) simulated(name).record_to(&record_);
   }
-  ~Recording() {
+  ~IssuedWork() {
     for (const char* name : {"simulated:0", "simulated:1"}) simulated(name).record_to(nullptr);
   }
   const std::vector<WorkItem>& items() const { return record_.items(); }
@@ -51,12 +51,12 @@ class Recording {
   WorkRecord record_;
 };
 
-void check_order(const Recording& recording) {
-  CHECK(find_race(recording.items()) == "");
+void check_order(const IssuedWork& issued) {
+  CHECK(find_race(issued.items()) == "");
   std::size_t unneeded = 0;
-  for (std::size_t i = 0; i < recording.items().size(); ++i)
-    if (recording.items()[i].kind == WorkItem::Kind::wait)
-      unneeded += find_race(recording.items(), i).empty();
+  for (std::size_t i = 0; i < issued.items().size(); ++i)
+    if (issued.items()[i].kind == WorkItem::Kind::wait)
+      unneeded += find_race(issued.items(), i).empty();
   CHECK(unneeded == 0);
 }
 
@@ -138,15 +138,15 @@ TEST_SUITE("simulated streams") {
       const float loss = step.run(values.data(), values.size())[1].item<float>();
       CHECK(loss == host.run(feeds, {model.train, model.loss})[1].item<float>());
     }
-    Recording recording;
+    IssuedWork issued;
     step.run(values.data(), values.size());
-    CHECK(recording.count(WorkItem::Kind::host_waits) == 1);
-    CHECK(recording.issued_after_wait() == 0);
-    CHECK(recording.count(WorkItem::Kind::launch) >= 8);
-    CHECK(recording.count(CopyKind::to_host) == 2);
-    CHECK(recording.count(CopyKind::to_device) == 4);  // the feeds, and the step's number
-    CHECK(recording.count(WorkItem::Kind::wait) >= 3);
-    check_order(recording);
+    CHECK(issued.count(WorkItem::Kind::host_waits) == 1);
+    CHECK(issued.issued_after_wait() == 0);
+    CHECK(issued.count(WorkItem::Kind::launch) >= 8);
+    CHECK(issued.count(CopyKind::to_host) == 2);
+    CHECK(issued.count(CopyKind::to_device) == 4);  // the feeds, and the step's number
+    CHECK(issued.count(WorkItem::Kind::wait) >= 3);
+    check_order(issued);
   }
 
   TEST_CASE("every wait of a plan is needed, and missed when it is not there") {
@@ -187,13 +187,13 @@ TEST_SUITE("simulated streams") {
     Session session = open_session(graph, "simulated:0");
     const Feeds feeds = {{x, Tensor::full(float32, {40, 40}, 0.2)}};
     const Tensor expected = session.run(feeds, y);
-    Recording recording;
+    IssuedWork issued;
     check_same({session.run(feeds, y)}, {expected});
-    CHECK(recording.count(CopyKind::between) == 5);
-    CHECK(recording.count(CopyKind::to_device) == 1);
-    CHECK(recording.count(CopyKind::to_host) == 1);
-    CHECK(recording.issued_after_wait() == 0);
-    check_order(recording);
+    CHECK(issued.count(CopyKind::between) == 5);
+    CHECK(issued.count(CopyKind::to_device) == 1);
+    CHECK(issued.count(CopyKind::to_host) == 1);
+    CHECK(issued.issued_after_wait() == 0);
+    check_order(issued);
   }
 
   TEST_CASE("an update after a refused value does nothing, though nobody waits for it") {
@@ -207,11 +207,11 @@ TEST_SUITE("simulated streams") {
     simulated("simulated:0");
     Session session(graph, {.device = "simulated:0"});
     session.run({{index, Tensor{std::int64_t{0}}}}, all);
-    Recording recording;
+    IssuedWork issued;
     CHECK_THROWS_WITH_AS(session.run({{index, Tensor{std::int64_t{3}}}}, all),
                          doctest::Contains("[gather]"), RunError);
-    CHECK(recording.issued_after_wait() == 0);
-    CHECK(recording.count(CopyKind::within) == 0);  // no backups either
+    CHECK(issued.issued_after_wait() == 0);
+    CHECK(issued.count(CopyKind::within) == 0);  // no backups either
     check_same({session.value(v), session.value(count)}, {Tensor{2.f, 3.f, 4.f}, Tensor(1.f)});
     session.run({{index, Tensor{std::int64_t{1}}}}, all);
     check_same({session.value(v), session.value(count)}, {Tensor{5.f, 6.f, 7.f}, Tensor(2.f)});
@@ -225,9 +225,9 @@ TEST_SUITE("simulated streams") {
     simulated("simulated:0");
     Session session(graph, {.device = "simulated:0"});
     session.run({{index, Tensor{std::int64_t{0}}}}, row);
-    Recording recording;
+    IssuedWork issued;
     CHECK_THROWS_AS(session.run({{index, Tensor{std::int64_t{3}}}}, row), RunError);
-    CHECK(recording.count(CopyKind::within) == 2);  // there, and back since it failed
+    CHECK(issued.count(CopyKind::within) == 2);  // there, and back since it failed
     check_same({session.value(v)}, {Tensor{2.f, 3.f, 4.f}});
   }
 
@@ -248,12 +248,12 @@ TEST_SUITE("simulated streams") {
     Session session(model.graph, {.device = "simulated:0", .node_times = true});
     const Feeds feeds = model.feeds(4);
     session.run(feeds, {model.train, model.loss});
-    Recording recording;
+    IssuedWork issued;
     session.run(feeds, {model.train, model.loss});
-    CHECK(recording.count(WorkItem::Kind::host_waits) == 1);
-    CHECK(recording.issued_after_wait() == 0);
+    CHECK(issued.count(WorkItem::Kind::host_waits) == 1);
+    CHECK(issued.issued_after_wait() == 0);
     const RunStats& stats = session.last_run();
-    REQUIRE(stats.nodes.size() == recording.count(WorkItem::Kind::launch));
+    REQUIRE(stats.nodes.size() == issued.count(WorkItem::Kind::launch));
     double last = 0;
     for (const NodeTime& node : stats.nodes) {  // one stream: one after the other
       CHECK(node.start >= last);
