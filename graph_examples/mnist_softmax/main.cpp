@@ -8,8 +8,8 @@ int train(const examples::Flags& flags) {
   const gg::data::Mnist mnist = examples::load_mnist(flags);
 
   // A graph is a program that has yet to run: each line below adds nodes to it, and none
-  // computes. The first part stands for a batch of the data: runs are fed its samples' numbers, or
-  // images and labels themselves.
+  // computes. The first part stands for a batch of the data: runs are fed its samples' numbers,
+  // or images and labels themselves.
   gg::Graph graph;
   const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
   const auto [samples, images, labels] = batch;

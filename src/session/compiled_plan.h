@@ -73,9 +73,9 @@ class CompiledPlan {
   /// Whether `run_steps` can: all that a step does is one device's, which records, and it has run
   /// once, so that nothing is left to be made ready.
   bool can_run_steps() const { return is_recordable_ && has_run_ && gives_results_alone_; }
-  /// Runs several steps, which are issued as one. `varies` says by feed whether it has a value for
-  /// each step, behind a first axis. Results have one for each. Returns how many steps were made,
-  /// which are fewer where one threw, whose error is `error` then.
+  /// Runs several steps, which are issued as one. `varies` says by feed whether it has a value
+  /// for each step, behind a first axis. Results have one for each. Returns how many steps were
+  /// made, which are fewer where one threw, whose error is `error` then.
   std::int64_t run_steps(std::int64_t steps, const Tensor* feeds, const std::vector<bool>& varies,
                          std::vector<Tensor>& results, const RunInfo& info,
                          std::exception_ptr& error);

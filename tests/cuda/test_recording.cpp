@@ -52,7 +52,8 @@ std::vector<Tensor> trained(const std::string& name, bool record, std::int64_t c
     values.push_back(losses);
   }
   CHECK(session.step() == calls * steps_per_call);
-  for (const gg::Output& variable : gg::variables(graph)) values.push_back(session.value(variable));
+  for (const gg::Output& variable : gg::variables(graph))
+    values.push_back(session.value(variable));
   return values;
 }
 
@@ -102,7 +103,8 @@ TEST_SUITE("cuda recording") {
   TEST_CASE("random numbers go on from step to step") {
     gg::Graph graph;
     const auto drawn = gg::random_uniform(graph, {7});
-    gg::Session cpu(graph, {.device = "cpu", .seed = 2}), gpu(graph, {.device = "cuda", .seed = 2});
+    gg::Session cpu(graph, {.device = "cpu", .seed = 2}),
+        gpu(graph, {.device = "cuda", .seed = 2});
     gg::Callable on_cpu = cpu.prepare({}, {drawn}), on_gpu = gpu.prepare({}, {drawn});
     for (int call = 0; call < 3; ++call)
       CHECK(same_bits(on_gpu.run_steps(5, {})[0], on_cpu.run_steps(5, {})[0]));
