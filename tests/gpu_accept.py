@@ -46,6 +46,10 @@ test_rows.cpp:25: ERROR: element 3 is 1, expected 2
 [doctest] assertions: 7 | 5 passed | 2 failed |
 END
 exit 1"""
+PRODUCTS = """#!/bin/sh
+echo '{"product": "a", "microseconds": 103, "cublas_microseconds": 100, "share": 0.971}'
+echo '{"product": "b", "microseconds": 9, "cublas_microseconds": 6, "share": 0.667}'
+"""
 PEER = """
 import json
 base = dict(system="{system}", version="9", batch=128, precision="float32")
@@ -71,6 +75,7 @@ class Accept(unittest.TestCase):
         for name in ("mnist_mlp", "mnist_cnn"):
             self.program(name, EXAMPLE.format(python=sys.executable))
         self.program("gpu_tests", TESTS.format(second=":"))
+        self.program("gpu_products", PRODUCTS)
         self.write(self.tools / "nvidia-smi", "#!/bin/sh\necho A GPU, 580.1\n")
         self.write(self.tools / "compute-sanitizer",
                    SANITIZER.format(summary="ERROR SUMMARY: 0 errors"))
@@ -111,6 +116,7 @@ class Accept(unittest.TestCase):
         self.assertIn("7 assertions", self.line("tests: rows, all"))
         self.assertIn("50 epochs in 1.67 s (at most 3), accuracy 0.9900", self.line("train mlp"))
         self.assertIn("FAIL", self.line("train cnn"))
+        self.assertIn("PASS  products: 97.1 % of cuBLAS' speed", self.line("products"))
         for model in ("mlp", "cnn"):
             for batch in (128, 1000):
                 self.assertIn("50.00 us per step", self.line(f"ours {model} {batch} float32"))

@@ -356,7 +356,7 @@ class RunScript(unittest.TestCase):
     def test_a_pack_holds_what_another_machine_lacks(self):
         build, program = self.root / "build-gpu", shutil.which("ls")
         for name in ("graph_examples/mnist_mlp", "graph_examples/mnist_cnn",
-                     "tests/cuda/gpu_tests"):
+                     "tests/cuda/gpu_tests", "bench/gpu_products"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(program, build / name)
         (build / "build.ninja").touch()

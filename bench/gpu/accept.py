@@ -31,6 +31,7 @@ MODELS = {
     "cnn": {"epochs": 30, "seconds": 8, "accuracy": 0.993},
 }
 LEAST_RATIO = {128: 1.3, 1000: None}
+LEAST_SHARE = 0.95
 # One or two of each family of kernels: sanitizers make programs up to a hundred times slower.
 SANITIZED_ROWS = (
     "add/row", "matmul/plain", "matmul/batches", "softmax/2x3x4_axis_1", "sum/outer and inner",
@@ -54,7 +55,8 @@ def parse_flags(arguments):
                         help="the folder with MNIST's four files")
     parser.add_argument("--only", default="", metavar="LIST",
                         help="only checks whose name begins with one of these: start, tests, "
-                             "train, ours, peers, race, memcheck, initcheck, racecheck")
+                             "train, products, ours, peers, race, memcheck, initcheck, "
+                             "racecheck")
     parser.add_argument("--seconds", type=float, default=470, metavar="S",
                         help="for all of it; what finds no time is skipped (default: 470)")
     parser.add_argument("--device", default="cuda", metavar="NAME", help="default: cuda")
@@ -166,6 +168,7 @@ class Accept:
             self.check(f"tests: {case}", self.test, case)
         for model in MODELS:
             self.check(f"train {model}", self.train, model)
+        self.check("products", self.products)
         precisions = ["float32"]
         if "--precision" in self.ask_help():
             precisions.append("tf32")
@@ -272,6 +275,18 @@ class Accept:
         text = (f"{aim['epochs']} epochs in {seconds:.2f} s (at most {aim['seconds']}), accuracy "
                 f"{accuracy:.4f} (at least {aim['accuracy']})")
         return self.need(seconds <= aim["seconds"] and accuracy >= aim["accuracy"], text)
+
+    def products(self):
+        """Short products are shown, but events are too coarse to judge them by."""
+        output = self.run([self.programs / "gpu_products"], 60)
+        lines = [json.loads(line) for line in output.splitlines()]
+        for line in lines:
+            print("      {product}: {microseconds:.1f} us, cuBLAS alone "
+                  "{cublas_microseconds:.1f} us".format(**line), flush=True)
+        long = [line for line in lines if line["cublas_microseconds"] >= 50]
+        least = min(line["share"] for line in long)
+        return self.need(least >= LEAST_SHARE, f"{100 * least:.1f} % of cuBLAS' speed (at least "
+                         f"{100 * LEAST_SHARE:.0f}), where a product takes 50 us or more")
 
     def time_ours(self, model, batch, precision):
         """An epoch ends with the validation data, which peers leave out: the time of an epoch
