@@ -100,24 +100,24 @@ class Training:
         """A function of the samples' order that makes so many steps at once."""
         chosen = torch.arange(steps * batch, device=DEVICE).view(steps, batch)
 
-        def body():
+        def body(steps):
             losses, hits = zip(*[self.step(forward, chosen[i]) for i in range(steps)])
             self.loss += torch.stack(losses).sum() * batch
             self.correct += torch.stack(hits).sum()
 
         if not ON_GPU:
-            return lambda order: (chosen.copy_(order.view(steps, batch)), body())
+            return lambda order: (chosen.copy_(order.view(steps, batch)), body(steps))
         # Libraries choose their kernels, and Adam makes its state, before anything is captured.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self.step(forward, chosen[0])
+                body(1)
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            body()
+            body(steps)
         return lambda order: (chosen.copy_(order.view(steps, batch)), graph.replay())
 
     def epoch(self):
