@@ -2,8 +2,10 @@
 
 #include <array>
 
-#include "device/cuda/elementwise/program_code.h"
+#include "cuda_emulation/emulation.h"
+#include "device/cuda/elementwise/float_code.h"
 #include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
 
 /// How programs are written down for the GPU.
 namespace gg = gradgraph;
@@ -110,5 +112,77 @@ TEST_SUITE("cuda programs") {
     CHECK(code->strides[0][0] == 0);
     CHECK(code->strides[0][1] == 1);
     CHECK(code->strides[0][2] == 0);
+  }
+
+  TEST_CASE("of short float32 arithmetic only what is read later takes a register") {
+    // (x + s)^2 * (x + s), and x as it is.
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes = {gg::float32, gg::float32};
+    program.instructions = {instruction("add", {0, 1}), instruction("square", {2}),
+                            instruction("mul", {3, 2})};
+    program.results = {4, 0, 4};
+    const std::array shapes = {Shape{8}, Shape{}};
+    const auto code = gg::cuda::encode_floats(program, shapes);
+    REQUIRE(code);
+    CHECK(code->num_loads == 1);
+    CHECK(code->num_uniforms == 1);
+    REQUIRE(code->num_steps == 5);
+    CHECK(code->steps[0].output == 1);
+    CHECK(code->steps[1].operands[0] == gg::cuda::kLast);
+    CHECK(code->steps[1].operands[1] == gg::cuda::kUniform);
+    CHECK(code->steps[1].result == 0);  // x is not needed any more
+    CHECK(code->steps[2].operands[0] == gg::cuda::kLast);
+    CHECK(code->steps[2].result == gg::cuda::kNowhere);
+    CHECK(code->steps[3].operands[1] == 0);
+    CHECK(code->steps[3].output == 0);
+    CHECK(code->steps[4].output == 2);
+    CHECK(code->num_registers == 1);
+  }
+
+  TEST_CASE("other arithmetic, and more than registers are for, is no short program") {
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes = {gg::float32};
+    program.instructions = {instruction("exp", {0})};
+    program.results = {1};
+    CHECK_FALSE(gg::cuda::encode_floats(program, std::array{Shape{8}}));
+    program.instructions = {instruction("neg", {0}, gg::float64)};
+    CHECK_FALSE(gg::cuda::encode_floats(program, std::array{Shape{8}}));
+    program.input_dtypes.assign(gg::cuda::kMaxFloatRegisters + 1, gg::float32);
+    program.instructions.clear();
+    for (std::int32_t i = 0; i <= gg::cuda::kMaxFloatRegisters; ++i)
+      program.instructions.push_back(instruction("neg", {i}));
+    program.results = {program.num_registers() - 1};
+    const std::vector<Shape> shapes(program.input_dtypes.size(), Shape{8});
+    CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
+  }
+
+  TEST_CASE("short float32 programs have the CPU's bits at every size and view") {
+    using gg::tests::noise;
+    const Shape shapes[] = {{1}, {3}, {4}, {5}, {6, 4}, {3, 5}, {2, 3, 8}, {513}, {70, 33}};
+    for (const Shape& shape : shapes) {
+      CAPTURE(shape);
+      gg::Graph graph;
+      const auto value = [&](const Shape& own) {
+        return gg::placeholder(graph, gg::float32, own);
+      };
+      Shape row{shape[shape.rank() - 1]}, column = shape;
+      column.set(shape.rank() - 1, 1);
+      const gg::Output x = value(shape), y = value(row), z = value(column), s = value({});
+      const gg::Output result =
+          gg::relu(gg::maximum((x + y) / (z * z + s), gg::sqrt(gg::abs(x))) - y);
+      std::vector<std::pair<gg::Output, gg::Tensor>> feeds;
+      std::uint32_t seed = 1;
+      for (const gg::Output& input : {x, y, z, s})
+        feeds.emplace_back(input, noise(input.shape(), seed++).cast(gg::float32));
+      gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_elementwise"}});
+      const gg::Tensor expected = host.run(feeds, {result})[0];
+      cuda_emulation::configure({.check = true});
+      gg::Session session(graph, {.device = "cuda:0"});
+      CHECK(gg::tests::same_bits(session.run(feeds, {result})[0], expected));
+      CHECK(cuda_emulation::take_error() == "");
+    }
+    cuda_emulation::configure({});
   }
 }

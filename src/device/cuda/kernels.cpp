@@ -11,6 +11,7 @@ void register_cuda_kernels(KernelRegistry& registry) {
   cuda::register_movement_kernels(registry);
   cuda::register_pooled_convolution_kernels(registry);
   cuda::register_pooling_kernels(registry);
+  cuda::register_product_with_program_kernels(registry);
   cuda::register_random_kernels(registry);
   cuda::register_reduction_kernels(registry);
   cuda::register_softmax_kernels(registry);

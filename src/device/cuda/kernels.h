@@ -17,6 +17,7 @@ void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);
 void register_pooled_convolution_kernels(KernelRegistry& registry);
 void register_pooling_kernels(KernelRegistry& registry);
+void register_product_with_program_kernels(KernelRegistry& registry);
 void register_random_kernels(KernelRegistry& registry);
 void register_reduction_kernels(KernelRegistry& registry);
 void register_softmax_kernels(KernelRegistry& registry);

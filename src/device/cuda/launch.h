@@ -7,9 +7,12 @@
 #include <cuda_runtime.h>
 /// Before a loop whose variables index registers.
 #define GRADGRAPH_UNROLL _Pragma("unroll")
+/// Before a loop whose body would be long several times.
+#define GRADGRAPH_NO_UNROLL _Pragma("unroll 1")
 #else
 #include "cuda_emulation/device_code.h"
 #define GRADGRAPH_UNROLL
+#define GRADGRAPH_NO_UNROLL
 #endif
 
 #include <cstddef>

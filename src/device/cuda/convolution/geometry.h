@@ -1,10 +1,9 @@
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <limits>
 
-#include "device/cuda/launch.h"
+#include "device/cuda/fast_divisor.h"
 #include "device/kernel.h"
 #include "device/shared/elements.h"
 #include "ops/nn/window.h"
@@ -12,46 +11,6 @@
 /// Where the elements of images, outputs and filters are, for kernels that look them up as parts
 /// of matrices. All places fit an int, or a node is declined.
 namespace gradgraph::cuda {
-
-/// Divides what is not negative by a number that only the host knows, without a division.
-class FastDivisor {
- public:
-  explicit FastDivisor(int divisor)
-      : divisor_(divisor),
-        shift_(31 + std::bit_width(static_cast<unsigned>(divisor - 1))),
-        factor_(static_cast<std::uint32_t>(
-            ((std::uint64_t{1} << shift_) + static_cast<unsigned>(divisor) - 1) /
-            static_cast<unsigned>(divisor))) {}
-
-  struct Parts {
-    int quotient, remainder;
-  };
-  __device__ Parts operator()(int number) const {
-    const auto quotient = static_cast<int>(
-        (static_cast<std::uint64_t>(static_cast<unsigned>(number)) * factor_) >> shift_);
-    return {quotient, number - quotient * divisor_};
-  }
-
- private:
-  int divisor_, shift_;
-  std::uint32_t factor_;
-};
-
-/// Elements that one instruction loads.
-template <class T>
-struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) Quad {
-  T values[4];
-};
-template <class T, int kWidth>
-__device__ void load(const T* from, T (&values)[kWidth]) {
-  static_assert(kWidth == 1 || kWidth == 4);
-  if constexpr (kWidth == 4) {
-    const auto quad = *reinterpret_cast<const Quad<T>*>(from);
-    for (int i = 0; i < 4; ++i) values[i] = quad.values[i];
-  } else {
-    values[0] = *from;
-  }
-}
 
 /// How images lie in memory.
 struct Steps {

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "device/cuda/convolution/implicit_gemm.h"
+#include "device/cuda/convolution/geometry.h"
+#include "device/cuda/implicit_gemm.h"
 
 /// Convolution and both gradients as products of matrices, whose rows and columns are pixels,
 /// taps and filters. What comes out of a convolution, and what its gradients see of that, are
@@ -54,8 +55,9 @@ struct PlainResults {
 /// y[pixel, filter] = the sum over taps and channels of x * filter.
 template <class T, int kWidth_, class Results>
 struct Forward {
-  static constexpr int kWidth = kWidth_;
-  static constexpr bool kDeepA = true, kDeepB = false;
+  static constexpr int kWidth = kWidth_, kWidthA = kWidth, kWidthB = kWidth;
+  static constexpr bool kDeepA = true, kDeepB = false, kHasScratch = false;
+  struct Shared {};
   Convolution conv;
   Results results;
   const T *x = nullptr, *filter = nullptr;
@@ -80,8 +82,9 @@ struct Forward {
             at.row * conv.height.stride - conv.height.before,
             at.column * conv.width.stride - conv.width.before};
   }
-  __device__ int depth(int, int, std::uint16_t*) const { return inner; }
-  __device__ void a(const Row& row, int k, const std::uint16_t*, T (&values)[kWidth]) const {
+  __device__ static bool is_stopped(Shared&) { return false; }
+  __device__ int depth(int, int, Shared&) const { return inner; }
+  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidth]) const {
     const auto [tap, channel] = conv.by_channels(k);
     const auto [i, j] = conv.by_width(tap);
     const int at = row.top + i * conv.height.dilation,
@@ -91,22 +94,29 @@ struct Forward {
               channel * conv.x_steps.channel),
          values);
   }
-  __device__ void b(int group, int k, int column, const std::uint16_t*,
-                    T (&values)[kWidth]) const {
+  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidth]) const {
     load(filter + ((k * groups + group) * columns + column), values);
   }
-  __device__ void store(int, int group, int row, int column, const T (&sums)[4]) const {
+  __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
+                        T*) const {
     results.store(row, group * columns + column, sums);
   }
 };
+
+/// How many taps can be listed.
+inline constexpr int kMostTaps = 256;
 
 /// x[pixel, channel] = the sum over taps and filters of y * filter. Rows are the same pixel of
 /// all images, then the next pixel: so near a border a tile's rows all see few taps, and nothing
 /// is multiplied for the others.
 template <class T, int kWidth_, class Grad>
 struct InputGrad {
-  static constexpr int kWidth = kWidth_;
-  static constexpr bool kDeepA = true, kDeepB = true;
+  static constexpr int kWidth = kWidth_, kWidthA = kWidth, kWidthB = kWidth;
+  static constexpr bool kDeepA = true, kDeepB = true, kHasScratch = false;
+  struct Shared {
+    std::uint16_t taps[kMostTaps];
+    bool is_seen[kMostTaps];
+  };
   Convolution conv;
   Grad grad;
   FastDivisor by_images, by_input_width, by_down, by_across;
@@ -140,18 +150,18 @@ struct InputGrad {
     const auto [at, beside] = by_input_width(pixel);
     return {image, at, beside};
   }
+  __device__ static bool is_stopped(Shared&) { return false; }
   /// Lists the taps that any of the rows sees.
-  __device__ int depth(int first, int last, std::uint16_t* taps) const {
+  __device__ int depth(int first, int last, Shared& common) const {
     if (conv.taps > kMostTaps) return inner;
-    __shared__ bool is_seen[kMostTaps];
     const int thread = static_cast<int>(threadIdx.x);
     for (int tap = thread; tap < conv.taps; tap += static_cast<int>(blockDim.x))
-      is_seen[tap] = sees(first, last, tap);
+      common.is_seen[tap] = sees(first, last, tap);
     __syncthreads();
     int count = 0;
     for (int tap = 0; tap < conv.taps; ++tap) {
-      if (!is_seen[tap]) continue;
-      if (thread == 0) taps[count] = static_cast<std::uint16_t>(tap);
+      if (!common.is_seen[tap]) continue;
+      if (thread == 0) common.taps[count] = static_cast<std::uint16_t>(tap);
       ++count;
     }
     __syncthreads();
@@ -178,24 +188,25 @@ struct InputGrad {
     seen.column = column;
     return between_rows == 0 && between_columns == 0;
   }
-  __device__ int tap_of(int number, const std::uint16_t* taps) const {
-    return conv.taps > kMostTaps ? number : taps[number];
+  __device__ int tap_of(int number, const Shared& common) const {
+    return conv.taps > kMostTaps ? number : common.taps[number];
   }
-  __device__ void a(const Row& row, int k, const std::uint16_t* taps, T (&values)[kWidth]) const {
+  __device__ void a(const Row& row, int k, const Shared& common, T (&values)[kWidth]) const {
     const auto [number, one] = conv.by_filters(k);
-    const auto [i, j] = conv.by_width(tap_of(number, taps));
+    const auto [i, j] = conv.by_width(tap_of(number, common));
     Pixel seen{row.image, 0, 0};
     if (find(row.top, row.left, i, j, seen))
       grad.read(seen, row.group * conv.filters + one, values);
   }
-  __device__ void b(int group, int k, int column, const std::uint16_t* taps,
+  __device__ void b(int group, int k, int column, const Shared& common,
                     T (&values)[kWidth]) const {
     const auto [number, one] = conv.by_filters(k);
-    load(filter +
-             (((tap_of(number, taps) * columns + column) * groups + group) * conv.filters + one),
+    load(filter + (((tap_of(number, common) * columns + column) * groups + group) * conv.filters +
+                   one),
          values);
   }
-  __device__ void store(int, int group, int row, int column, const T (&sums)[4]) const {
+  __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
+                        T*) const {
     for (int i = 0; i < 4 && row + i < rows; ++i) {
       const Pixel at = input(row + i);
       x[at.image * conv.x_steps.image + at.row * conv.x_steps.row +
@@ -209,8 +220,9 @@ struct InputGrad {
 /// a row of ones below x, whose products are the bias' gradient.
 template <class T, int kWidth_, class Grad>
 struct FilterGrad {
-  static constexpr int kWidth = kWidth_;
-  static constexpr bool kDeepA = false, kDeepB = false;
+  static constexpr int kWidth = kWidth_, kWidthA = kWidth, kWidthB = kWidth;
+  static constexpr bool kDeepA = false, kDeepB = false, kHasScratch = false;
+  struct Shared {};
   Convolution conv;
   Grad grad;
   Pixels pixels;
@@ -255,8 +267,9 @@ struct FilterGrad {
             j * conv.width.dilation - conv.width.before,
             (group * conv.channels + channel) * conv.x_steps.channel, false};
   }
-  __device__ int depth(int, int, std::uint16_t*) const { return inner; }
-  __device__ void a(const Row& row, int k, const std::uint16_t*, T (&values)[kWidth]) const {
+  __device__ static bool is_stopped(Shared&) { return false; }
+  __device__ int depth(int, int, Shared&) const { return inner; }
+  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidth]) const {
     if (row.is_one) values[0] = 1;
     const Pixel seen = pixels(k);
     const int at = seen.row * conv.height.stride + row.top;
@@ -266,11 +279,11 @@ struct FilterGrad {
               beside * conv.x_steps.column + row.channel),
          values);
   }
-  __device__ void b(int group, int k, int column, const std::uint16_t*,
-                    T (&values)[kWidth]) const {
+  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidth]) const {
     grad.read(pixels(k), group * columns + column, values);
   }
-  __device__ void store(int part, int group, int row, int column, const T (&values)[4]) const {
+  __device__ void store(int part, int group, int row, int column, const T (&values)[4], Shared&,
+                        T*) const {
     for (int i = 0; i < 4 && row + i < rows; ++i)
       sums[((static_cast<std::int64_t>(part) * groups + group) * rows + row + i) * columns +
            column] = values[i];

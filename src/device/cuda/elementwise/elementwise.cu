@@ -2,6 +2,7 @@
 #include <array>
 #include <vector>
 
+#include "device/cuda/elementwise/float_interpreter.h"
 #include "device/cuda/elementwise/interpreter.h"
 #include "device/cuda/kernels.h"
 #include "device/shared/elements.h"
@@ -15,6 +16,34 @@ namespace {
 
 /// Shared memory that every device gives a block without being asked.
 constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
+
+__global__ void __launch_bounds__(kFloatThreads)
+    run_float_program(const __grid_constant__ FloatCode code, const unsigned long long* stopper) {
+  auto* const registers = dynamic_shared<Quad<float>>();
+  auto* const uniforms = reinterpret_cast<float*>(registers + code.num_registers * kFloatThreads);
+  if (bring_uniforms(code, uniforms, stopper)) return;
+  const int step = 4 * static_cast<int>(num_threads());
+  for (int first = 4 * static_cast<int>(thread_number()); first < code.count; first += step)
+    run_steps(code, registers + threadIdx.x, kFloatThreads, uniforms,
+              Line{first, std::min(4, code.count - first)});
+}
+
+class FloatKernel {
+ public:
+  explicit FloatKernel(const FloatCode& code) : code_(code) {}
+  void operator()(const KernelArgs& args) const {
+    FloatCode code = code_;
+    bind(code, args.inputs, args.outputs);
+    issue(args, run_float_program, blocks_for(code.count, 4 * kFloatThreads), kFloatThreads,
+          shared_bytes(code), code, stream_of(args).stopper());
+  }
+
+ private:
+  FloatCode code_;
+};
+
+/// So few that a thread has one.
+constexpr std::int64_t kFewElements = 16384;
 
 class ProgramKernel {
  public:
@@ -44,7 +73,7 @@ class ProgramKernel {
  private:
   template <class Word>
   void run(const KernelArgs& args, const ProgramCode& code) const {
-    if (shared_bytes<Word>(code, 4) <= kSharedBytes)
+    if (shared_bytes<Word>(code, 4) <= kSharedBytes && code.count > kFewElements)
       run<Word, 4>(args, code);
     else
       run<Word, 1>(args, code);
@@ -63,6 +92,7 @@ class ProgramKernel {
 
 Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
             const char* message) {
+  if (const auto floats = encode_floats(program, shapes)) return {FloatKernel(*floats)};
   const std::optional<ProgramCode> code = encode(program, shapes, updates);
   if (!code || !ProgramKernel::fits(*code)) return {};
   return {ProgramKernel(*code, message)};

@@ -35,16 +35,32 @@ int find_code(std::string_view op, DType operand, DType result) {
   return find_arithmetic(codes::All{}, op, operand);
 }
 
+/// An axis as a part of the one inside it, where all views go on there.
+void add_axis(Views& views, std::int64_t extent, const std::int64_t* strides) {
+  const int last = views.num_axes - 1;
+  bool continues = last >= 0;
+  for (int v = 0; continues && v < views.num_views; ++v)
+    continues = strides[v] == views.strides[v][last] * views.extents[last];
+  if (continues) {
+    views.extents[last] *= extent;
+    return;
+  }
+  const int axis = views.num_axes++;
+  views.extents[axis] = extent;
+  for (int v = 0; v < views.num_views; ++v) views.strides[v][axis] = strides[v];
+}
+
 /// Writes the steps. A register of the program has one of the code's from when its value is made
 /// to when nobody needs it any more.
 class Encoder {
  public:
   Encoder(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates)
       : program_(program), updates_(updates) {
-    fits_ = program.input_dtypes.size() <= kMaxInputs && program.results.size() <= kMaxOutputs;
+    const std::optional<Views> views = find_views(program.shape, shapes);
+    fits_ = views && program.results.size() <= kMaxOutputs;
     if (!fits_) return;
+    static_cast<Views&>(code_) = *views;
     code_.count = program.shape.num_elements();
-    read_inputs(shapes);
     count_uses();
     for (const Instruction& instruction : program.instructions) add(instruction);
     for (const std::int32_t result : program.results)
@@ -59,50 +75,6 @@ class Encoder {
 
  private:
   static constexpr int kNowhere = -1;
-
-  void read_inputs(std::span<const Shape> shapes) {
-    std::vector<const Shape*> views;
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      const std::int64_t count = shapes[i].num_elements();
-      if (count == code_.count) {
-        code_.reading[i] = kOwnIndex;
-      } else if (count == 1) {
-        code_.reading[i] = kAtZero;
-      } else {
-        code_.reading[i] = static_cast<std::int8_t>(views.size());
-        views.push_back(&shapes[i]);
-      }
-    }
-    fits_ = views.size() <= kMaxViews;
-    if (!fits_ || views.empty()) return;
-    std::vector<std::int64_t> next(views.size(), 1);
-    const int rank = program_.shape.rank();
-    for (int axis = rank - 1; axis >= 0; --axis) {
-      const std::int64_t extent = program_.shape[axis];
-      std::int64_t strides[kMaxViews];
-      for (std::size_t v = 0; v < views.size(); ++v) {
-        const int own = axis - (rank - views[v]->rank());
-        const std::int64_t size = own < 0 ? 1 : (*views[v])[own];
-        strides[v] = size == 1 ? 0 : next[v];
-        next[v] *= size;
-      }
-      if (extent > 1) add_axis(extent, {strides, views.size()});
-    }
-  }
-  /// As a part of the axis inside it, where all views go on there.
-  void add_axis(std::int64_t extent, std::span<const std::int64_t> strides) {
-    const int last = code_.num_axes - 1;
-    bool continues = last >= 0;
-    for (std::size_t v = 0; continues && v < strides.size(); ++v)
-      continues = strides[v] == code_.strides[v][last] * code_.extents[last];
-    if (continues) {
-      code_.extents[last] *= extent;
-      return;
-    }
-    const int axis = code_.num_axes++;
-    code_.extents[axis] = extent;
-    for (std::size_t v = 0; v < strides.size(); ++v) code_.strides[v][axis] = strides[v];
-  }
 
   void count_uses() {
     const std::size_t count = at(program_.num_registers());
@@ -217,6 +189,39 @@ class Encoder {
 };
 
 }  // namespace
+
+std::optional<Views> find_views(const Shape& shape, std::span<const Shape> inputs) {
+  if (inputs.size() > kMaxInputs) return std::nullopt;
+  Views views;
+  const Shape* viewed[kMaxViews];
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const std::int64_t count = inputs[i].num_elements();
+    if (count == shape.num_elements()) {
+      views.reading[i] = kOwnIndex;
+    } else if (count == 1) {
+      views.reading[i] = kAtZero;
+    } else if (views.num_views == kMaxViews) {
+      return std::nullopt;
+    } else {
+      views.reading[i] = views.num_views;
+      viewed[views.num_views++] = &inputs[i];
+    }
+  }
+  if (views.num_views == 0) return views;
+  std::int64_t next[kMaxViews], strides[kMaxViews];
+  std::fill(std::begin(next), std::end(next), 1);
+  const int rank = shape.rank();
+  for (int axis = rank - 1; axis >= 0; --axis) {
+    for (int v = 0; v < views.num_views; ++v) {
+      const int own = axis - (rank - viewed[v]->rank());
+      const std::int64_t size = own < 0 ? 1 : (*viewed[v])[own];
+      strides[v] = size == 1 ? 0 : next[v];
+      next[v] *= size;
+    }
+    if (shape[axis] > 1) add_axis(views, shape[axis], strides);
+  }
+  return views;
+}
 
 std::optional<ProgramCode> encode(const ElementwiseProgram& program,
                                   std::span<const Shape> shapes, int updates) {

@@ -79,18 +79,23 @@ struct Step {
 /// How an input is read: at the element's own index, at 0, or through a view.
 inline constexpr std::int8_t kOwnIndex = -1, kAtZero = -2;
 
-struct ProgramCode {
+/// How a program's inputs are read. Axes are given innermost first; a view's stride of 0 repeats.
+struct Views {
+  std::int64_t extents[Shape::kMaxRank] = {};
+  std::int64_t strides[kMaxViews][Shape::kMaxRank] = {};
+  std::int8_t reading[kMaxInputs] = {};
+  std::int8_t num_axes = 0, num_views = 0;
+};
+/// Nothing where there are too many of one kind.
+std::optional<Views> find_views(const Shape& shape, std::span<const Shape> inputs);
+
+struct ProgramCode : Views {
   std::int64_t count = 0;  ///< elements
   Step steps[kMaxSteps];
   std::int16_t num_steps = 0;
   std::int16_t num_registers = 0;
-  std::int8_t reading[kMaxInputs] = {};
-  std::int8_t num_axes = 0;
   bool is_narrow = true;                        ///< all values fit 4 bytes
   std::uint64_t constants[kMaxConstants] = {};  ///< in the low bytes
-  /// Innermost first; a view's stride of 0 repeats.
-  std::int64_t extents[Shape::kMaxRank] = {};
-  std::int64_t strides[kMaxViews][Shape::kMaxRank] = {};
   const void* inputs[kMaxInputs] = {};
   void* outputs[kMaxOutputs] = {};
 };

@@ -56,12 +56,21 @@ struct Cut {
 /// one; loads do not wait for each other.
 template <class Combine, class A, class T>
 __device__ A combine_every(const T* own, const Axes& axes, int64_t i, int64_t step, int64_t end) {
-  const auto at = [&](int64_t index) { return static_cast<A>(own[axes.offset(index)]); };
+  if (axes.rank > 1) {
+    A value = static_cast<A>(own[axes.offset(i)]);
+    GRADGRAPH_NO_UNROLL
+    for (i += step; i < end; i += step)
+      value = Combine{}(value, static_cast<A>(own[axes.offset(i)]));
+    return value;
+  }
+  const int64_t stride = axes.strides[0];
+  const auto at = [&](int64_t index) { return static_cast<A>(own[index * stride]); };
   A value = at(i);
   for (i += step; i + 3 * step < end; i += 4 * step) {
     const A four[] = {at(i), at(i + step), at(i + 2 * step), at(i + 3 * step)};
     value = Combine{}(value, Combine{}(Combine{}(four[0], four[1]), Combine{}(four[2], four[3])));
   }
+  GRADGRAPH_NO_UNROLL
   for (; i < end; i += step) value = Combine{}(value, at(i));
   return value;
 }

@@ -3,27 +3,28 @@
 #include <algorithm>
 #include <cmath>
 
-#include "device/cuda/convolution/geometry.h"
 #include "device/cuda/issue.h"
+#include "device/cuda/quads.h"
 
 namespace gradgraph::cuda {
 
 /// How a block makes a tile of a product: its threads are teams, each of which covers the tile,
 /// with kOwnRows x kOwnColumns elements for a thread, and takes a part of each slice's depth.
-template <class T_, int kOwnRows_, int kOwnColumns_, int kAcross_>
+template <class T_, int kOwnRows_, int kOwnColumns_, int kAcross_,
+          int kDepth_ = 128 / static_cast<int>(sizeof(T_))>
 struct Tile {
   using T = T_;
   static constexpr int kOwnRows = kOwnRows_, kOwnColumns = kOwnColumns_, kAcross = kAcross_;
   static constexpr int kThreads = 256, kDown = 8, kTeam = kDown * kAcross;
   static constexpr int kTeams = kThreads / kTeam;
   static constexpr int kRows = kDown * kOwnRows, kColumns = kAcross * kOwnColumns;
-  static constexpr int kDepth = 128 / static_cast<int>(sizeof(T));
+  static constexpr int kDepth = kDepth_;
   static constexpr int kTeamDepth = kDepth / kTeams;
   /// Of a slice in shared memory: what lanes store at once goes to different banks.
   static constexpr int kRowsPitch = kRows + 4, kColumnsPitch = kColumns + 4;
   static constexpr int kSlice = kDepth * (kRowsPitch + kColumnsPitch);
-  /// Rows whose sums the teams add up at once.
-  static constexpr int kBand = 4 * kDown;
+  /// Rows whose sums the teams add up at once, and quads of rows there are in them.
+  static constexpr int kBand = 4 * kDown, kQuads = kDown * kColumns;
   static constexpr std::size_t kSharedBytes =
       sizeof(T) * static_cast<std::size_t>(std::max(2 * kSlice, kTeams* kBand* kColumns));
 };
@@ -71,31 +72,29 @@ struct Share {
 /// c = a b, tile by tile, where a's and b's elements are looked up as a problem says: so a
 /// convolution needs no copy of what its windows see. A problem has
 ///
-///     kWidth                     elements that are looked up at once
+///     kWidthA, kWidthB           elements that are looked up at once
 ///     kDeepA, kDeepB             along the depth, else along a's rows and b's columns
 ///     rows, columns, groups      how large c is, and how many products of their own there are
 ///     parts, part_depth          how the inner sum is cut; each part has a c of its own
-///     depth(first, last, taps)   the length of the sum for some rows; `taps` is for the problem,
-///                                which sees it below
+///     Shared                     what a block's threads share, here called common
+///     is_stopped(common)         whether there is nothing to do; a barrier may be in it
+///     depth(first, last, common) the length of the sum for some rows
 ///     row(group, row)            what there is to know of a row
-///     a(row, k, taps, values)    the values are 0 before, and stay so where nothing is seen
-///     b(group, k, column, taps, values)
-///     store(part, group, row, column, sums)    of four rows from `row` on
+///     a(row, k, common, values)  the values are 0 before, and stay so where nothing is seen
+///     b(group, k, column, common, values)
+///     store(part, group, row, column, sums, common, scratch)    of four rows from `row` on
+///     kHasScratch                the last one is shared memory, for a thread of each quad
 ///
 /// While a slice of the depth is multiplied the next one is on its way.
-
-/// How many taps a problem can list.
-inline constexpr int kMostTaps = 256;
-
 template <class Tile, class Problem>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     implicit_gemm(const __grid_constant__ Problem problem) {
   using T = typename Tile::T;
-  constexpr int kWidth = Problem::kWidth;
-  using ShareA = Share<Tile, Tile::kRows, kWidth, Problem::kDeepA>;
-  using ShareB = Share<Tile, Tile::kColumns, kWidth, Problem::kDeepB>;
+  using ShareA = Share<Tile, Tile::kRows, Problem::kWidthA, Problem::kDeepA>;
+  using ShareB = Share<Tile, Tile::kColumns, Problem::kWidthB, Problem::kDeepB>;
   constexpr int kOwnRows = Tile::kOwnRows, kOwnColumns = Tile::kOwnColumns;
-  __shared__ std::uint16_t taps[kMostTaps];
+  __shared__ typename Problem::Shared common;
+  if (problem.is_stopped(common)) return;
   T* const shared = dynamic_shared<T>();
   const int thread = static_cast<int>(threadIdx.x);
   const int team = thread / Tile::kTeam, down = thread % Tile::kTeam / Tile::kAcross,
@@ -110,24 +109,24 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     const int row = tile / tiles_across * Tile::kRows;
     const int column = tile % tiles_across * Tile::kColumns;
     const auto own_row = problem.row(group, row + ShareA::at(0));
-    const int depth = problem.depth(row, std::min(row + Tile::kRows, problem.rows) - 1, taps);
+    const int depth = problem.depth(row, std::min(row + Tile::kRows, problem.rows) - 1, common);
     const int begin = part * problem.part_depth;
     const int end = std::min(depth - begin, problem.part_depth) + begin;
 
-    T next_a[ShareA::kCount][kWidth], next_b[ShareB::kCount][kWidth];
+    T next_a[ShareA::kCount][Problem::kWidthA], next_b[ShareB::kCount][Problem::kWidthB];
     const auto look_up = [&](int from) {
       GRADGRAPH_UNROLL
       for (int i = 0; i < ShareA::kCount; ++i) {
         for (T& value : next_a[i]) value = 0;
         const int k = from + ShareA::depth(i);
-        if (ShareA::has(i) && k < end) problem.a(own_row, k, taps, next_a[i]);
+        if (ShareA::has(i) && k < end) problem.a(own_row, k, common, next_a[i]);
       }
       GRADGRAPH_UNROLL
       for (int i = 0; i < ShareB::kCount; ++i) {
         for (T& value : next_b[i]) value = 0;
         const int k = from + ShareB::depth(i), at = column + ShareB::at(i);
         if (ShareB::has(i) && k < end && at < problem.columns)
-          problem.b(group, k, at, taps, next_b[i]);
+          problem.b(group, k, at, common, next_b[i]);
       }
     };
     const auto put = [&](int slice) {
@@ -190,20 +189,26 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
               sums[band * 4 + i][j];
       }
       __syncthreads();
-      for (int quad = thread; quad < Tile::kDown * Tile::kColumns; quad += Tile::kThreads) {
+      static_assert(!Problem::kHasScratch || Tile::kQuads <= Tile::kThreads);
+      for (int begin_quad = 0; begin_quad < Tile::kQuads; begin_quad += Tile::kThreads) {
+        const int quad = begin_quad + thread;
         const int first = quad / Tile::kColumns * 4, at = quad % Tile::kColumns;
         const int to = row + band * Tile::kBand + first;
-        if (to >= problem.rows || column + at >= problem.columns) continue;
-        T totals[4];
-        GRADGRAPH_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const T* const own = shared + (first + i) * Tile::kColumns + at;
-          totals[i] = own[0];
+        const bool is_there =
+            quad < Tile::kQuads && to < problem.rows && column + at < problem.columns;
+        T totals[4] = {};
+        if (is_there) {
           GRADGRAPH_UNROLL
-          for (int t = 1; t < Tile::kTeams; ++t)
-            totals[i] += own[t * Tile::kBand * Tile::kColumns];
+          for (int i = 0; i < 4; ++i) {
+            const T* const own = shared + (first + i) * Tile::kColumns + at;
+            totals[i] = own[0];
+            GRADGRAPH_UNROLL
+            for (int t = 1; t < Tile::kTeams; ++t)
+              totals[i] += own[t * Tile::kBand * Tile::kColumns];
+          }
         }
-        problem.store(part, group, to, column + at, totals);
+        if constexpr (Problem::kHasScratch) __syncthreads();
+        if (is_there) problem.store(part, group, to, column + at, totals, common, shared);
       }
       __syncthreads();
     }
@@ -220,10 +225,10 @@ int tiles_of(int rows, int columns) {
 }
 
 template <class Tile, class Problem>
-void issue_gemm(const KernelArgs& args, const Problem& problem) {
+void issue_gemm(const KernelArgs& args, const Problem& problem, std::size_t scratch = 0) {
   const std::int64_t tiles = tiles_of<Tile>(problem.rows, problem.columns);
   issue(args, implicit_gemm<Tile, Problem>, blocks_for(tiles * problem.groups * problem.parts, 1),
-        Tile::kThreads, Tile::kSharedBytes, problem);
+        Tile::kThreads, std::max(Tile::kSharedBytes, scratch), problem);
 }
 
 /// Calls body.operator()<Tile>() with a tile that wastes few columns.

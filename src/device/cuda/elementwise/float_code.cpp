@@ -1,0 +1,174 @@
+#include "device/cuda/elementwise/float_code.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+namespace gradgraph::cuda {
+namespace {
+
+using Instruction = ElementwiseProgram::Instruction;
+std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
+
+template <class... F>
+int find_code(functors::List<F...>, std::string_view op) {
+  int code = -1;
+  const bool found = ((++code, F::op == op) || ...);
+  return found ? code : -1;
+}
+constexpr int kItself = std::tuple_size_v<decltype(
+    []<class... F>(functors::List<F...>) { return std::tuple<F...>{}; }(codes::Short{}))>;
+
+class FloatEncoder {
+ public:
+  FloatEncoder(const ElementwiseProgram& program, std::span<const Shape> shapes, int given)
+      : program_(program), given_(given) {
+    fits_ = has_floats_alone() && read_inputs(shapes) && write_steps() && allocate();
+  }
+  std::optional<FloatCode> take() const { return fits_ ? std::optional(code_) : std::nullopt; }
+
+ private:
+  /// Steps with the program's registers for operands.
+  struct Draft {
+    int code;
+    std::int32_t result;
+    std::vector<std::int32_t> operands;
+    int output;
+  };
+
+  bool has_floats_alone() const {
+    const std::int64_t count = program_.shape.num_elements();
+    return count > 0 && count < std::numeric_limits<std::int32_t>::max() / 2 &&
+           program_.results.size() <= kMaxOutputs &&
+           std::ranges::all_of(program_.input_dtypes, [](DType d) { return d == float32; }) &&
+           std::ranges::all_of(program_.instructions, [](const Instruction& instruction) {
+             return instruction.dtype == float32 &&
+                    find_code(codes::Short{}, instruction.op->name) >= 0;
+           });
+  }
+
+  bool read_inputs(std::span<const Shape> shapes) {
+    const std::optional<Views> views = find_views(program_.shape, shapes);
+    if (!views) return false;
+    code_.count = static_cast<std::int32_t>(program_.shape.num_elements());
+    code_.num_axes = views->num_axes;
+    std::copy(std::begin(views->reading), std::end(views->reading), code_.reading);
+    for (int axis = 0; axis < views->num_axes; ++axis) {
+      code_.extents[axis] = FastDivisor(static_cast<int>(views->extents[axis]));
+      for (int v = 0; v < views->num_views; ++v)
+        code_.strides[v][axis] = static_cast<std::int32_t>(views->strides[v][axis]);
+    }
+    code_.four_share_row = views->num_axes > 0 && views->extents[0] % 4 == 0;
+    return true;
+  }
+
+  bool write_steps() {
+    place_.assign(at(program_.num_registers()), kNowhere);
+    last_use_.assign(at(program_.num_registers()), -1);
+    for (std::int32_t input = 0; input < program_.num_inputs(); ++input) store(input, false);
+    std::int32_t made = program_.num_inputs();
+    for (const Instruction& instruction : program_.instructions) {
+      drafts_.push_back({find_code(codes::Short{}, instruction.op->name),
+                         made,
+                         {instruction.operands.begin(),
+                          instruction.operands.begin() + instruction.num_operands},
+                         -1});
+      store(made++, true);
+    }
+    for (std::size_t i = 0; i < drafts_.size(); ++i)
+      for (const std::int32_t reg : drafts_[i].operands) last_use_[at(reg)] = static_cast<int>(i);
+    return drafts_.size() <= kMaxFloatSteps;
+  }
+  /// To each output that is this value: with the step that makes it, or as steps of their own.
+  void store(std::int32_t reg, bool has_step) {
+    for (std::size_t output = 0; output < program_.results.size(); ++output) {
+      if (program_.results[output] != reg) continue;
+      if (has_step)
+        drafts_.back().output = static_cast<int>(output);
+      else
+        drafts_.push_back({kItself, reg, {reg}, static_cast<int>(output)});
+      has_step = false;
+    }
+  }
+
+  bool allocate() {
+    for (std::int32_t input = 0; input < program_.num_inputs(); ++input) {
+      if (input == given_ || last_use_[at(input)] < 0) continue;
+      if (code_.reading[input] == kAtZero) {
+        if (code_.num_uniforms == kMaxFloatUniforms) return false;
+        place_[at(input)] = kUniform + code_.num_uniforms;
+        code_.uniforms[code_.num_uniforms++] = static_cast<std::uint8_t>(input);
+      } else {
+        if (code_.num_loads == kMaxFloatRegisters) return false;
+        place_[at(input)] = code_.num_loads;
+        code_.loads[code_.num_loads++] = static_cast<std::uint8_t>(input);
+      }
+    }
+    code_.num_registers = code_.num_loads;
+    if (given_ >= 0) place_[at(given_)] = code_.given = code_.num_registers++;
+    for (const Draft& draft : drafts_) add(draft);
+    return code_.num_registers <= kMaxFloatRegisters;
+  }
+
+  void add(const Draft& draft) {
+    const int number = code_.num_steps++;
+    FloatStep& step = code_.steps[number];
+    step.code = static_cast<std::uint8_t>(draft.code);
+    for (std::size_t i = 0; i < draft.operands.size(); ++i)
+      if (draft.operands[i] != last_)
+        step.operands[i] = static_cast<std::uint8_t>(place_[at(draft.operands[i])]);
+    for (const std::int32_t reg : draft.operands) release(reg, number);
+    if (draft.output >= 0) step.output = static_cast<std::uint8_t>(draft.output);
+    last_ = draft.result;
+    // What only the next step reads needs no register.
+    int& place = place_[at(draft.result)];
+    if (place != kNowhere || last_use_[at(draft.result)] <= number + 1) return;
+    if (free_.empty()) {
+      place = code_.num_registers++;
+    } else {
+      place = free_.back();
+      free_.pop_back();
+    }
+    step.result = static_cast<std::uint8_t>(place);
+  }
+  void release(std::int32_t reg, int number) {
+    int& place = place_[at(reg)];
+    if (last_use_[at(reg)] != number || place >= kUniform) return;
+    free_.push_back(place);
+    place = kNowhere;
+  }
+
+  const ElementwiseProgram& program_;
+  int given_;
+  bool fits_ = true;
+  FloatCode code_;
+  std::vector<Draft> drafts_;
+  std::vector<int> place_;     ///< of each register of the program: the code's operand
+  std::vector<int> last_use_;  ///< the last step that reads it
+  std::vector<int> free_;
+  std::int32_t last_ = -1;  ///< what the last step made
+};
+
+}  // namespace
+
+std::optional<FloatCode> encode_floats(const ElementwiseProgram& program,
+                                       std::span<const Shape> shapes, int given) {
+  return FloatEncoder(program, shapes, given).take();
+}
+
+void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* const> outputs) {
+  code.is_aligned = 1;
+  const auto look_at = [&](const void* address) {
+    if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) code.is_aligned = 0;
+  };
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    code.inputs[i] = static_cast<const float*>(inputs[i]);
+    look_at(inputs[i]);
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    code.outputs[i] = static_cast<float*>(outputs[i]);
+    look_at(outputs[i]);
+  }
+}
+
+}  // namespace gradgraph::cuda

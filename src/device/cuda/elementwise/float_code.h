@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "device/cuda/elementwise/program_code.h"
+#include "device/cuda/fast_divisor.h"
+
+/// A program of short float32 arithmetic, which most are, as a kernel's argument. What it reads
+/// is brought first, so that no load waits for another, and the last result stays at hand.
+namespace gradgraph::cuda {
+
+namespace codes {
+/// What takes few instructions for an element: a kernel of these alone is short, and starts fast.
+using Short =
+    functors::List<functors::Add, functors::Sub, functors::Mul, functors::Div, functors::Neg,
+                   functors::Abs, functors::Square, functors::Sqrt, functors::Rsqrt,
+                   functors::Relu, functors::ReluGrad, functors::Maximum, functors::Minimum>;
+}  // namespace codes
+
+inline constexpr int kMaxFloatSteps = 128, kMaxFloatRegisters = 22, kMaxFloatUniforms = 32;
+
+/// An operand is a register, from kUniform on one of the values that are the same for all
+/// elements, or kLast, what the step before made.
+inline constexpr std::uint8_t kUniform = 128, kLast = 255;
+inline constexpr std::uint8_t kNowhere = 255;
+
+struct alignas(8) FloatStep {
+  std::uint8_t code = 0;           ///< place in codes::Short; behind these the operand itself
+  std::uint8_t result = kNowhere;  ///< register
+  std::uint8_t operands[2] = {kLast, kLast};
+  std::uint8_t output = kNowhere;
+  std::uint8_t padding[3] = {};
+};
+
+struct FloatCode {
+  const float* inputs[kMaxInputs] = {};
+  float* outputs[kMaxOutputs] = {};
+  FloatStep steps[kMaxFloatSteps];
+  std::int32_t count = 0;  ///< elements
+  std::int32_t num_steps = 0, num_registers = 0, num_loads = 0, num_uniforms = 0;
+  std::int32_t num_axes = 0;
+  std::int32_t strides[kMaxViews][Shape::kMaxRank] = {};
+  FastDivisor extents[Shape::kMaxRank];
+  std::int32_t given = kNowhere;  ///< the register of what is given with each element
+  std::uint8_t loads[kMaxFloatRegisters] = {};  ///< inputs of the registers from 0 on
+  std::uint8_t uniforms[kMaxFloatUniforms] = {};
+  std::int8_t reading[kMaxInputs] = {};
+  std::uint8_t four_share_row = 0;  ///< four elements from a multiple of four on
+  std::uint8_t is_aligned = 0;      ///< all inputs and outputs, to 16 bytes
+};
+static_assert(sizeof(FloatCode) <= 3072, "there is room for other arguments of a kernel");
+
+/// `shapes` are those of the inputs. `given` is an input that does not come from memory; -1 for
+/// none. Nothing where the program has other arithmetic, or needs too much.
+std::optional<FloatCode> encode_floats(const ElementwiseProgram& program,
+                                       std::span<const Shape> shapes, int given = -1);
+/// Fills in the addresses; those of what is given are left out.
+void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* const> outputs);
+
+}  // namespace gradgraph::cuda

@@ -1,0 +1,160 @@
+#pragma once
+
+#include "device/cuda/elementwise/float_code.h"
+#include "device/cuda/issue.h"
+#include "device/cuda/quads.h"
+
+/// Carries out the steps of a FloatCode for four elements of a thread at a time.
+namespace gradgraph::cuda {
+
+/// Four elements that lie together, of which `count` are there.
+struct Line {
+  int first, count;
+
+  __device__ int own(int i) const { return first + i; }
+  __device__ int viewed(const FloatCode& code, int view, int i) const {
+    int index = first + i, offset = 0;
+    for (int axis = 0; axis + 1 < code.num_axes; ++axis) {
+      const auto [rest, at] = code.extents[axis](index);
+      offset += at * code.strides[view][axis];
+      index = rest;
+    }
+    return offset + index * code.strides[view][code.num_axes - 1];
+  }
+  /// Whether all are there and each input's can be loaded at once.
+  __device__ bool is_whole(const FloatCode& code) const {
+    return code.is_aligned && count == 4 && (code.num_axes == 0 || code.four_share_row);
+  }
+  __device__ Quad<float> bring(const FloatCode& code, int input) const {
+    const float* const from = code.inputs[input];
+    const int view = code.reading[input];
+    if (view == kOwnIndex) return *reinterpret_cast<const Quad<float>*>(from + first);
+    const float* const own = from + viewed(code, view, 0);
+    const int stride = code.strides[view][0];
+    return {own[0], own[stride], own[2 * stride], own[3 * stride]};
+  }
+  __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
+    *reinterpret_cast<Quad<float>*>(code.outputs[output] + first) = quad;
+  }
+};
+
+/// Four neighbours in a column of a matrix of `columns`, of which `count` are there.
+struct Column {
+  int row, column, columns, count;
+
+  __device__ int own(int i) const { return (row + i) * columns + column; }
+  __device__ int viewed(const FloatCode& code, int view, int i) const {
+    return column * code.strides[view][0] + (row + i) * code.strides[view][1];
+  }
+  __device__ bool is_whole(const FloatCode&) const { return count == 4; }
+  __device__ Quad<float> bring(const FloatCode& code, int input) const {
+    const float* const from = code.inputs[input];
+    const int view = code.reading[input];
+    const int start = view == kOwnIndex ? own(0) : viewed(code, view, 0);
+    const int step = view == kOwnIndex ? columns : code.strides[view][1];
+    return {from[start], from[start + step], from[start + 2 * step], from[start + 3 * step]};
+  }
+  __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
+    GRADGRAPH_UNROLL
+    for (int i = 0; i < 4; ++i) code.outputs[output][own(i)] = quad.values[i];
+  }
+};
+
+/// What is there of an input, one element after the other.
+template <class At>
+__device__ Quad<float> bring_some(const FloatCode& code, int input, const At& at) {
+  const int view = code.reading[input];
+  Quad<float> quad{};
+  GRADGRAPH_UNROLL
+  for (int i = 0; i < 4; ++i)
+    if (i < at.count)
+      quad.values[i] =
+          code.inputs[input][view == kOwnIndex ? at.own(i) : at.viewed(code, view, i)];
+  return quad;
+}
+
+template <class F>
+__device__ void calculate(const Quad<float>& a, const Quad<float>& b, Quad<float>& result) {
+  GRADGRAPH_UNROLL
+  for (int i = 0; i < 4; ++i)
+    if constexpr (functors::kOperands<F, float> == 1)
+      result.values[i] = F{}(a.values[i]);
+    else
+      result.values[i] = F{}(a.values[i], b.values[i]);
+}
+template <class... F, std::size_t... I>
+__device__ Quad<float> calculate(functors::List<F...>, std::index_sequence<I...>, int code,
+                                 const Quad<float>& a, const Quad<float>& b) {
+  Quad<float> result = a;
+  static_cast<void>(((code == static_cast<int>(I) && (calculate<F>(a, b, result), true)) || ...));
+  return result;
+}
+template <class... F>
+__device__ Quad<float> calculate(functors::List<F...> list, int code, const Quad<float>& a,
+                                 const Quad<float>& b) {
+  return calculate(list, std::make_index_sequence<sizeof...(F)>{}, code, a, b);
+}
+
+/// `registers` are a thread's own, `pitch` apart. What is given with the elements is in its
+/// register already.
+template <class At>
+__device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pitch,
+                          const float* uniforms, const At& at) {
+  const bool is_whole = at.is_whole(code);
+  if (is_whole) {
+    for (int load = 0; load < code.num_loads; load += 4) {
+      Quad<float> next[4];
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < 4; ++i)
+        if (load + i < code.num_loads) next[i] = at.bring(code, code.loads[load + i]);
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < 4; ++i)
+        if (load + i < code.num_loads) registers[(load + i) * pitch] = next[i];
+    }
+  } else {
+    GRADGRAPH_NO_UNROLL
+    for (int load = 0; load < code.num_loads; ++load)
+      registers[load * pitch] = bring_some(code, code.loads[load], at);
+  }
+  Quad<float> last{};
+  const auto operand = [&](int place) {
+    if (place == kLast) return last;
+    if (place < kUniform) return registers[place * pitch];
+    const float value = uniforms[place - kUniform];
+    return Quad<float>{value, value, value, value};
+  };
+  for (int i = 0; i < code.num_steps; ++i) {
+    const FloatStep step = code.steps[i];
+    const Quad<float> a = operand(step.operands[0]), b = operand(step.operands[1]);
+    last = calculate(codes::Short{}, step.code, a, b);
+    if (step.result != kNowhere) registers[step.result * pitch] = last;
+    if (step.output == kNowhere) continue;
+    if (is_whole) {
+      at.send(code, step.output, last);
+    } else {
+      GRADGRAPH_UNROLL
+      for (int j = 0; j < 4; ++j)
+        if (j < at.count) code.outputs[step.output][at.own(j)] = last.values[j];
+    }
+  }
+}
+
+/// Brings the values that are the same for all elements, for all threads of a block, and returns
+/// whether these must do nothing.
+__device__ inline bool bring_uniforms(const FloatCode& code, float* uniforms,
+                                      const unsigned long long* stopper) {
+  for (int i = static_cast<int>(threadIdx.x); i < code.num_uniforms;
+       i += static_cast<int>(blockDim.x))
+    uniforms[i] = *code.inputs[code.uniforms[i]];
+  return __syncthreads_or(is_stopped(stopper)) != 0;
+}
+
+constexpr int kFloatThreads = 128;
+
+/// Memory of a block: the threads' registers, and what is the same for all.
+inline std::size_t shared_bytes(const FloatCode& code) {
+  return static_cast<std::size_t>(code.num_registers) * kFloatThreads * sizeof(Quad<float>) +
+         static_cast<std::size_t>(code.num_uniforms) * sizeof(float);
+}
+
+}  // namespace gradgraph::cuda

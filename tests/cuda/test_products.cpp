@@ -1,0 +1,134 @@
+#include <doctest/doctest.h>
+
+#include "cuda_emulation/emulation.h"
+#include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
+#include "messages.h"
+#include "operands.h"
+
+/// The GPU's products of matrices that take in a program, at sizes around their tiles.
+namespace gg = gradgraph;
+using gg::Output;
+using gg::Shape;
+using gg::Tensor;
+using gg::tests::close;
+using gg::tests::contains;
+using gg::tests::noise;
+using gg::tests::same_bits;
+
+namespace {
+
+using cuda_emulation::Order;
+using cuda_emulation::Pace;
+const cuda_emulation::Settings kSettings[] = {{Order::forward, 1, Pace::eager},
+                                              {Order::reverse, 1, Pace::lazy},
+                                              {Order::random, 1, Pace::free},
+                                              {.check = true}};
+
+struct Sizes {
+  std::int64_t rows, inner, columns;
+};
+
+}  // namespace
+
+TEST_SUITE("cuda products") {
+  TEST_CASE("products of all layouts take in what follows") {
+    gg::tests::announce_operands();
+    const Sizes all[] = {{32, 64, 16}, {36, 68, 20}, {31, 65, 15}, {1, 3, 33}, {70, 7, 10}};
+    for (const Sizes& size : all)
+      for (const bool transpose_a : {false, true})
+        for (const bool transpose_b : {false, true}) {
+          CAPTURE(size.rows);
+          CAPTURE(transpose_a);
+          CAPTURE(transpose_b);
+          const auto [rows, inner, columns] = size;
+          gg::Graph graph;
+          const auto value = [&](const Shape& shape, std::uint32_t seed, const char* name) {
+            return gg::variable(gg::constant(graph, noise(shape, seed).cast(gg::float32)), name);
+          };
+          const Output a = value(transpose_a ? Shape{inner, rows} : Shape{rows, inner}, 1, "a");
+          const Output b =
+              value(transpose_b ? Shape{columns, inner} : Shape{inner, columns}, 2, "b");
+          const Output y =
+              gg::relu(gg::matmul(a, b, {transpose_a, transpose_b}) + value({columns}, 3, "c")) *
+                  value({rows, columns}, 4, "m") -
+              value({rows, 1}, 5, "r") / value({}, 6, "s");
+          gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
+          const Tensor expected = host.run({}, {y})[0];
+          for (const auto& settings : kSettings) {
+            cuda_emulation::configure(settings);
+            gg::Session session(graph, {.device = "cuda:0"});
+            CHECK(contains(session.explain_passes({}, {y}), "fuse_epilogue: "));
+            CHECK(close(session.run({}, {y})[0], expected, 1e-4));
+            CHECK(cuda_emulation::take_error() == "");
+          }
+        }
+    cuda_emulation::configure({});
+  }
+
+  TEST_CASE("weights are updated in large and small tiles, with equal bits in every order") {
+    gg::tests::announce_operands();
+    for (const auto& [inputs, units] : {std::pair{644, 322}, {24, 20}, {9, 7}}) {
+      CAPTURE(inputs);
+      gg::Graph graph;
+      const Output x = gg::placeholder(graph, gg::float32, {6, inputs}, "x");
+      const Output h = gg::nn::dense(x, {.units = units, .activation = gg::relu}, "a");
+      const Output train = gg::Adam{.learning_rate = 0.01}.minimize(gg::mean(gg::square(h)));
+      const Output kernel = graph.find("a/kernel")->output();
+      const std::vector<std::pair<Output, Tensor>> feeds = {
+          {x, noise({6, inputs}, 5).cast(gg::float32)}};
+      gg::Session host(graph, {.device = "cpu", .seed = 3, .disabled_passes = {"fuse_epilogue"}});
+      for (int step = 0; step < 2; ++step) host.run(feeds, {train});
+      std::vector<Tensor> first;
+      for (const auto& settings : kSettings) {
+        cuda_emulation::configure(settings);
+        gg::Session session(graph, {.device = "cuda:0", .seed = 3});
+        CHECK(contains(session.explain_passes(feeds, {train}), "takes in 'train/a/kernel"));
+        for (int step = 0; step < 2; ++step) session.run(feeds, {train});
+        first.push_back(session.value(kernel).clone());
+        CHECK(close(first.back(), host.value(kernel), 1e-4));
+        CHECK(same_bits(first.back(), first.front()));
+        CHECK(cuda_emulation::take_error() == "");
+      }
+    }
+    cuda_emulation::configure({});
+  }
+
+  TEST_CASE("an update does nothing behind a value that was refused") {
+    gg::Graph graph;
+    const Output x = gg::placeholder(graph, gg::float32, {4, 8}, "x");
+    const Output labels = gg::placeholder(graph, gg::int64, {4}, "labels");
+    const Output w = gg::variable(graph, noise({8, 5}, 1).cast(gg::float32), "w");
+    const Output loss = gg::mean(gg::sparse_softmax_cross_entropy(gg::matmul(x, w), labels));
+    const Output train = gg::GradientDescent{.learning_rate = 0.1}.minimize(loss);
+    gg::Session session(graph, {.device = "cuda:0"});
+    const Tensor before = session.value(w).clone();
+    std::vector<std::pair<Output, Tensor>> feeds = {
+        {x, noise({4, 8}, 2).cast(gg::float32)},
+        {labels, Tensor::full(gg::int64, {4}, std::int64_t{9})}};
+    CHECK(contains(session.explain_passes(feeds, {train}), "fuse_epilogue: "));
+    CHECK_THROWS_AS(session.run(feeds, {train}), gg::RunError);
+    CHECK(same_bits(session.value(w), before));
+    feeds[1].second = Tensor::full(gg::int64, {4}, std::int64_t{2});
+    session.run(feeds, {train});
+    CHECK_FALSE(same_bits(session.value(w), before));
+  }
+
+  TEST_CASE("what is too large, or not of short arithmetic, stays with cuBLAS") {
+    const auto takes_in = [](std::int64_t rows, bool is_short) {
+      gg::Graph graph;
+      const Output a = gg::placeholder(graph, gg::float32, {rows, 1024}, "a");
+      const Output b = gg::placeholder(graph, gg::float32, {1024, 1024}, "b");
+      const Output product = gg::matmul(a, b);
+      const Output y = is_short ? gg::relu(product) : gg::tanh(product);
+      gg::Session session(graph, {.device = "cuda:0"});
+      return contains(session.explain_passes({{a, Tensor::zeros(gg::float32, a.shape())},
+                                              {b, Tensor::zeros(gg::float32, b.shape())}},
+                                             {y}),
+                      "fuse_epilogue: ");
+    };
+    CHECK(takes_in(256, true));
+    CHECK_FALSE(takes_in(257, true));
+    CHECK_FALSE(takes_in(16, false));
+  }
+}
