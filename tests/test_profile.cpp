@@ -166,6 +166,47 @@ TEST_CASE("ceilings are what a processor can do") {
   CHECK(ceilings.bytes_per_second > 1e7);
 }
 
+TEST_CASE("nodes of several devices are held against their own ceilings") {
+  gg::Graph graph;
+  const auto a = gg::placeholder(graph, gg::float32, {2, 3}, "a");
+  const auto b = gg::named(gg::exp(a), "b"), c = gg::named(gg::exp(b), "c");
+  gg::RunStats run;
+  run.nodes = {{&b.node(), "b", &b.node(), "one", "computing", 0.1, 1e-9},
+               {&c.node(), "c", &c.node(), "two", "computing", 0.2, 1e-9},
+               {&a.node(), "a", &a.node(), "two", "copying to it", 0.1, 1e-9}};
+  gg::Profile profile({.skipped_runs = 0});
+  profile.add_run(run);
+  CHECK(profile.devices() == std::vector<std::string>{"one", "two"});
+  const std::string table = profile.table({{12e9, 96e9, "one"}, {24e9, 48e9, "two"}});
+  // 6 operations and 48 bytes in a nanosecond.
+  const auto line_of = [&](const std::string& name) {
+    const std::size_t begin = table.find("\n" + name + " ") + 1;
+    return table.substr(begin, table.find('\n', begin) - begin);
+  };
+  CHECK(line_of("b").find("6.0  50.0 %    48.0  50.0 %") != std::string::npos);
+  CHECK(line_of("c").find("6.0  25.0 %    48.0 100.0 %") != std::string::npos);
+  CHECK(table.find("ceilings of two: 24.0 GFLOP/s, 48.0 GB/s") != std::string::npos);
+
+  std::map<std::string, int> row_of;
+  std::map<int, std::string> names;
+  for (const auto& event : trace_of(profile)) {
+    if (event.at("ph") == "M") names[event.at("tid")] = event.at("args").at("name");
+    if (event.at("cat") == "node") row_of[event.at("name")] = event.at("tid");
+  }
+  CHECK(names[row_of["b"]] == "one, computing");
+  CHECK(names[row_of["c"]] == "two, computing");
+  CHECK(names[row_of["a"]] == "two, copying to it");
+}
+
+TEST_CASE("devices are described") {
+  const auto devices = gg::describe_devices();
+  REQUIRE(devices.size() == gg::available_devices().size());
+  CHECK(devices[0].name == "cpu");
+  CHECK(devices[0].words.find("processors, ") != std::string::npos);
+  CHECK(devices[0].memory_bytes > devices[0].free_bytes);
+  CHECK(devices[0].free_bytes > 0);
+}
+
 TEST_CASE("a profile of nothing") {
   const gg::Profile profile;
   CHECK(profile.num_runs() == 0);

@@ -67,8 +67,12 @@ class Loop {
       if (!(is_resident_ ? run_resident_epoch(epoch) : run_epoch(epoch)))
         return Interrupt::kExitStatus;
     if (!flags_.trace.empty()) profile_.write_trace(flags_.trace.string());
-    if (flags_.profile)
-      std::printf("%s", profile_.table(gg::measure_ceilings(flags_.threads)).c_str());
+    if (flags_.profile) {
+      std::vector<gg::Ceilings> ceilings;
+      for (const std::string& device : profile_.devices())
+        ceilings.push_back(gg::measure_ceilings(device, flags_.threads));
+      std::printf("%s", profile_.table(ceilings).c_str());
+    }
     return 0;
   }
 

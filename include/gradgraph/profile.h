@@ -5,18 +5,22 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gradgraph/session.h"
 
 namespace gradgraph GRADGRAPH_API {
 
-/// What the processor can do at most, measured: nodes are compared with it.
+/// What a device can do at most, measured: nodes are compared with it.
 struct Ceilings {
-  double flops_per_second = 0;  ///< float32, products and sums in registers
+  /// float32: of the CPU products and sums in registers, else a product of two large matrices.
+  double flops_per_second = 0;
   double bytes_per_second = 0;  ///< a = b + s * c over arrays far larger than the caches
+  std::string device = "cpu";
 };
 /// Takes about a second. `threads` as in SessionOptions.
 Ceilings measure_ceilings(int threads = 0);
+Ceilings measure_ceilings(const std::string& device, int threads = 0);
 
 /// Floating-point operations of a node of known shapes (NodeTime::planned): what its op's
 /// OpDef::flops says; of an elementwise op one per element, and for each op fused into a node. 0
@@ -32,7 +36,7 @@ struct ProfileOptions {
 
 /// Gathers what the runs of a session did whose SessionOptions::node_times is on: where the time
 /// went, node by node, and a trace to look at in Perfetto or chrome://tracing.
-/// Times on devices other than the host's are those of launching.
+/// Times on devices other than the host's are by their own clocks; copies are among the nodes.
 class Profile {
  public:
   explicit Profile(ProfileOptions options = {});
@@ -57,6 +61,9 @@ class Profile {
   /// A row per node, those that take longest first: calls, seconds, share of the time, and how
   /// near its arithmetic and its memory traffic come to the ceilings.
   std::string table(const Ceilings& ceilings) const;
+  /// The same for nodes of several devices, each beside its own.
+  std::string table(const std::vector<Ceilings>& ceilings) const;
+  std::vector<std::string> devices() const;  ///< that nodes ran on, in the order of their names
   /// Chrome's trace format: a span per run, wait, feed and node, with name, op, shapes, bytes and
   /// rates; arrows from nodes to those that differentiate them. Throws DataError when the file
   /// cannot be written.

@@ -83,6 +83,10 @@ struct NodeTime {
   std::string kernel;          ///< its name in the session's own copy
   /// That node itself, with the shapes of this run; lives as long as the run's plan is kept.
   const Node* planned = nullptr;
+  std::string device;  ///< "cuda:0"
+  /// What it ran beside: of a device beside the host "computing", or "copying to it", "copying to
+  /// the host"; empty on the host.
+  std::string stream;
   double start = 0;  ///< seconds after the start of the run
   double seconds = 0;
 };
@@ -227,5 +231,13 @@ class Session {
 
 /// The devices that this process can use: "cpu", and what else was found.
 std::vector<std::string> available_devices();
+
+struct DeviceDescription {
+  std::string name;   ///< "cuda:0"
+  std::string words;  ///< "NVIDIA H200, compute capability 9.0, 132 multiprocessors"
+  std::size_t memory_bytes = 0, free_bytes = 0;  ///< 0 where nobody knows
+};
+/// Opens all devices. Throws RunError for one that cannot be opened.
+std::vector<DeviceDescription> describe_devices();
 
 }  // namespace gradgraph

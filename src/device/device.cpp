@@ -1,5 +1,7 @@
 #include "device/device.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <cstring>
 #include <mutex>
@@ -26,6 +28,16 @@ void execute(const Launch& launch, const KernelArgs& args) {
 void Stream::refuse_launch(const Launch& launch, const KernelError& error) {
   refusing_launch_ = &launch;
   refuse(launch, error);
+}
+
+Device::Memory host_memory() {
+  const auto bytes = [](int pages) {
+    const long count = sysconf(pages), each = sysconf(_SC_PAGESIZE);
+    return count > 0 && each > 0
+               ? static_cast<std::size_t>(count) * static_cast<std::size_t>(each)
+               : 0;
+  };
+  return {bytes(_SC_PHYS_PAGES), bytes(_SC_AVPHYS_PAGES)};
 }
 
 void* Device::allocate_staging(std::size_t bytes) {

@@ -111,6 +111,8 @@ class Device {
   std::string_view kind() const {                    ///< "cuda": which kernels it runs
     return std::string_view(name_).substr(0, name_.find(':'));
   }
+  /// In words, what it is.
+  virtual std::string description() const { return name_; }
   /// True when the host reads and writes its memory directly and its work is done on return.
   virtual bool host_memory() const = 0;
   /// True when `launch` does nothing but call the kernel: whoever has one may do it himself.
@@ -148,6 +150,8 @@ class HostStream : public Stream {
   void synchronize() override {}
   void check() override {}
 };
+/// Of the host, as far as the system says.
+Device::Memory host_memory();
 /// What a HostStream records.
 std::unique_ptr<Event> make_host_event();
 

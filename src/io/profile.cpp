@@ -1,12 +1,14 @@
 #include "gradgraph/profile.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <set>
 
 #include "core/text.h"
 #include "core/threads.h"
 #include "device/ceilings.h"
+#include "gradgraph/ops.h"
 #include "graph/program.h"
 #include "io/profile_state.h"
 
@@ -40,7 +42,42 @@ std::string percent(double part, double whole) {
 
 Ceilings measure_ceilings(int threads) {
   const int count = thread_count(threads);
-  return {measure_peak_flops(count), measure_triad_bandwidth(count)};
+  return {measure_peak_flops(count), measure_triad_bandwidth(count), "cpu"};
+}
+
+namespace {
+
+/// The least time of a node of `op` in some runs of `result`.
+double least_seconds(const Output& result, const std::string& device, const char* op) {
+  constexpr int kRuns = 8;
+  Session session(result.graph(), {.device = device, .node_times = true});
+  Callable run = session.prepare({}, {group(result.graph(), {result})});
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < kRuns; ++i) {
+    run();
+    for (const NodeTime& time : session.last_run().nodes)
+      if (time.node->op().name == op) least = std::min(least, time.seconds);
+  }
+  return least;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(const std::string& device, int threads) {
+  if (device == "cpu") return measure_ceilings(threads);
+  constexpr std::int64_t kRows = 8192, kElements = 64 << 20;
+  Graph graph;
+  const auto scope = device_scope(graph, device);
+  // Zeros take less power: some devices are faster then.
+  const auto matrix = [&](const char* name) {
+    return variable(random_uniform(graph, {kRows, kRows}), name);
+  };
+  const auto product = matmul(matrix("a"), matrix("b"));
+  const auto b = variable(random_uniform(graph, {kElements}), "x"),
+             c = variable(random_uniform(graph, {kElements}), "y");
+  const auto triad = assign(variable(graph, float32, {kElements}, "z"), b + c * 0.5F);
+  return {2.0 * kRows * kRows * kRows / least_seconds(product, device, "matmul"),
+          3.0 * sizeof(float) * kElements / least_seconds(triad, device, "assign"), device};
 }
 
 double flops(const Node& node) {
@@ -82,8 +119,8 @@ std::size_t Profile::State::node_index(const NodeTime& time) {
   const Node& node = *time.planned;
   const SourceLocation where = node.where();
   nodes.push_back({time.node, time.kernel, node.op().name, shapes_of(node),
-                   where.known() ? fmt::format("{}:{}", where.file, where.line) : "",
-                   gradgraph::flops(node), bytes_moved(node)});
+                   where.known() ? fmt::format("{}:{}", where.file, where.line) : "", time.device,
+                   time.stream, gradgraph::flops(node), bytes_moved(node)});
   return found->second;
 }
 
@@ -137,7 +174,21 @@ double Profile::feed_seconds() const { return state_->feed_seconds; }
 double Profile::wait_seconds() const { return state_->wait_seconds; }
 
 std::string Profile::table(const Ceilings& ceilings) const {
+  return table(std::vector<Ceilings>{ceilings});
+}
+
+std::vector<std::string> Profile::devices() const {
+  std::set<std::string> devices;
+  for (const State::NodeRecord& node : state_->nodes) devices.insert(node.device);
+  return {devices.begin(), devices.end()};
+}
+
+std::string Profile::table(const std::vector<Ceilings>& ceilings) const {
   const State& state = *state_;
+  const auto ceilings_of = [&](const std::string& device) {
+    const auto found = std::ranges::find(ceilings, device, &Ceilings::device);
+    return found == ceilings.end() ? Ceilings{} : *found;
+  };
   std::vector<std::size_t> order(state.nodes.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -157,20 +208,23 @@ std::string Profile::table(const Ceilings& ceilings) const {
   for (const std::size_t i : order) {
     const State::NodeRecord& node = state.nodes[i];
     const double work = node.flops * node.calls, traffic = node.bytes * node.calls;
+    const Ceilings own = ceilings_of(node.device);
     text += fmt::format(
         "{:<{}}  {:>7} {:>10.6f} {:>7} {:>9} {:>7} {:>7} {:>7}\n", node.name, width, node.calls,
         node.seconds, percent(node.seconds, total), rate(work, node.seconds),
-        work > 0 ? percent(work / node.seconds, ceilings.flops_per_second) : "-",
-        rate(traffic, node.seconds), percent(traffic / node.seconds, ceilings.bytes_per_second));
+        work > 0 ? percent(work / node.seconds, own.flops_per_second) : "-",
+        rate(traffic, node.seconds), percent(traffic / node.seconds, own.bytes_per_second));
   }
   row("feeds", feed_seconds());
   text += '\n';
   row("waiting for batches", wait_seconds());
-  text += fmt::format(
-      "\n{} runs in {:.6f} s; nodes, feeds and waiting explain {} of it\n"
-      "ceilings: {:.1f} GFLOP/s, {:.1f} GB/s\n",
-      num_runs(), total, percent(node_seconds() + feed_seconds() + wait_seconds(), total),
-      ceilings.flops_per_second * 1e-9, ceilings.bytes_per_second * 1e-9);
+  text += fmt::format("\n{} runs in {:.6f} s; nodes, feeds and waiting explain {} of it\n",
+                      num_runs(), total,
+                      percent(node_seconds() + feed_seconds() + wait_seconds(), total));
+  for (const Ceilings& each : ceilings)
+    text += fmt::format("ceilings{}: {:.1f} GFLOP/s, {:.1f} GB/s\n",
+                        each.device == "cpu" ? "" : " of " + each.device,
+                        each.flops_per_second * 1e-9, each.bytes_per_second * 1e-9);
   return text;
 }
 

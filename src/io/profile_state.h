@@ -15,7 +15,7 @@ struct Profile::State {
   /// A node of the session's copy, as far as it outlives the plan.
   struct NodeRecord {
     const Node* user_node;
-    std::string name, op, shapes, line;
+    std::string name, op, shapes, line, device, stream;
     double flops = 0, bytes = 0;
     int calls = 0;
     double seconds = 0;

@@ -1,4 +1,5 @@
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "gradgraph/error.h"
@@ -11,15 +12,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Rows of the picture are "threads": the host, then each device's streams.
+constexpr int kHostRow = 1;
+
 Json span(const std::string& name, const char* category, double start, double seconds,
-          Json arguments = Json::object()) {
-  return {{"name", name},         {"cat", category}, {"ph", "X"}, {"ts", start * 1e6},
-          {"dur", seconds * 1e6}, {"pid", 1},        {"tid", 1},  {"args", std::move(arguments)}};
+          Json arguments = Json::object(), int row = kHostRow) {
+  return {
+      {"name", name},         {"cat", category}, {"ph", "X"},  {"ts", start * 1e6},
+      {"dur", seconds * 1e6}, {"pid", 1},        {"tid", row}, {"args", std::move(arguments)}};
 }
 
-Json arrow_end(const char* phase, int id, double time) {
+Json arrow_end(const char* phase, int id, double time, int row) {
   Json event = {{"name", "differentiates"}, {"cat", "gradient"}, {"ph", phase}, {"id", id},
-                {"ts", time * 1e6},         {"pid", 1},          {"tid", 1}};
+                {"ts", time * 1e6},         {"pid", 1},          {"tid", row}};
   if (phase[0] == 'f') event["bp"] = "e";
   return event;
 }
@@ -30,6 +35,21 @@ void Profile::write_trace(const std::string& path) const {
   const State& state = *state_;
   Json events = Json::array();
   int arrows = 0;
+  std::map<std::string, int> rows;  // of devices beside the host
+  const auto row_of = [&](const State::NodeRecord& node) {
+    if (node.stream.empty()) return kHostRow;
+    const std::string name = node.device + ", " + node.stream;
+    const auto [found, is_new] =
+        rows.try_emplace(name, kHostRow + 1 + static_cast<int>(rows.size()));
+    if (is_new)
+      events.push_back({{"name", "thread_name"},
+                        {"cat", "row"},
+                        {"ph", "M"},
+                        {"pid", 1},
+                        {"tid", found->second},
+                        {"args", {{"name", name}}}});
+    return found->second;
+  };
   for (const State::TracedRun& run : state.traced) {
     if (run.wait_seconds > 0)
       events.push_back(span("wait", "wait", run.wait_start, run.wait_seconds));
@@ -39,18 +59,23 @@ void Profile::write_trace(const std::string& path) const {
     for (const State::Span& timed : run.nodes) {
       const State::NodeRecord& node = state.nodes[timed.node];
       span_of.try_emplace(node.user_node, &timed);
-      Json arguments = {{"op", node.op}, {"shapes", node.shapes}, {"bytes", node.bytes}};
+      Json arguments = {{"op", node.op},
+                        {"shapes", node.shapes},
+                        {"bytes", node.bytes},
+                        {"device", node.device}};
       if (!node.line.empty()) arguments["line"] = node.line;
       if (timed.seconds > 0) {
         if (node.flops > 0) arguments["GFLOP/s"] = node.flops / timed.seconds * 1e-9;
         arguments["GB/s"] = node.bytes / timed.seconds * 1e-9;
       }
-      events.push_back(span(node.name, "node", timed.start, timed.seconds, arguments));
+      events.push_back(
+          span(node.name, "node", timed.start, timed.seconds, arguments, row_of(node)));
       const Node* forward = node.user_node->differentiates();
       const auto found = forward ? span_of.find(forward) : span_of.end();
       if (found == span_of.end()) continue;
-      events.push_back(arrow_end("s", ++arrows, found->second->start));
-      events.push_back(arrow_end("f", arrows, timed.start));
+      events.push_back(arrow_end("s", ++arrows, found->second->start,
+                                 row_of(state.nodes[found->second->node])));
+      events.push_back(arrow_end("f", arrows, timed.start, row_of(node)));
     }
   }
   std::ofstream file(path);

@@ -188,8 +188,20 @@ void CompiledPlan::upload_constants() {
 
 std::vector<NodeTime> CompiledPlan::node_times() const {
   std::vector<NodeTime> times;
-  for (const Launch& launch : launches_)
-    times.push_back({&user_node(*launch.node), launch.node->name(), launch.node});
+  const auto add = [&](const Node& node, const Stream& stream, const char* what) {
+    const Device& device = stream.device();
+    times.push_back({.node = &user_node(node),
+                     .kernel = node.name(),
+                     .planned = &node,
+                     .device = device.name(),
+                     .stream = device.host_memory() ? "" : what});
+  };
+  for (const Launch& launch : launches_) add(*launch.node, *launch.args.stream, "computing");
+  for (const Command& command : commands_)
+    if (is_timed_copy(command))
+      add(*plan_.steps[at(command.index)].node, *command.stream,
+          copy_kind(plan_.steps[at(command.index)]) == CopyKind::to_host ? "copying to the host"
+                                                                         : "copying to it");
   return times;
 }
 

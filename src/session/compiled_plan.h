@@ -61,7 +61,8 @@ class CompiledPlan {
   const std::vector<OutputType>& result_types() const { return result_types_; }
   const Plan& plan() const { return plan_; }
   std::string explain_placement() const;
-  /// One entry per kernel call, for RunStats::nodes; `run` fills in the times.
+  /// For RunStats::nodes, one entry per kernel call, then one per copy from or to a device beside
+  /// the host; `run` fills in the times.
   std::vector<NodeTime> node_times() const;
 
   /// `feeds` and `results` are in the order given at construction; results are allocated. Times
@@ -105,8 +106,8 @@ class CompiledPlan {
   struct StagePatch {
     std::size_t feed, offset, bytes;
   };
-  /// The time of a launch by the device's own clock.
-  struct TimedLaunch {
+  /// The time of a launch or copy by the device's own clock.
+  struct TimedWork {
     std::unique_ptr<Event> begin, end;
   };
   struct Backup {
@@ -156,6 +157,9 @@ class CompiledPlan {
   void execute(const Command& command, std::vector<Tensor>& results);
   void execute_timed(std::vector<Tensor>& results, RunStats& stats, const Command*& current);
   CopyKind copy_kind(const PlannedStep& step) const;
+  static bool is_timed_copy(const Command& command) {
+    return command.kind == CommandKind::copy && !command.stream->device().host_memory();
+  }
   void copy_between(const Command& command);
   void fetch_result(const Command& command, std::vector<Tensor>& results);
   void wait_for(const Command& command);
@@ -191,7 +195,7 @@ class CompiledPlan {
   std::vector<void*> addresses_;         ///< laid out as Plan::step_values
   std::vector<FeedPatch> feed_patches_;
   std::vector<StagePatch> stage_patches_;
-  std::vector<TimedLaunch> timed_;               ///< by launch, null on the host; for node_times
+  std::vector<TimedWork> timed_;                 ///< as node_times; null on the host
   std::vector<std::unique_ptr<Event>> origins_;  ///< by used device: when a timed run began
   std::vector<Node*> feed_nodes_;                ///< by feed; null where nothing needs it
   std::vector<std::int32_t> result_of_;          ///< by node id: the fetch that it answers, or -1

@@ -214,45 +214,63 @@ void CompiledPlan::execute(const Command& command, std::vector<Tensor>& results)
   }
 }
 
-/// Launches on the host are timed by its clock, others by events, so that nobody waits for them.
+/// Launches on the host are timed by its clock, all else by events, so that nobody waits.
 void CompiledPlan::execute_timed(std::vector<Tensor>& results, RunStats& stats,
                                  const Command*& current) {
+  const auto make_timed = [](const Command& command) -> TimedWork {
+    Device& device = command.stream->device();
+    if (device.host_memory()) return {};
+    return {device.make_event(), device.make_event()};
+  };
   if (timed_.empty()) {
     timed_.resize(launches_.size());
     for (const Command& command : commands_)
-      if (command.kind == CommandKind::launch && !command.stream->device().host_memory())
-        timed_[at(command.index)] = {command.stream->device().make_event(),
-                                     command.stream->device().make_event()};
+      if (command.kind == CommandKind::launch) timed_[at(command.index)] = make_timed(command);
+    for (const Command& command : commands_)
+      if (is_timed_copy(command)) timed_.push_back(make_timed(command));
     for (const std::size_t device : used_devices_)
       origins_.push_back(memory_.device(device)->make_event());
   }
   for (std::size_t d = 0; d < used_devices_.size(); ++d)
     stream(used_devices_[d]).record(*origins_[d]);
   const double origin = seconds_since(stats.start);
-  for (const Command& command : commands_) {
-    current = &command;
-    if (command.kind != CommandKind::call && command.kind != CommandKind::launch) {
-      execute(command, results);
-    } else if (const TimedLaunch& timed = timed_[at(command.index)]; timed.begin) {
-      command.stream->record(*timed.begin);
-      execute(command, results);
-      command.stream->record(*timed.end);
-    } else {
-      const HostTimer timer(stats);
-      execute(command, results);
-      timer.stop(stats.nodes[at(command.index)]);
+  const auto for_each_timed = [&](const auto& body, const auto& other) {
+    std::size_t copies = launches_.size();
+    for (const Command& command : commands_) {
+      const bool is_launch =
+          command.kind == CommandKind::call || command.kind == CommandKind::launch;
+      if (is_launch || is_timed_copy(command))
+        body(command, is_launch ? at(command.index) : copies++);
+      else
+        other(command);
     }
-  }
-  for (const Command& command : commands_) {
-    if (command.kind != CommandKind::launch || !timed_[at(command.index)].begin) continue;
-    const TimedLaunch& timed = timed_[at(command.index)];
-    const auto own = std::ranges::find_if(used_devices_, [&](std::size_t device) {
-      return memory_.device(device).get() == &command.stream->device();
-    });
-    const Event& began = *origins_[static_cast<std::size_t>(own - used_devices_.begin())];
-    stats.nodes[at(command.index)].seconds = timed.end->seconds_since(*timed.begin);
-    stats.nodes[at(command.index)].start = origin + timed.begin->seconds_since(began);
-  }
+  };
+  for_each_timed(
+      [&](const Command& command, std::size_t work) {
+        current = &command;
+        if (const TimedWork& timed = timed_[work]; timed.begin) {
+          command.stream->record(*timed.begin);
+          execute(command, results);
+          command.stream->record(*timed.end);
+        } else {
+          const HostTimer timer(stats);
+          execute(command, results);
+          timer.stop(stats.nodes[work]);
+        }
+      },
+      [&](const Command& command) { execute(*(current = &command), results); });
+  for_each_timed(
+      [&](const Command& command, std::size_t work) {
+        const TimedWork& timed = timed_[work];
+        if (!timed.begin) return;
+        const auto own = std::ranges::find_if(used_devices_, [&](std::size_t device) {
+          return memory_.device(device).get() == &command.stream->device();
+        });
+        const Event& began = *origins_[static_cast<std::size_t>(own - used_devices_.begin())];
+        stats.nodes[work].seconds = timed.end->seconds_since(*timed.begin);
+        stats.nodes[work].start = origin + timed.begin->seconds_since(began);
+      },
+      [](const Command&) {});
 }
 
 CopyKind CompiledPlan::copy_kind(const PlannedStep& step) const {

@@ -48,6 +48,16 @@ std::vector<std::string> available_devices() {
   return names;
 }
 
+std::vector<DeviceDescription> describe_devices() {
+  std::vector<DeviceDescription> descriptions;
+  for (const std::string& name : available_devices()) {
+    const std::shared_ptr<Device> device = device_registry().open(name);
+    const Device::Memory memory = device->host_memory() ? host_memory() : device->memory();
+    descriptions.push_back({name, device->description(), memory.total, memory.free});
+  }
+  return descriptions;
+}
+
 SessionState::SessionState(Graph& graph_, SessionOptions options_, SourceLocation where)
     : graph(graph_), options(std::move(options_)), memory(available_devices()) {
   options.device = resolve_device(options.device, memory.device_names(), where);

@@ -99,6 +99,24 @@ TEST_SUITE("cuda device") {
     for (std::size_t i = 0; i < ys.size(); ++i) CHECK(same_bits(actual[i], expected[i]));
   }
 
+  TEST_CASE("kernels and copies are timed, and say where they ran") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {300, 300}, "x");
+    const auto y = gg::named(gg::matmul(x, x), "y");
+    gg::Session session(graph, {.device = "cuda", .node_times = true});
+    for (int run = 0; run < 2; ++run)
+      session.run({{x, Tensor::zeros(gg::float32, {300, 300})}}, y);
+    std::vector<std::string> streams;
+    for (const gg::NodeTime& time : session.last_run().nodes) {
+      CHECK(time.device == "cuda:0");
+      CHECK(time.seconds > 0);
+      streams.push_back(time.stream);
+    }
+    CHECK(streams ==
+          std::vector<std::string>{"computing", "copying to it", "copying to the host"});
+    CHECK(gg::describe_devices()[1].memory_bytes > 0);
+  }
+
   TEST_CASE("a GPU that is not there is named, with those that are") {
     gg::Graph graph;
     const std::string message = message_of([&] { gg::Session(graph, {.device = "cuda:77"}); });

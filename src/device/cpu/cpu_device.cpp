@@ -1,8 +1,12 @@
 #include "device/cpu/cpu_device.h"
 
+#include <fstream>
 #include <new>
+#include <string>
 
 #include "core/host_memory.h"
+#include "core/text.h"
+#include "core/threads.h"
 #include "device/cpu/isa/isa.h"
 
 namespace gradgraph {
@@ -11,10 +15,33 @@ namespace {
 /// A page: buffers of an arena then start on cache lines and can be backed by large pages.
 constexpr std::size_t kPage = 4096;
 
+const char* isa_in_words(Isa isa) {
+  switch (isa) {
+    case Isa::baseline: return "no AVX2";
+    case Isa::avx2: return "AVX2";
+    case Isa::avx512: return "AVX-512";
+  }
+  __builtin_unreachable();
+}
+
+/// As Linux has it; "a processor" where nobody says.
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name"))
+      if (const std::size_t colon = line.find(": "); colon != std::string::npos)
+        return line.substr(colon + 2);
+  return "a processor";
+}
+
 class CpuDevice final : public Device {
  public:
   using Device::Device;
 
+  std::string description() const override {
+    return fmt::format("{}, {} processors, {}", processor_name(), thread_count(0),
+                       isa_in_words(best_isa()));
+  }
   bool host_memory() const override { return true; }
   bool calls_kernels() const override { return true; }
   void* allocate(std::size_t bytes) override {

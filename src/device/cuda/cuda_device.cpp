@@ -20,6 +20,12 @@ class CudaDevice final : public Device {
  public:
   CudaDevice(std::string name, int number) : Device(std::move(name)), number_(number) {}
 
+  std::string description() const override {
+    cudaDeviceProp properties;
+    cuda::check(cudaGetDeviceProperties(&properties, number_), name(), "asking what it is");
+    return fmt::format("{}, compute capability {}.{}, {} multiprocessors", properties.name,
+                       properties.major, properties.minor, properties.multiProcessorCount);
+  }
   bool host_memory() const override { return false; }
 
   void* allocate(std::size_t bytes) override {
