@@ -146,6 +146,14 @@ class Log(Examples):
                 )
                 self.assertRegex(lines[-2], LINE)
 
+    def test_devices(self):
+        output = self.output("devices", data=False)
+        self.assertRegex(
+            output,
+            r"\Acpu: .+, \d+ processors, .+; \d+ GB of memory, \d+ GB free\n"
+            r"  float32: \d+ GFLOP/s; memory: \d+ GB/s\n",
+        )
+
     def test_limit(self):
         output = self.output("mnist_softmax", "--epochs", 1, "--limit", 30)
         self.assertIn("30 training and 30 validation samples", output)

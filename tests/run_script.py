@@ -225,7 +225,7 @@ class RunScript(unittest.TestCase):
     def test_list_of_commands(self):
         result = self.run_script()
         self.assertEqual(result.returncode, 0)
-        for part in ("setup", "test [FILTER]", "format", "devices", "gpu-accept", "What mnist_small is.",
+        for part in ("setup", "test [FILTER]", "format", "gpu-accept", "What mnist_small is.",
                      "other"):
             self.assertIn(part, result.stdout)
 

@@ -253,11 +253,18 @@ TEST_SUITE("simulated streams") {
     CHECK(issued.count(WorkItem::Kind::host_waits) == 1);
     CHECK(issued.issued_after_wait() == 0);
     const RunStats& stats = session.last_run();
-    REQUIRE(stats.nodes.size() == issued.count(WorkItem::Kind::launch));
+    const std::size_t launches = issued.count(WorkItem::Kind::launch);
+    // Copies too, but for that of the step's number.
+    REQUIRE(stats.nodes.size() ==
+            launches + issued.count(CopyKind::to_device) - 1 + issued.count(CopyKind::to_host));
     double last = 0;
-    for (const NodeTime& node : stats.nodes) {  // one stream: one after the other
-      CHECK(node.start >= last);
+    for (std::size_t i = 0; i < stats.nodes.size(); ++i) {
+      const NodeTime& node = stats.nodes[i];
       CHECK(node.seconds >= 0);
+      CHECK(node.device == "simulated:0");
+      CHECK((node.stream == "computing") == (i < launches));
+      if (i >= launches) continue;
+      CHECK(node.start >= last);  // one stream: one after the other
       last = node.start + node.seconds;
     }
     CHECK(last <= stats.total_seconds);

@@ -1,4 +1,4 @@
-/// Prints the devices that this machine has, and what they can do at most.
+/// Prints the devices of this machine, and what they can do at most.
 #include <cstdio>
 #include <exception>
 #include <string>
