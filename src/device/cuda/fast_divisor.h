@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "device/cuda/launch.h"
+#include "device/shared/host_device.h"
 
 namespace gradgraph::cuda {
 
@@ -21,7 +21,7 @@ class FastDivisor {
   struct Parts {
     int quotient, remainder;
   };
-  __device__ Parts operator()(int number) const {
+  HOST_DEVICE Parts operator()(int number) const {
     const auto quotient = static_cast<int>(
         (static_cast<std::uint64_t>(static_cast<unsigned>(number)) * factor_) >> shift_);
     return {quotient, number - quotient * divisor_};
