@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "device/cuda/fast_divisor.h"
+#include "device/cuda/launch.h"
 #include "device/kernel.h"
 #include "device/shared/elements.h"
 #include "ops/nn/window.h"
