@@ -3,11 +3,10 @@
 #include <cmath>
 #include <limits>
 
-#include "cuda_emulation/emulation.h"
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
 #include "messages.h"
-#include "operands.h"
+#include "settings.h"
 
 /// The GPU's convolutions, alone and with what goes into a pool, at sizes around their tiles.
 namespace gg = gradgraph;
@@ -20,13 +19,6 @@ using gg::tests::noise;
 using gg::tests::same_bits;
 
 namespace {
-
-using cuda_emulation::Order;
-using cuda_emulation::Pace;
-const cuda_emulation::Settings kSettings[] = {{Order::forward, 1, Pace::eager},
-                                              {Order::reverse, 1, Pace::lazy},
-                                              {Order::random, 1, Pace::free},
-                                              {.check = true}};
 
 struct Case {
   Shape image, filter;
@@ -59,20 +51,17 @@ struct Network {
     gg::Session plain(graph, {.device = "cpu", .disabled_passes = {"fuse_pooling"}});
     const auto expected = plain.run({}, fetches);
     std::vector<Tensor> first;
-    for (const auto& settings : kSettings) {
-      cuda_emulation::configure(settings);
+    gg::tests::in_every_setting([&] {
       gg::Session session(graph,
                           {.device = "cuda:0", .threads = 1, .disabled_passes = disabled_passes});
       const auto values = session.run({}, fetches);
-      CHECK(cuda_emulation::take_error() == "");
       for (std::size_t i = 0; i < values.size(); ++i) {
         CAPTURE(i);
         CHECK(close(values[i], expected[i], 1e-3));
         if (!first.empty()) CHECK(same_bits(values[i], first[i]));
       }
       first = values;
-    }
-    cuda_emulation::configure({});
+    });
   }
 };
 
@@ -80,7 +69,6 @@ struct Network {
 
 TEST_SUITE("cuda convolution") {
   TEST_CASE("what goes into a pool is one node, and has the CPU's values and gradients") {
-    gg::tests::announce_operands();
     const Case cases[] = {
         {{2, 12, 12, 1}, {5, 5, 1, 24}},
         {{3, 12, 12, 8}, {5, 5, 8, 48}},
@@ -102,7 +90,6 @@ TEST_SUITE("cuda convolution") {
   }
 
   TEST_CASE("convolutions of more than one tile, with groups, dilations and many taps") {
-    gg::tests::announce_operands();
     const Case cases[] = {
         {{2, 9, 9, 8}, {3, 3, 8, 72}},
         {{1, 12, 12, 4}, {3, 3, 4, 8}, {.strides = {3, 2}, .dilations = {2, 1}}},

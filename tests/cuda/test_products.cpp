@@ -1,10 +1,9 @@
 #include <doctest/doctest.h>
 
-#include "cuda_emulation/emulation.h"
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
 #include "messages.h"
-#include "operands.h"
+#include "settings.h"
 
 /// The GPU's products of matrices that take in a program, at sizes around their tiles.
 namespace gg = gradgraph;
@@ -18,13 +17,6 @@ using gg::tests::same_bits;
 
 namespace {
 
-using cuda_emulation::Order;
-using cuda_emulation::Pace;
-const cuda_emulation::Settings kSettings[] = {{Order::forward, 1, Pace::eager},
-                                              {Order::reverse, 1, Pace::lazy},
-                                              {Order::random, 1, Pace::free},
-                                              {.check = true}};
-
 struct Sizes {
   std::int64_t rows, inner, columns;
 };
@@ -33,7 +25,6 @@ struct Sizes {
 
 TEST_SUITE("cuda products") {
   TEST_CASE("products of all layouts take in what follows") {
-    gg::tests::announce_operands();
     const Sizes all[] = {{32, 64, 16}, {36, 68, 20}, {31, 65, 15}, {1, 3, 33}, {70, 7, 10}};
     for (const Sizes& size : all)
       for (const bool transpose_a : {false, true})
@@ -55,19 +46,15 @@ TEST_SUITE("cuda products") {
               value({rows, 1}, 5, "r") / value({}, 6, "s");
           gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
           const Tensor expected = host.run({}, {y})[0];
-          for (const auto& settings : kSettings) {
-            cuda_emulation::configure(settings);
+          gg::tests::in_every_setting([&] {
             gg::Session session(graph, {.device = "cuda:0"});
             CHECK(contains(session.explain_passes({}, {y}), "fuse_epilogue: "));
             CHECK(close(session.run({}, {y})[0], expected, 1e-4));
-            CHECK(cuda_emulation::take_error() == "");
-          }
+          });
         }
-    cuda_emulation::configure({});
   }
 
   TEST_CASE("weights are updated in large and small tiles, with equal bits in every order") {
-    gg::tests::announce_operands();
     for (const auto& [inputs, units] : {std::pair{644, 322}, {24, 20}, {9, 7}}) {
       CAPTURE(inputs);
       gg::Graph graph;
@@ -80,18 +67,15 @@ TEST_SUITE("cuda products") {
       gg::Session host(graph, {.device = "cpu", .seed = 3, .disabled_passes = {"fuse_epilogue"}});
       for (int step = 0; step < 2; ++step) host.run(feeds, {train});
       std::vector<Tensor> first;
-      for (const auto& settings : kSettings) {
-        cuda_emulation::configure(settings);
+      gg::tests::in_every_setting([&] {
         gg::Session session(graph, {.device = "cuda:0", .seed = 3});
         CHECK(contains(session.explain_passes(feeds, {train}), "takes in 'train/a/kernel"));
         for (int step = 0; step < 2; ++step) session.run(feeds, {train});
         first.push_back(session.value(kernel).clone());
         CHECK(close(first.back(), host.value(kernel), 1e-4));
         CHECK(same_bits(first.back(), first.front()));
-        CHECK(cuda_emulation::take_error() == "");
-      }
+      });
     }
-    cuda_emulation::configure({});
   }
 
   TEST_CASE("an update does nothing behind a value that was refused") {

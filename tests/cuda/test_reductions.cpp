@@ -1,9 +1,8 @@
 #include <doctest/doctest.h>
 
-#include "cuda_emulation/emulation.h"
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
-#include "operands.h"
+#include "settings.h"
 
 /// The GPU's reductions at sizes around what a thread, a block and one launch take.
 namespace gg = gradgraph;
@@ -16,9 +15,6 @@ using gg::tests::same_bits;
 
 TEST_SUITE("cuda reductions") {
   TEST_CASE("rows, columns and axes in between, in one launch and in several") {
-    using cuda_emulation::Order;
-    using cuda_emulation::Pace;
-    gg::tests::announce_operands();
     const struct {
       Shape shape;
       std::vector<std::int64_t> axes;
@@ -38,22 +34,15 @@ TEST_SUITE("cuda reductions") {
       gg::Session host(graph, {.device = "cpu"});
       const auto expected = host.run({}, fetches);
       std::vector<Tensor> first;
-      for (const cuda_emulation::Settings& settings :
-           {cuda_emulation::Settings{Order::forward, 1, Pace::eager},
-            {Order::reverse, 1, Pace::lazy},
-            {Order::random, 1, Pace::free},
-            {.check = true}}) {
-        cuda_emulation::configure(settings);
+      gg::tests::in_every_setting([&] {
         gg::Session session(graph, {.device = "cuda:0", .threads = 1});
         const auto values = session.run({}, fetches);
-        CHECK(cuda_emulation::take_error() == "");
         for (std::size_t i = 0; i < values.size(); ++i) {
           CHECK(close(values[i], expected[i], 1e-4));
           if (!first.empty()) CHECK(same_bits(values[i], first[i]));
         }
         first = values;
-      }
+      });
     }
-    cuda_emulation::configure({});
   }
 }

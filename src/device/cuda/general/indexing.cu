@@ -1,9 +1,9 @@
 #include <algorithm>
 
-#include "device/cuda/block_reduce.h"
 #include "device/cuda/general/indices.h"
 #include "device/cuda/general/sort.h"
 #include "device/cuda/kernels.h"
+#include "device/cuda/quads.h"
 #include "device/shared/elements.h"
 
 /// Reading and adding at indices. What is added to what is in the order of the indices: these are
@@ -15,21 +15,10 @@ using std::int64_t;
 
 constexpr int kThreads = 256;
 
-struct Smaller {
-  __device__ int64_t operator()(int64_t a, int64_t b) const { return b < a ? b : a; }
-};
-
 template <class I>
 __global__ void __launch_bounds__(kThreads)
     find_bad_index(const I* indices, int64_t count, int64_t size, RefusalSlot slot) {
-  __shared__ int64_t shared[kThreads];
-  int64_t first = count;
-  for (int64_t i = static_cast<int>(threadIdx.x); i < count && first == count; i += kThreads)
-    if (const auto index = static_cast<int64_t>(indices[i]); index < 0 || index >= size)
-      first = i;
-  first = block_reduce(first, kThreads, shared, Smaller{});
-  if (threadIdx.x == 0 && first < count)
-    refuse(slot, {.index = static_cast<int64_t>(indices[first]), .number = first, .size = size});
+  refuse_first_bad<kThreads>(indices, count, size, slot);
 }
 
 }  // namespace
@@ -45,27 +34,44 @@ void check_indices(const KernelArgs& args, const void* indices, DType dtype, int
 
 namespace {
 
+/// The last block looks for an index to refuse; the others leave such indices out.
 template <class T, class I>
 __global__ void __launch_bounds__(kThreads)
-    gather(const T* x, const I* indices, T* y, Indexed at) {
-  for (int64_t i = thread_number(); i < at.outer * at.count * at.inner; i += num_threads()) {
+    gather(const T* x, const I* indices, T* y, Indexed at, RefusalSlot slot) {
+  const unsigned blocks = gridDim.x - 1;
+  if (blockIdx.x == blocks) return refuse_first_bad<kThreads>(indices, at.count, at.size, slot);
+  const int64_t step = static_cast<int64_t>(blocks) * kThreads;
+  for (int64_t i = thread_number(); i < at.outer * at.count * at.inner; i += step) {
     const int64_t column = i % at.inner, row = i / at.inner;
     const auto index = static_cast<int64_t>(indices[row % at.count]);
     const bool is_there = index >= 0 && index < at.size;
-    y[i] = is_there ? x[(row / at.count * at.size + index) * at.inner + column] : T{0};
+    y[i] = is_there ? x[(row / at.count * at.size + index) * at.inner + column] : T{};
   }
 }
 
+/// Calls `body.template operator()<T>()` with the largest type that rows of `bytes` consist of.
+template <class Body>
+Kernel dispatch_pieces(int64_t bytes, const Body& body) {
+  if (bytes % 16 == 0) return body.template operator()<Quad<std::uint32_t>>();
+  if (bytes % 8 == 0) return body.template operator()<std::uint64_t>();
+  if (bytes % 4 == 0) return body.template operator()<std::uint32_t>();
+  if (bytes % 2 == 0) return body.template operator()<std::uint16_t>();
+  return body.template operator()<std::uint8_t>();
+}
+
 Kernel make_gather(const KernelSite& site) {
-  const Indexed at(site.input_shape(0), axis_of(site), site.input_shape(1));
-  const int64_t count = site.output_shape().num_elements();
+  const Indexed given(site.input_shape(0), axis_of(site), site.input_shape(1));
+  const auto bytes = given.inner * static_cast<int64_t>(size_of(site.output_dtype()));
   return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
-    return dispatch_size(site.output_dtype(), [&]<class T>() {
+    return dispatch_pieces(bytes, [&]<class T>() {
+      Indexed at = given;
+      at.inner = bytes / static_cast<int64_t>(sizeof(T));
+      const int64_t count = at.outer * at.count * at.inner;
       return Kernel{[=](const KernelArgs& args) {
-        check_indices(args, args.inputs[1], dtype_of<I>, at.count, at.size);
-        if (count > 0)
-          issue(args, gather<T, I>, blocks_for(count, kThreads), kThreads, 0, args.input<T>(0),
-                args.input<I>(1), args.output<T>(), at);
+        if (at.count > 0)
+          issue(args, gather<T, I>, blocks_for(count, kThreads) + 1, kThreads, 0,
+                args.input<T>(0), args.input<I>(1), args.output<T>(), at,
+                stream_of(args).refusal_slot());
       }};
     });
   });

@@ -8,6 +8,9 @@ namespace {
 
 using std::int64_t;
 
+/// Rows that are worked on by a warp.
+constexpr int64_t kMediumRow = 4 * kWarp;
+
 /// Logits [rows, classes], and what comes of them; `losses` is null where they are not wanted.
 template <class T>
 struct Problem {
@@ -34,11 +37,16 @@ struct Problem {
   __device__ T grad(int64_t row) const { return grads[one_grad ? 0 : row]; }
 };
 
+/// The last block looks for a label to refuse, where there is one that has no row; the others
+/// leave such labels out.
 template <int kLanes, class T, class Label>
 __global__ void __launch_bounds__(kRowThreads)
-    sparse_grad(Problem<T> problem, const Label* labels) {
+    sparse_grad(Problem<T> problem, const Label* labels, unsigned row_blocks, RefusalSlot slot) {
   using Grid = RowGrid<kLanes>;
-  for (int64_t row = Grid::first(); row < problem.rows; row += Grid::step()) {
+  if (blockIdx.x == row_blocks)
+    return refuse_first_bad<kRowThreads>(labels, problem.rows, problem.classes, slot);
+  const int64_t step = static_cast<int64_t>(row_blocks) * kRowThreads / kLanes;
+  for (int64_t row = Grid::first(); row < problem.rows; row += step) {
     const T* x = problem.logits + row * problem.classes;
     T* y = problem.logits_grad + row * problem.classes;
     const auto [largest, rest, top] = totals_of<kLanes>(x, problem.classes, int64_t{1});
@@ -92,16 +100,20 @@ Kernel make_sparse(const KernelSite& site) {
   const Problem<T> given(site);
   const bool checks = site.attribute<bool>("checks_labels");
   return {[=, dtype = site.input_dtype(1)](const KernelArgs& args) {
-    if (checks) check_indices(args, args.inputs[1], dtype, given.rows, given.classes);
+    if (given.classes == 0 && checks)
+      check_indices(args, args.inputs[1], dtype, given.rows, given.classes);
     if (given.rows * given.classes == 0) return;
     dispatch<std::int32_t, int64_t>(dtype, [&]<class Label>() {
       const Problem<T> problem = given.with(args);
-      if (given.classes <= kShortRow)
-        issue(args, sparse_grad<1, T, Label>, RowGrid<1>::blocks(given.rows), kRowThreads, 0,
-              problem, args.input<Label>(1));
+      const auto issue_rows = [&]<int kLanes>() {
+        const unsigned blocks = RowGrid<kLanes>::blocks(given.rows);
+        issue(args, sparse_grad<kLanes, T, Label>, blocks + (checks ? 1 : 0), kRowThreads, 0,
+              problem, args.input<Label>(1), blocks, stream_of(args).refusal_slot());
+      };
+      if (given.classes <= kMediumRow)
+        issue_rows.template operator()<kWarp>();
       else
-        issue(args, sparse_grad<kRowThreads, T, Label>, RowGrid<kRowThreads>::blocks(given.rows),
-              kRowThreads, 0, problem, args.input<Label>(1));
+        issue_rows.template operator()<kRowThreads>();
     });
   }};
 }
@@ -118,9 +130,9 @@ Kernel make_dense(const KernelSite& site) {
         stream_of(args).clear(args.outputs[1], static_cast<std::size_t>(given.rows) * sizeof(T));
       return;
     }
-    if (given.classes <= kShortRow)
-      issue(args, dense_grad<1, T>, RowGrid<1>::blocks(given.rows), kRowThreads, 0, problem,
-            args.input<T>(1), skips_zeros);
+    if (given.classes <= kMediumRow)
+      issue(args, dense_grad<kWarp, T>, RowGrid<kWarp>::blocks(given.rows), kRowThreads, 0,
+            problem, args.input<T>(1), skips_zeros);
     else
       issue(args, dense_grad<kRowThreads, T>, RowGrid<kRowThreads>::blocks(given.rows),
             kRowThreads, 0, problem, args.input<T>(1), skips_zeros);
