@@ -140,6 +140,48 @@ TEST_SUITE("cuda programs") {
     CHECK(code->num_registers == 1);
   }
 
+  TEST_CASE("bytes are cast while they are loaded") {
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes = {gg::uint8, gg::float32};
+    program.instructions = {instruction("cast", {0}), instruction("div", {2, 1})};
+    program.results = {3, 2};
+    const std::array shapes = {Shape{8}, Shape{}};
+    const auto code = gg::cuda::encode_floats(program, shapes);
+    REQUIRE(code);
+    CHECK(code->is_byte[0]);
+    CHECK(code->num_loads == 1);
+    REQUIRE(code->num_steps == 2);
+    CHECK(code->steps[0].output == 1);
+    CHECK(code->steps[1].output == 0);
+    program.results = {3, 0};
+    CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
+
+    for (const gg::DType dtype : {gg::uint8, gg::boolean})
+      for (const Shape& shape : {Shape{5}, Shape{3, 8}, Shape{70, 33}}) {
+        gg::Graph graph;
+        const gg::Output x = gg::placeholder(graph, dtype, shape);
+        const gg::Output y = gg::placeholder(graph, dtype, {shape[shape.rank() - 1]});
+        const gg::Output s = gg::placeholder(graph, dtype, {});
+        const auto floats = [](const gg::Output& value) { return gg::cast(value, gg::float32); };
+        const gg::Output result = floats(x) / 255.f - floats(y) * floats(s);
+        std::vector<std::pair<gg::Output, gg::Tensor>> feeds;
+        std::uint32_t seed = 1;
+        for (const gg::Output& input : {x, y, s}) {
+          gg::Tensor value = gg::tests::noise(input.shape(), seed++);
+          for (double& element : value.span<double>()) element = element * 100 + 120;
+          feeds.emplace_back(input, value.cast(dtype));
+        }
+        gg::Session host(graph, {.device = "cpu"});
+        cuda_emulation::configure({.check = true});
+        gg::Session session(graph, {.device = "cuda:0"});
+        CHECK(
+            gg::tests::same_bits(session.run(feeds, {result})[0], host.run(feeds, {result})[0]));
+        CHECK(cuda_emulation::take_error() == "");
+      }
+    cuda_emulation::configure({});
+  }
+
   TEST_CASE("other arithmetic, and more than registers are for, is no short program") {
     ElementwiseProgram program;
     program.shape = {8};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 namespace gradgraph::cuda {
@@ -40,11 +41,21 @@ class FloatEncoder {
     const std::int64_t count = program_.shape.num_elements();
     return count > 0 && count < std::numeric_limits<std::int32_t>::max() / 2 &&
            program_.results.size() <= kMaxOutputs &&
-           std::ranges::all_of(program_.input_dtypes, [](DType d) { return d == float32; }) &&
-           std::ranges::all_of(program_.instructions, [](const Instruction& instruction) {
+           std::ranges::all_of(program_.input_dtypes,
+                               [](DType d) { return d == float32 || is_byte(d); }) &&
+           std::ranges::all_of(
+               program_.results,
+               [&](std::int32_t reg) { return program_.dtype(reg) == float32; }) &&
+           std::ranges::all_of(program_.instructions, [&](const Instruction& instruction) {
              return instruction.dtype == float32 &&
-                    find_code(codes::Short{}, instruction.op->name) >= 0;
+                    (is_cast(instruction) ||
+                     find_code(codes::Short{}, instruction.op->name) >= 0);
            });
+  }
+  static bool is_byte(DType dtype) { return dtype == uint8 || dtype == boolean; }
+  /// Bytes are cast while they are loaded: then an input is what its cast gives.
+  bool is_cast(const Instruction& instruction) const {
+    return instruction.op->name == "cast" && is_byte(program_.dtype(instruction.operands[0]));
   }
 
   bool read_inputs(std::span<const Shape> shapes) {
@@ -53,6 +64,8 @@ class FloatEncoder {
     code_.count = static_cast<std::int32_t>(program_.shape.num_elements());
     code_.num_axes = views->num_axes;
     std::copy(std::begin(views->reading), std::end(views->reading), code_.reading);
+    for (std::int32_t i = 0; i < program_.num_inputs(); ++i)
+      code_.is_byte[i] = is_byte(program_.dtype(i));
     for (int axis = 0; axis < views->num_axes; ++axis) {
       code_.extents[axis] = FastDivisor(static_cast<int>(views->extents[axis]));
       for (int v = 0; v < views->num_views; ++v)
@@ -65,14 +78,22 @@ class FloatEncoder {
   bool write_steps() {
     place_.assign(at(program_.num_registers()), kNowhere);
     last_use_.assign(at(program_.num_registers()), -1);
+    value_.resize(at(program_.num_registers()));
+    std::iota(value_.begin(), value_.end(), 0);
     for (std::int32_t input = 0; input < program_.num_inputs(); ++input) store(input, false);
     std::int32_t made = program_.num_inputs();
     for (const Instruction& instruction : program_.instructions) {
+      if (is_cast(instruction)) {
+        value_[at(made)] = instruction.operands[0];
+        store(made++, false);
+        continue;
+      }
       drafts_.push_back({find_code(codes::Short{}, instruction.op->name),
                          made,
                          {instruction.operands.begin(),
                           instruction.operands.begin() + instruction.num_operands},
                          -1});
+      for (std::int32_t& reg : drafts_.back().operands) reg = value_[at(reg)];
       store(made++, true);
     }
     for (std::size_t i = 0; i < drafts_.size(); ++i)
@@ -86,7 +107,8 @@ class FloatEncoder {
       if (has_step)
         drafts_.back().output = static_cast<int>(output);
       else
-        drafts_.push_back({kItself, reg, {reg}, static_cast<int>(output)});
+        drafts_.push_back(
+            {kItself, value_[at(reg)], {value_[at(reg)]}, static_cast<int>(output)});
       has_step = false;
     }
   }
@@ -143,8 +165,9 @@ class FloatEncoder {
   bool fits_ = true;
   FloatCode code_;
   std::vector<Draft> drafts_;
-  std::vector<int> place_;     ///< of each register of the program: the code's operand
-  std::vector<int> last_use_;  ///< the last step that reads it
+  std::vector<std::int32_t> value_;  ///< of each register of the program: the one it equals
+  std::vector<int> place_;           ///< of each register of the program: the code's operand
+  std::vector<int> last_use_;        ///< the last step that reads it
   std::vector<int> free_;
   std::int32_t last_ = -1;  ///< what the last step made
 };
@@ -162,7 +185,7 @@ void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* 
     if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) code.is_aligned = 0;
   };
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    code.inputs[i] = static_cast<const float*>(inputs[i]);
+    code.inputs[i] = inputs[i];
     look_at(inputs[i]);
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {

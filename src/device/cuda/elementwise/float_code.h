@@ -8,7 +8,8 @@
 #include "device/cuda/fast_divisor.h"
 
 /// A program of short float32 arithmetic, which most are, as a kernel's argument. What it reads
-/// is brought first, so that no load waits for another, and the last result stays at hand.
+/// is brought first, so that no load waits for another, and the last result stays at hand. Inputs
+/// may be bytes that are cast.
 namespace gradgraph::cuda {
 
 namespace codes {
@@ -35,7 +36,7 @@ struct alignas(8) FloatStep {
 };
 
 struct FloatCode {
-  const float* inputs[kMaxInputs] = {};
+  const void* inputs[kMaxInputs] = {};
   float* outputs[kMaxOutputs] = {};
   FloatStep steps[kMaxFloatSteps];
   std::int32_t count = 0;  ///< elements
@@ -47,6 +48,7 @@ struct FloatCode {
   std::uint8_t loads[kMaxFloatRegisters] = {};  ///< inputs of the registers from 0 on
   std::uint8_t uniforms[kMaxFloatUniforms] = {};
   std::int8_t reading[kMaxInputs] = {};
+  std::uint8_t is_byte[kMaxInputs] = {};
   std::uint8_t four_share_row = 0;  ///< four elements from a multiple of four on
   std::uint8_t is_aligned = 0;      ///< all inputs and outputs, to 16 bytes
 };

@@ -7,6 +7,19 @@
 /// Carries out the steps of a FloatCode for four elements of a thread at a time.
 namespace gradgraph::cuda {
 
+__device__ inline float element(const FloatCode& code, int input, int index) {
+  return code.is_byte[input]
+             ? static_cast<float>(static_cast<const std::uint8_t*>(code.inputs[input])[index])
+             : static_cast<const float*>(code.inputs[input])[index];
+}
+/// Those of the indices start, start + step, ...
+__device__ inline Quad<float> elements(const FloatCode& code, int input, int start, int step) {
+  Quad<float> quad;
+  GRADGRAPH_UNROLL
+  for (int i = 0; i < 4; ++i) quad.values[i] = element(code, input, start + i * step);
+  return quad;
+}
+
 /// Four elements that lie together, of which `count` are there.
 struct Line {
   int first, count;
@@ -26,12 +39,18 @@ struct Line {
     return code.is_aligned && count == 4 && (code.num_axes == 0 || code.four_share_row);
   }
   __device__ Quad<float> bring(const FloatCode& code, int input) const {
-    const float* const from = code.inputs[input];
     const int view = code.reading[input];
-    if (view == kOwnIndex) return *reinterpret_cast<const Quad<float>*>(from + first);
-    const float* const own = from + viewed(code, view, 0);
-    const int stride = code.strides[view][0];
-    return {own[0], own[stride], own[2 * stride], own[3 * stride]};
+    if (view != kOwnIndex)
+      return elements(code, input, viewed(code, view, 0), code.strides[view][0]);
+    if (!code.is_byte[input])
+      return *reinterpret_cast<const Quad<float>*>(static_cast<const float*>(code.inputs[input]) +
+                                                   first);
+    const auto bytes = *reinterpret_cast<const Quad<std::uint8_t>*>(
+        static_cast<const std::uint8_t*>(code.inputs[input]) + first);
+    Quad<float> quad;
+    GRADGRAPH_UNROLL
+    for (int i = 0; i < 4; ++i) quad.values[i] = static_cast<float>(bytes.values[i]);
+    return quad;
   }
   __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
     *reinterpret_cast<Quad<float>*>(code.outputs[output] + first) = quad;
@@ -48,11 +67,10 @@ struct Column {
   }
   __device__ bool is_whole(const FloatCode&) const { return count == 4; }
   __device__ Quad<float> bring(const FloatCode& code, int input) const {
-    const float* const from = code.inputs[input];
     const int view = code.reading[input];
-    const int start = view == kOwnIndex ? own(0) : viewed(code, view, 0);
-    const int step = view == kOwnIndex ? columns : code.strides[view][1];
-    return {from[start], from[start + step], from[start + 2 * step], from[start + 3 * step]};
+    return view == kOwnIndex
+               ? elements(code, input, own(0), columns)
+               : elements(code, input, viewed(code, view, 0), code.strides[view][1]);
   }
   __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
     GRADGRAPH_UNROLL
@@ -69,7 +87,7 @@ __device__ Quad<float> bring_some(const FloatCode& code, int input, const At& at
   for (int i = 0; i < 4; ++i)
     if (i < at.count)
       quad.values[i] =
-          code.inputs[input][view == kOwnIndex ? at.own(i) : at.viewed(code, view, i)];
+          element(code, input, view == kOwnIndex ? at.own(i) : at.viewed(code, view, i));
   return quad;
 }
 
@@ -145,7 +163,7 @@ __device__ inline bool bring_uniforms(const FloatCode& code, float* uniforms,
                                       const unsigned long long* stopper) {
   for (int i = static_cast<int>(threadIdx.x); i < code.num_uniforms;
        i += static_cast<int>(blockDim.x))
-    uniforms[i] = *code.inputs[code.uniforms[i]];
+    uniforms[i] = element(code, code.uniforms[i], 0);
   return __syncthreads_or(is_stopped(stopper)) != 0;
 }
 
