@@ -36,9 +36,9 @@ Kernel make_conv2d(const KernelSite& site) {
   if (given.is_empty) return make_zeros(site);
   if (!given.conv) return {};
   Kernel kernel;
-  with_width<T>(*given.conv, [&]<int kWidth>() {
-    with_tile<T, 8, kWidth>(given.conv->filters, [&]<class Tile>() {
-      kernel.run = [problem = Forward<T, kWidth, PlainResults<T>>(
+  with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
+    with_tile<T, 8, kChannels>(given.conv->filters, [&]<class Tile>() {
+      kernel.run = [problem = Forward<T, kChannels, kFilters, PlainResults<T>>(
                         *given.conv, PlainResults<T>(*given.conv))](const KernelArgs& args) {
         auto own = problem;
         own.x = args.input<T>(0);
@@ -57,10 +57,10 @@ Kernel make_input_grad(const KernelSite& site) {
   if (given.is_empty) return make_zeros(site);
   if (!given.conv) return {};
   Kernel kernel;
-  with_width<T>(*given.conv, [&]<int kWidth>() {
-    using Grad = PlainGrad<T, kWidth>;
-    with_tile<T, 8, kWidth>(given.conv->channels, [&]<class Tile>() {
-      kernel.run = [problem = InputGrad<T, kWidth, Grad>(*given.conv, Grad(*given.conv))](
+  with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
+    using Grad = PlainGrad<T, kFilters>;
+    with_tile<T, 8, kFilters>(given.conv->channels, [&]<class Tile>() {
+      kernel.run = [problem = InputGrad<T, kFilters, Grad>(*given.conv, Grad(*given.conv))](
                        const KernelArgs& args) {
         auto own = problem;
         own.filter = args.input<T>(1);
@@ -79,13 +79,13 @@ Kernel make_filter_grad(const KernelSite& site) {
   if (given.is_empty) return make_zeros(site);
   if (!given.conv) return {};
   Kernel kernel;
-  with_width<T>(*given.conv, [&]<int kWidth>() {
-    using Grad = PlainGrad<T, kWidth>;
-    kernel = make_filter_grad_kernel<T, kWidth>(*given.conv, Grad(*given.conv), false,
-                                                [](auto& problem, const KernelArgs& args) {
-                                                  problem.x = args.input<T>(0);
-                                                  problem.grad.y = args.input<T>(2);
-                                                });
+  with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
+    using Grad = PlainGrad<T, kFilters>;
+    kernel = make_filter_grad_kernel<T, kChannels, kFilters>(
+        *given.conv, Grad(*given.conv), false, [](auto& problem, const KernelArgs& args) {
+          problem.x = args.input<T>(0);
+          problem.grad.y = args.input<T>(2);
+        });
   });
   return kernel;
 }

@@ -65,7 +65,7 @@ struct Convolution {
   int taps;
   int images, groups, channels, filters;  ///< channels and filters of one group
   FastDivisor by_width, by_channels, by_filters;
-  bool has_quads;  ///< four channels, and four filters, lie together
+  bool has_quads_of_channels, has_quads_of_filters;  ///< four lie together
 
   Convolution(const Windows& windows, Layout layout, const Shape& x, const Shape& filter,
               int groups_)
@@ -81,7 +81,8 @@ struct Convolution {
         by_width(static_cast<int>(filter[1])),
         by_channels(channels),
         by_filters(filters),
-        has_quads(layout == Layout::nhwc && channels % 4 == 0 && filters % 4 == 0) {}
+        has_quads_of_channels(layout == Layout::nhwc && channels % 4 == 0),
+        has_quads_of_filters(layout == Layout::nhwc && filters % 4 == 0) {}
 
   /// Whether there is anything to do, and every matrix' sizes, and every place in a padded image,
   /// fit an int.

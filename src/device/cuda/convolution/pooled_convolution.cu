@@ -105,10 +105,10 @@ Kernel make_forward(const KernelSite& site) {
   const Given given(site, site.input_shape(0), site.input_shape(1));
   if (!given.conv) return {};
   Kernel kernel;
-  with_width<float>(*given.conv, [&]<int kWidth>() {
-    with_tile<float, 8, kWidth>(given.conv->filters, [&]<class Tile>() {
+  with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
+    with_tile<float, 8, kChannels>(given.conv->filters, [&]<class Tile>() {
       kernel.run =
-          [problem = Forward<float, kWidth, PooledResults>(
+          [problem = Forward<float, kChannels, kFilters, PooledResults>(
                *given.conv, PooledResults(*given.conv, *given.pool))](const KernelArgs& args) {
             auto own = problem;
             own.x = args.input<float>(0);
@@ -133,10 +133,10 @@ Kernel make_input_grad(const KernelSite& site) {
   const Given given(site, site.output_shape(), site.input_shape(1));
   if (!given.conv) return {};
   Kernel kernel;
-  with_width<float>(*given.conv, [&]<int kWidth>() {
-    using Grad = PooledGrad<kWidth>;
-    with_tile<float, 8, kWidth>(given.conv->channels, [&]<class Tile>() {
-      kernel.run = [problem = InputGrad<float, kWidth, Grad>(*given.conv, Grad(*given.pool))](
+  with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
+    using Grad = PooledGrad<kFilters>;
+    with_tile<float, 8, kFilters>(given.conv->channels, [&]<class Tile>() {
+      kernel.run = [problem = InputGrad<float, kFilters, Grad>(*given.conv, Grad(*given.pool))](
                        const KernelArgs& args) {
         auto own = problem;
         own.filter = args.input<float>(1);
@@ -153,13 +153,13 @@ Kernel make_filter_grad(const KernelSite& site) {
   const Given given(site, site.input_shape(0), site.output_shape());
   if (!given.conv) return {};
   Kernel kernel;
-  with_width<float>(*given.conv, [&]<int kWidth>() {
-    kernel =
-        make_filter_grad_kernel<float, kWidth>(*given.conv, PooledGrad<kWidth>(*given.pool), true,
-                                               [](auto& problem, const KernelArgs& args) {
-                                                 problem.x = args.input<float>(0);
-                                                 bind(problem.grad, args);
-                                               });
+  with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
+    kernel = make_filter_grad_kernel<float, kChannels, kFilters>(
+        *given.conv, PooledGrad<kFilters>(*given.pool), true,
+        [](auto& problem, const KernelArgs& args) {
+          problem.x = args.input<float>(0);
+          bind(problem.grad, args);
+        });
   });
   return kernel;
 }

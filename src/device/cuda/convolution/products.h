@@ -53,9 +53,9 @@ struct PlainResults {
 };
 
 /// y[pixel, filter] = the sum over taps and channels of x * filter.
-template <class T, int kWidth_, class Results>
+template <class T, int kChannels, int kFilters, class Results>
 struct Forward {
-  static constexpr int kWidth = kWidth_, kWidthA = kWidth, kWidthB = kWidth;
+  static constexpr int kWidthA = kChannels, kWidthB = kFilters;
   static constexpr bool kDeepA = true, kDeepB = false, kHasScratch = false;
   struct Shared {};
   Convolution conv;
@@ -84,7 +84,7 @@ struct Forward {
   }
   __device__ static bool is_stopped(Shared&) { return false; }
   __device__ int depth(int, int, Shared&) const { return inner; }
-  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidth]) const {
+  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidthA]) const {
     const auto [tap, channel] = conv.by_channels(k);
     const auto [i, j] = conv.by_width(tap);
     const int at = row.top + i * conv.height.dilation,
@@ -94,7 +94,7 @@ struct Forward {
               channel * conv.x_steps.channel),
          values);
   }
-  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidth]) const {
+  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidthB]) const {
     load(filter + ((k * groups + group) * columns + column), values);
   }
   __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
@@ -109,9 +109,9 @@ inline constexpr int kMostTaps = 256;
 /// x[pixel, channel] = the sum over taps and filters of y * filter. Rows are the same pixel of
 /// all images, then the next pixel: so near a border a tile's rows all see few taps, and nothing
 /// is multiplied for the others.
-template <class T, int kWidth_, class Grad>
+template <class T, int kFilters, class Grad>
 struct InputGrad {
-  static constexpr int kWidth = kWidth_, kWidthA = kWidth, kWidthB = kWidth;
+  static constexpr int kWidthA = kFilters, kWidthB = kFilters;
   static constexpr bool kDeepA = true, kDeepB = true, kHasScratch = false;
   struct Shared {
     std::uint16_t taps[kMostTaps];
@@ -191,7 +191,7 @@ struct InputGrad {
   __device__ int tap_of(int number, const Shared& common) const {
     return conv.taps > kMostTaps ? number : common.taps[number];
   }
-  __device__ void a(const Row& row, int k, const Shared& common, T (&values)[kWidth]) const {
+  __device__ void a(const Row& row, int k, const Shared& common, T (&values)[kWidthA]) const {
     const auto [number, one] = conv.by_filters(k);
     const auto [i, j] = conv.by_width(tap_of(number, common));
     Pixel seen{row.image, 0, 0};
@@ -199,7 +199,7 @@ struct InputGrad {
       grad.read(seen, row.group * conv.filters + one, values);
   }
   __device__ void b(int group, int k, int column, const Shared& common,
-                    T (&values)[kWidth]) const {
+                    T (&values)[kWidthB]) const {
     const auto [number, one] = conv.by_filters(k);
     load(filter + (((tap_of(number, common) * columns + column) * groups + group) * conv.filters +
                    one),
@@ -218,9 +218,9 @@ struct InputGrad {
 
 /// filter[tap and channel, filter] = the sum over pixels of x * y, in parts. With a bias there is
 /// a row of ones below x, whose products are the bias' gradient.
-template <class T, int kWidth_, class Grad>
+template <class T, int kChannels, int kFilters, class Grad>
 struct FilterGrad {
-  static constexpr int kWidth = kWidth_, kWidthA = kWidth, kWidthB = kWidth;
+  static constexpr int kWidthA = kChannels, kWidthB = kFilters;
   static constexpr bool kDeepA = false, kDeepB = false, kHasScratch = false;
   struct Shared {};
   Convolution conv;
@@ -269,7 +269,7 @@ struct FilterGrad {
   }
   __device__ static bool is_stopped(Shared&) { return false; }
   __device__ int depth(int, int, Shared&) const { return inner; }
-  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidth]) const {
+  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidthA]) const {
     if (row.is_one) values[0] = 1;
     const Pixel seen = pixels(k);
     const int at = seen.row * conv.height.stride + row.top;
@@ -279,7 +279,7 @@ struct FilterGrad {
               beside * conv.x_steps.column + row.channel),
          values);
   }
-  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidth]) const {
+  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidthB]) const {
     grad.read(pixels(k), group * columns + column, values);
   }
   __device__ void store(int part, int group, int row, int column, const T (&values)[4], Shared&,
@@ -331,11 +331,11 @@ void issue_filter_grad(const KernelArgs& args, const Problem& problem, T* filter
 }
 
 /// A kernel for a gradient by the filter. `bind(problem, args)` says where x and y are.
-template <class T, int kWidth, class Grad, class Bind>
+template <class T, int kChannels, int kFilters, class Grad, class Bind>
 Kernel make_filter_grad_kernel(const Convolution& conv, const Grad& grad, bool has_bias,
                                const Bind& bind) {
   Kernel kernel;
-  FilterGrad<T, kWidth, Grad> problem(conv, grad, has_bias);
+  FilterGrad<T, kChannels, kFilters, Grad> problem(conv, grad, has_bias);
   const auto make = [&]<class Tile>() {
     kernel.workspace_bytes = problem.template cut<Tile>();
     kernel.run = [=](const KernelArgs& args) {
@@ -347,20 +347,21 @@ Kernel make_filter_grad_kernel(const Convolution& conv, const Grad& grad, bool h
     };
   };
   // Few taps of few channels need few rows.
-  if (kWidth == 1 && problem.rows <= 32)
-    with_tile<T, 4, kWidth>(conv.filters, make);
+  if (kChannels == 1 && problem.rows <= 32)
+    with_tile<T, 4, kChannels>(conv.filters, make);
   else
-    with_tile<T, 8, kWidth>(conv.filters, make);
+    with_tile<T, 8, kChannels>(conv.filters, make);
   return kernel;
 }
 
-/// Calls body.operator()<width>() with how many elements this convolution's kernels look up at
-/// once.
+/// Calls body.operator()<channels, filters>() with how many of these a kernel looks up at once.
 template <class T, class Body>
-void with_width(const Convolution& conv, const Body& body) {
+void with_widths(const Convolution& conv, const Body& body) {
   if constexpr (sizeof(T) == 4)
-    if (conv.has_quads) return body.template operator()<4>();
-  body.template operator()<1>();
+    if (conv.has_quads_of_filters)
+      return conv.has_quads_of_channels ? body.template operator()<4, 4>()
+                                        : body.template operator()<1, 4>();
+  body.template operator()<1, 1>();
 }
 
 }  // namespace gradgraph::cuda

@@ -16,8 +16,9 @@ using std::int64_t;
 
 /// What is multiplied at most: beyond it cuBLAS gains more than a launch costs.
 constexpr double kMostProducts = 1 << 28;
-/// Shared memory that every device gives a block without being asked.
-constexpr std::size_t kMostShared = std::size_t{48} << 10;
+/// Of the 48 KiB of shared memory that every device gives a block without being asked; the rest is
+/// for what its threads have in common.
+constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 
 /// How a matrix is looked up: four elements along the depth, or across it, or one by one.
 enum class Lookup { deep, flat, single };
@@ -31,6 +32,7 @@ struct Product {
   struct Shared {
     float uniforms[kMaxFloatUniforms];
   };
+  static_assert(sizeof(Shared) <= 1024);
 
   FloatCode code;
   const unsigned long long* stopper = nullptr;
@@ -119,7 +121,7 @@ Kernel make_for(const Given& given, const FloatCode& code) {
   product.scratch_pitch = Tile::kQuads;
   const std::size_t scratch =
       static_cast<std::size_t>(code.num_registers) * Tile::kQuads * sizeof(Quad<float>);
-  if (scratch > kMostShared) return {};
+  if (scratch > kMostScratch) return {};
   return {[product, scratch, first = given.first](const KernelArgs& args) {
     auto own = product;
     // The product has no address.
