@@ -111,8 +111,8 @@ TEST_SUITE("cuda products") {
                                              {y}),
                       "fuse_epilogue: ");
     };
-    CHECK(takes_in(256, true));
-    CHECK_FALSE(takes_in(257, true));
+    CHECK(takes_in(128, true));
+    CHECK_FALSE(takes_in(129, true));
     CHECK_FALSE(takes_in(16, false));
   }
 }

@@ -11,11 +11,11 @@ namespace gradgraph::cuda {
 /// How a block makes a tile of a product: its threads are teams, each of which covers the tile,
 /// with kOwnRows x kOwnColumns elements for a thread, and takes a part of each slice's depth.
 template <class T_, int kOwnRows_, int kOwnColumns_, int kAcross_,
-          int kDepth_ = 128 / static_cast<int>(sizeof(T_))>
+          int kDepth_ = 128 / static_cast<int>(sizeof(T_)), int kDown_ = 8>
 struct Tile {
   using T = T_;
   static constexpr int kOwnRows = kOwnRows_, kOwnColumns = kOwnColumns_, kAcross = kAcross_;
-  static constexpr int kThreads = 256, kDown = 8, kTeam = kDown * kAcross;
+  static constexpr int kThreads = 256, kDown = kDown_, kTeam = kDown * kAcross;
   static constexpr int kTeams = kThreads / kTeam;
   static constexpr int kRows = kDown * kOwnRows, kColumns = kAcross * kOwnColumns;
   static constexpr int kDepth = kDepth_;
@@ -231,16 +231,23 @@ void issue_gemm(const KernelArgs& args, const Problem& problem, std::size_t scra
         Tile::kThreads, std::max(Tile::kSharedBytes, scratch), problem);
 }
 
+/// Sums of so few products that several teams would not be worth adding up.
+inline constexpr int kShallow = 32;
+
 /// Calls body.operator()<Tile>() with a tile that wastes few columns.
 template <class T, int kOwnRows, int kWidth, class Body>
-void with_tile(int columns, const Body& body) {
+void with_tile(int columns, int depth, const Body& body) {
   if constexpr (sizeof(T) > 4) {
     body.template operator()<Tile<T, 4, 4, 8>>();
   } else {
     const auto padded = [&](int size) { return (columns + size - 1) / size * size; };
-    if constexpr (kWidth == 4)
+    if constexpr (kWidth == 4) {
       if (padded(48) <= std::min(padded(24), padded(32)))
         return body.template operator()<Tile<T, kOwnRows, 6, 8>>();
+    } else if (depth <= kShallow) {
+      if (padded(24) < padded(32)) return body.template operator()<Tile<T, 4, 6, 4, 16, 64>>();
+      return body.template operator()<Tile<T, 4, 8, 4, 16, 64>>();
+    }
     if (padded(24) < padded(32)) return body.template operator()<Tile<T, kOwnRows, 6, 4>>();
     body.template operator()<Tile<T, kOwnRows, 8, 4>>();
   }

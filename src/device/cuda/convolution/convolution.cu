@@ -37,16 +37,17 @@ Kernel make_conv2d(const KernelSite& site) {
   if (!given.conv) return {};
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
-    with_tile<T, 8, kChannels>(given.conv->filters, [&]<class Tile>() {
-      kernel.run = [problem = Forward<T, kChannels, kFilters, PlainResults<T>>(
-                        *given.conv, PlainResults<T>(*given.conv))](const KernelArgs& args) {
-        auto own = problem;
-        own.x = args.input<T>(0);
-        own.filter = args.input<T>(1);
-        own.results.y = args.output<T>();
-        issue_gemm<Tile>(args, own);
-      };
-    });
+    with_tile<T, 8, kChannels>(
+        given.conv->filters, given.conv->taps * given.conv->channels, [&]<class Tile>() {
+          kernel.run = [problem = Forward<T, kChannels, kFilters, PlainResults<T>>(
+                            *given.conv, PlainResults<T>(*given.conv))](const KernelArgs& args) {
+            auto own = problem;
+            own.x = args.input<T>(0);
+            own.filter = args.input<T>(1);
+            own.results.y = args.output<T>();
+            issue_gemm<Tile>(args, own);
+          };
+        });
   });
   return kernel;
 }
@@ -59,16 +60,17 @@ Kernel make_input_grad(const KernelSite& site) {
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PlainGrad<T, kFilters>;
-    with_tile<T, 8, kFilters>(given.conv->channels, [&]<class Tile>() {
-      kernel.run = [problem = InputGrad<T, kFilters, Grad>(*given.conv, Grad(*given.conv))](
-                       const KernelArgs& args) {
-        auto own = problem;
-        own.filter = args.input<T>(1);
-        own.grad.y = args.input<T>(2);
-        own.x = args.output<T>();
-        issue_gemm<Tile>(args, own);
-      };
-    });
+    with_tile<T, 8, kFilters>(
+        given.conv->channels, given.conv->taps * given.conv->filters, [&]<class Tile>() {
+          kernel.run = [problem = InputGrad<T, kFilters, Grad>(*given.conv, Grad(*given.conv))](
+                           const KernelArgs& args) {
+            auto own = problem;
+            own.filter = args.input<T>(1);
+            own.grad.y = args.input<T>(2);
+            own.x = args.output<T>();
+            issue_gemm<Tile>(args, own);
+          };
+        });
   });
   return kernel;
 }

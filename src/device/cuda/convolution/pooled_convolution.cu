@@ -106,10 +106,11 @@ Kernel make_forward(const KernelSite& site) {
   if (!given.conv) return {};
   Kernel kernel;
   with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
-    with_tile<float, 8, kChannels>(given.conv->filters, [&]<class Tile>() {
-      kernel.run =
-          [problem = Forward<float, kChannels, kFilters, PooledResults>(
-               *given.conv, PooledResults(*given.conv, *given.pool))](const KernelArgs& args) {
+    with_tile<float, 8, kChannels>(
+        given.conv->filters, given.conv->taps * given.conv->channels, [&]<class Tile>() {
+          kernel.run = [problem = Forward<float, kChannels, kFilters, PooledResults>(
+                            *given.conv, PooledResults(*given.conv, *given.pool))](
+                           const KernelArgs& args) {
             auto own = problem;
             own.x = args.input<float>(0);
             own.filter = args.input<float>(1);
@@ -118,7 +119,7 @@ Kernel make_forward(const KernelSite& site) {
             own.results.choice = args.output<std::uint8_t>(1);
             issue_gemm<Tile>(args, own);
           };
-    });
+        });
   });
   return kernel;
 }
@@ -135,16 +136,17 @@ Kernel make_input_grad(const KernelSite& site) {
   Kernel kernel;
   with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PooledGrad<kFilters>;
-    with_tile<float, 8, kFilters>(given.conv->channels, [&]<class Tile>() {
-      kernel.run = [problem = InputGrad<float, kFilters, Grad>(*given.conv, Grad(*given.pool))](
-                       const KernelArgs& args) {
-        auto own = problem;
-        own.filter = args.input<float>(1);
-        bind(own.grad, args);
-        own.x = args.output<float>();
-        issue_gemm<Tile>(args, own);
-      };
-    });
+    with_tile<float, 8, kFilters>(
+        given.conv->channels, given.conv->taps * given.conv->filters, [&]<class Tile>() {
+          kernel.run = [problem = InputGrad<float, kFilters, Grad>(
+                            *given.conv, Grad(*given.pool))](const KernelArgs& args) {
+            auto own = problem;
+            own.filter = args.input<float>(1);
+            bind(own.grad, args);
+            own.x = args.output<float>();
+            issue_gemm<Tile>(args, own);
+          };
+        });
   });
   return kernel;
 }

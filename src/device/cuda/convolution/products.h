@@ -348,9 +348,9 @@ Kernel make_filter_grad_kernel(const Convolution& conv, const Grad& grad, bool h
   };
   // Few taps of few channels need few rows.
   if (kChannels == 1 && problem.rows <= 32)
-    with_tile<T, 4, kChannels>(conv.filters, make);
+    with_tile<T, 4, kChannels>(conv.filters, problem.inner, make);
   else
-    with_tile<T, 8, kChannels>(conv.filters, make);
+    with_tile<T, 8, kChannels>(conv.filters, problem.inner, make);
   return kernel;
 }
 

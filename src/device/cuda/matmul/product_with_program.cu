@@ -15,9 +15,9 @@ namespace {
 using std::int64_t;
 
 /// What is multiplied at most: beyond it cuBLAS gains more than a launch costs.
-constexpr double kMostProducts = 1 << 28;
-/// Of the 48 KiB of shared memory that every device gives a block without being asked; the rest is
-/// for what its threads have in common.
+constexpr double kMostProducts = 1 << 27;
+/// Of the 48 KiB of shared memory that every device gives a block without being asked; the rest
+/// is for what its threads have in common.
 constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 
 /// How a matrix is looked up: four elements along the depth, or across it, or one by one.
