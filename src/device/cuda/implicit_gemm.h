@@ -11,7 +11,7 @@ namespace gradgraph::cuda {
 /// How a block makes a tile of a product: its threads are teams, each of which covers the tile,
 /// with kOwnRows x kOwnColumns elements for a thread, and takes a part of each slice's depth.
 template <class T_, int kOwnRows_, int kOwnColumns_, int kAcross_,
-          int kDepth_ = 128 / static_cast<int>(sizeof(T_)), int kDown_ = 8>
+          int kDepth_ = 128 / static_cast<int>(sizeof(T_)), int kDown_ = 8, int kAhead_ = 1>
 struct Tile {
   using T = T_;
   static constexpr int kOwnRows = kOwnRows_, kOwnColumns = kOwnColumns_, kAcross = kAcross_;
@@ -19,6 +19,8 @@ struct Tile {
   static constexpr int kTeams = kThreads / kTeam;
   static constexpr int kRows = kDown * kOwnRows, kColumns = kAcross * kOwnColumns;
   static constexpr int kDepth = kDepth_;
+  /// Slices that are on their way from memory while one is multiplied.
+  static constexpr int kAhead = kAhead_;
   static constexpr int kTeamDepth = kDepth / kTeams;
   /// Of a slice in shared memory: what lanes store at once goes to different banks.
   static constexpr int kRowsPitch = kRows + 4, kColumnsPitch = kColumns + 4;
@@ -69,10 +71,19 @@ struct Share {
   }
 };
 
+/// What is looked up at once, and what is left to do when it is there: while it is on its way
+/// nobody may ask for it.
+template <class T, int kWidth>
+struct Piece {
+  T values[kWidth];
+  __device__ void finish() {}
+};
+
 /// c = a b, tile by tile, where a's and b's elements are looked up as a problem says: so a
 /// convolution needs no copy of what its windows see. A problem has
 ///
 ///     kWidthA, kWidthB           elements that are looked up at once
+///     PieceA, PieceB             as Piece above
 ///     kDeepA, kDeepB             along the depth, else along a's rows and b's columns
 ///     rows, columns, groups      how large c is, and how many products of their own there are
 ///     parts, part_depth          how the inner sum is cut; each part has a c of its own
@@ -80,12 +91,12 @@ struct Share {
 ///     is_stopped(common)         whether there is nothing to do; a barrier may be in it
 ///     depth(first, last, common) the length of the sum for some rows
 ///     row(group, row)            what there is to know of a row
-///     a(row, k, common, values)  the values are 0 before, and stay so where nothing is seen
-///     b(group, k, column, common, values)
+///     a(row, k, common, piece)   the values are 0 before, and stay so where nothing is seen
+///     b(group, k, column, common, piece)
 ///     store(part, group, row, column, sums, common, scratch)    of four rows from `row` on
 ///     kHasScratch                the last one is shared memory, for a thread of each quad
 ///
-/// While a slice of the depth is multiplied the next one is on its way.
+/// While a slice of the depth is multiplied the next ones are on their way.
 template <class Tile, class Problem>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     implicit_gemm(const __grid_constant__ Problem problem) {
@@ -113,41 +124,42 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     const int begin = part * problem.part_depth;
     const int end = std::min(depth - begin, problem.part_depth) + begin;
 
-    T next_a[ShareA::kCount][Problem::kWidthA], next_b[ShareB::kCount][Problem::kWidthB];
-    const auto look_up = [&](int from) {
+    constexpr int kAhead = Tile::kAhead;
+    typename Problem::PieceA next_a[kAhead][ShareA::kCount];
+    typename Problem::PieceB next_b[kAhead][ShareB::kCount];
+    const auto look_up = [&](int set, int from) {
       GRADGRAPH_UNROLL
       for (int i = 0; i < ShareA::kCount; ++i) {
-        for (T& value : next_a[i]) value = 0;
+        next_a[set][i] = {};
         const int k = from + ShareA::depth(i);
-        if (ShareA::has(i) && k < end) problem.a(own_row, k, common, next_a[i]);
+        if (ShareA::has(i) && k < end) problem.a(own_row, k, common, next_a[set][i]);
       }
       GRADGRAPH_UNROLL
       for (int i = 0; i < ShareB::kCount; ++i) {
-        for (T& value : next_b[i]) value = 0;
+        next_b[set][i] = {};
         const int k = from + ShareB::depth(i), at = column + ShareB::at(i);
         if (ShareB::has(i) && k < end && at < problem.columns)
-          problem.b(group, k, at, common, next_b[i]);
+          problem.b(group, k, at, common, next_b[set][i]);
       }
     };
-    const auto put = [&](int slice) {
+    const auto put = [&](int set, int slice) {
       T* const a = shared + slice * Tile::kSlice;
       T* const b = a + Tile::kDepth * Tile::kRowsPitch;
       GRADGRAPH_UNROLL
-      for (int i = 0; i < ShareA::kCount; ++i) ShareA::store(i, next_a[i], a, Tile::kRowsPitch);
+      for (int i = 0; i < ShareA::kCount; ++i) {
+        next_a[set][i].finish();
+        ShareA::store(i, next_a[set][i].values, a, Tile::kRowsPitch);
+      }
       GRADGRAPH_UNROLL
-      for (int i = 0; i < ShareB::kCount; ++i)
-        ShareB::store(i, next_b[i], b, Tile::kColumnsPitch);
+      for (int i = 0; i < ShareB::kCount; ++i) {
+        next_b[set][i].finish();
+        ShareB::store(i, next_b[set][i].values, b, Tile::kColumnsPitch);
+      }
     };
 
     // A thread's rows, and columns, are quads, and a rest, of each half of the tile's.
     T sums[kOwnRows][kOwnColumns] = {};
-    look_up(begin);
-    put(0);
-    __syncthreads();
-    int slice = 0;
-    for (int from = begin; from < end; from += Tile::kDepth, slice ^= 1) {
-      const bool goes_on = from + Tile::kDepth < end;
-      if (goes_on) look_up(from + Tile::kDepth);
+    const auto multiply = [&](int slice) {
       const T* const a =
           shared + slice * Tile::kSlice + team * Tile::kTeamDepth * Tile::kRowsPitch;
       const T* const b = shared + slice * Tile::kSlice + Tile::kDepth * Tile::kRowsPitch +
@@ -170,11 +182,30 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
         for (int j = 0; j < kRest; ++j)
           of_b[4 + j] = line[4 * Tile::kAcross + across * kRest + j];
         GRADGRAPH_UNROLL
-        for (int i = 0; i < kOwnRows; ++i) GRADGRAPH_UNROLL
-        for (int j = 0; j < kOwnColumns; ++j) sums[i][j] = std::fma(of_a[i], of_b[j], sums[i][j]);
+        for (int i = 0; i < kOwnRows; ++i) {
+          GRADGRAPH_UNROLL
+          for (int j = 0; j < kOwnColumns; ++j)
+            sums[i][j] = std::fma(of_a[i], of_b[j], sums[i][j]);
+        }
       }
-      if (goes_on) put(slice ^ 1);
-      __syncthreads();
+    };
+
+    GRADGRAPH_UNROLL
+    for (int set = 0; set < kAhead; ++set) look_up(set, begin + set * Tile::kDepth);
+    put(0, 0);
+    __syncthreads();
+    int slice = 0;
+    for (int from = begin; from < end;) {
+      GRADGRAPH_UNROLL
+      for (int set = 0; set < kAhead; ++set) {
+        if (from >= end) break;
+        if (from + kAhead * Tile::kDepth < end) look_up(set, from + kAhead * Tile::kDepth);
+        multiply(slice);
+        slice ^= 1;
+        from += Tile::kDepth;
+        if (from < end) put((set + 1) % kAhead, slice);
+        __syncthreads();
+      }
     }
 
     // The teams' sums, in their order.

@@ -65,6 +65,16 @@ struct PooledResults {
 /// The gradient at the convolution's output: the pool's where a pixel was chosen.
 template <int kWidth>
 struct PooledGrad {
+  struct Piece {
+    float values[kWidth];
+    std::uint32_t choices;  ///< a byte for each
+    std::uint32_t tap;
+    __device__ void finish() {
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < kWidth; ++i)
+        if ((choices >> 8 * i & 255u) != tap) values[i] = 0;
+    }
+  };
   Pool pool;
   const float* pooled = nullptr;
   const std::uint8_t* choice = nullptr;
@@ -72,16 +82,16 @@ struct PooledGrad {
 
   explicit PooledGrad(const Pool& p)
       : pool(p), height(p.height << p.down), width(p.width << p.across) {}
-  __device__ void read(const Pixel& at, int filter, float (&values)[kWidth]) const {
+  __device__ void read(const Pixel& at, int filter, Piece& piece) const {
     if (at.row >= height || at.column >= width) return;
     const int from = pool.place(at.image, at.row >> pool.down, at.column >> pool.across) + filter;
-    const int tap = ((at.row & ((1 << pool.down) - 1)) << pool.across) +
-                    (at.column & ((1 << pool.across) - 1));
-    std::uint8_t choices[kWidth];
-    load(choice + from, choices);
-    load(pooled + from, values);
-    for (int i = 0; i < kWidth; ++i)
-      if (choices[i] != tap) values[i] = 0;
+    piece.tap = static_cast<std::uint32_t>(((at.row & ((1 << pool.down) - 1)) << pool.across) +
+                                           (at.column & ((1 << pool.across) - 1)));
+    if constexpr (kWidth == 4)
+      piece.choices = *reinterpret_cast<const std::uint32_t*>(choice + from);
+    else
+      piece.choices = choice[from];
+    load(pooled + from, piece.values);
   }
 };
 

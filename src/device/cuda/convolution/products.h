@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "device/cuda/convolution/geometry.h"
 #include "device/cuda/implicit_gemm.h"
@@ -14,6 +15,7 @@ namespace gradgraph::cuda {
 /// y as it is.
 template <class T, int kWidth>
 struct PlainGrad {
+  using Piece = cuda::Piece<T, kWidth>;
   const T* y;
   Steps steps;
   int height, width;
@@ -21,11 +23,11 @@ struct PlainGrad {
   explicit PlainGrad(const Convolution& conv)
       : y(nullptr), steps(conv.y_steps), height(conv.height.output), width(conv.width.output) {}
   /// The filters from `filter` on of a pixel that is not before the image; 0 behind it.
-  __device__ void read(const Pixel& at, int filter, T (&values)[kWidth]) const {
+  __device__ void read(const Pixel& at, int filter, Piece& piece) const {
     if (at.row >= height || at.column >= width) return;
     load(y + (at.image * steps.image + at.row * steps.row + at.column * steps.column +
               filter * steps.channel),
-         values);
+         piece.values);
   }
 };
 
@@ -56,6 +58,8 @@ struct PlainResults {
 template <class T, int kChannels, int kFilters, class Results>
 struct Forward {
   static constexpr int kWidthA = kChannels, kWidthB = kFilters;
+  using PieceA = Piece<T, kWidthA>;
+  using PieceB = Piece<T, kWidthB>;
   static constexpr bool kDeepA = true, kDeepB = false, kHasScratch = false;
   struct Shared {};
   Convolution conv;
@@ -84,7 +88,7 @@ struct Forward {
   }
   __device__ static bool is_stopped(Shared&) { return false; }
   __device__ int depth(int, int, Shared&) const { return inner; }
-  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidthA]) const {
+  __device__ void a(const Row& row, int k, const Shared&, PieceA& piece) const {
     const auto [tap, channel] = conv.by_channels(k);
     const auto [i, j] = conv.by_width(tap);
     const int at = row.top + i * conv.height.dilation,
@@ -92,10 +96,10 @@ struct Forward {
     if (at < 0 || at >= conv.height.input || beside < 0 || beside >= conv.width.input) return;
     load(x + (row.image + at * conv.x_steps.row + beside * conv.x_steps.column +
               channel * conv.x_steps.channel),
-         values);
+         piece.values);
   }
-  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidthB]) const {
-    load(filter + ((k * groups + group) * columns + column), values);
+  __device__ void b(int group, int k, int column, const Shared&, PieceB& piece) const {
+    load(filter + ((k * groups + group) * columns + column), piece.values);
   }
   __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
                         T*) const {
@@ -112,6 +116,8 @@ inline constexpr int kMostTaps = 256;
 template <class T, int kFilters, class Grad>
 struct InputGrad {
   static constexpr int kWidthA = kFilters, kWidthB = kFilters;
+  using PieceA = typename Grad::Piece;
+  using PieceB = Piece<T, kWidthB>;
   static constexpr bool kDeepA = true, kDeepB = true, kHasScratch = false;
   struct Shared {
     std::uint16_t taps[kMostTaps];
@@ -191,19 +197,18 @@ struct InputGrad {
   __device__ int tap_of(int number, const Shared& common) const {
     return conv.taps > kMostTaps ? number : common.taps[number];
   }
-  __device__ void a(const Row& row, int k, const Shared& common, T (&values)[kWidthA]) const {
+  __device__ void a(const Row& row, int k, const Shared& common, PieceA& piece) const {
     const auto [number, one] = conv.by_filters(k);
     const auto [i, j] = conv.by_width(tap_of(number, common));
     Pixel seen{row.image, 0, 0};
     if (find(row.top, row.left, i, j, seen))
-      grad.read(seen, row.group * conv.filters + one, values);
+      grad.read(seen, row.group * conv.filters + one, piece);
   }
-  __device__ void b(int group, int k, int column, const Shared& common,
-                    T (&values)[kWidthB]) const {
+  __device__ void b(int group, int k, int column, const Shared& common, PieceB& piece) const {
     const auto [number, one] = conv.by_filters(k);
     load(filter + (((tap_of(number, common) * columns + column) * groups + group) * conv.filters +
                    one),
-         values);
+         piece.values);
   }
   __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
                         T*) const {
@@ -221,6 +226,10 @@ struct InputGrad {
 template <class T, int kChannels, int kFilters, class Grad>
 struct FilterGrad {
   static constexpr int kWidthA = kChannels, kWidthB = kFilters;
+  using PieceA = Piece<T, kWidthA>;
+  /// Where channels are looked up in quads there are no registers to leave anything in.
+  static constexpr bool kWaits = kChannels == 4;
+  using PieceB = std::conditional_t<kWaits, Piece<T, kWidthB>, typename Grad::Piece>;
   static constexpr bool kDeepA = false, kDeepB = false, kHasScratch = false;
   struct Shared {};
   Convolution conv;
@@ -269,18 +278,26 @@ struct FilterGrad {
   }
   __device__ static bool is_stopped(Shared&) { return false; }
   __device__ int depth(int, int, Shared&) const { return inner; }
-  __device__ void a(const Row& row, int k, const Shared&, T (&values)[kWidthA]) const {
-    if (row.is_one) values[0] = 1;
+  __device__ void a(const Row& row, int k, const Shared&, PieceA& piece) const {
+    if (row.is_one) piece.values[0] = 1;
     const Pixel seen = pixels(k);
     const int at = seen.row * conv.height.stride + row.top;
     const int beside = seen.column * conv.width.stride + row.left;
     if (at < 0 || at >= conv.height.input || beside < 0 || beside >= conv.width.input) return;
     load(x + (seen.image * conv.x_steps.image + at * conv.x_steps.row +
               beside * conv.x_steps.column + row.channel),
-         values);
+         piece.values);
   }
-  __device__ void b(int group, int k, int column, const Shared&, T (&values)[kWidthB]) const {
-    grad.read(pixels(k), group * columns + column, values);
+  __device__ void b(int group, int k, int column, const Shared&, PieceB& piece) const {
+    const int filter = group * columns + column;
+    if constexpr (kWaits) {
+      typename Grad::Piece seen{};
+      grad.read(pixels(k), filter, seen);
+      seen.finish();
+      for (int i = 0; i < kWidthB; ++i) piece.values[i] = seen.values[i];
+    } else {
+      grad.read(pixels(k), filter, piece);
+    }
   }
   __device__ void store(int part, int group, int row, int column, const T (&values)[4], Shared&,
                         T*) const {
@@ -290,7 +307,13 @@ struct FilterGrad {
   }
 };
 
+/// Lanes that share the parts of an element, with some parts for each.
 constexpr int kPartLanes = 16;
+inline int part_lanes(int parts) {
+  int lanes = 1;
+  while (lanes < kPartLanes && lanes * 8 < parts) lanes *= 2;
+  return lanes;
+}
 
 /// The parts' sums, from [part, group, row, column] to [row, group, column]; the bias' row goes
 /// to where that is. A block has 32 elements, and for each some lanes that share the parts.
@@ -302,14 +325,22 @@ __global__ void __launch_bounds__(kWarp* kPartLanes)
   const std::int64_t count = static_cast<std::int64_t>(groups) * rows * columns;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int own = static_cast<int>(threadIdx.x) / kWarp;
+  const int lanes = static_cast<int>(blockDim.x) / kWarp;
   for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kWarp; first < count;
        first += static_cast<std::int64_t>(gridDim.x) * kWarp) {
     const std::int64_t i = first + lane;
+    const auto at = [&](int part) { return sums[part * count + i]; };
     T total = 0;
-    if (i < count)
-      for (int part = own; part < parts; part += kPartLanes) total += sums[part * count + i];
+    if (i < count) {
+      int part = own;
+      for (; part + 3 * lanes < parts; part += 4 * lanes) {
+        const T four[] = {at(part), at(part + lanes), at(part + 2 * lanes), at(part + 3 * lanes)};
+        total += (four[0] + four[1]) + (four[2] + four[3]);
+      }
+      for (; part < parts; part += lanes) total += at(part);
+    }
     shared[own][lane] = total;
-    for (int width = kPartLanes / 2; width > 0; width /= 2) {
+    for (int width = lanes / 2; width > 0; width /= 2) {
       __syncthreads();
       if (own < width) shared[own][lane] += shared[own + width][lane];
     }
@@ -325,7 +356,8 @@ __global__ void __launch_bounds__(kWarp* kPartLanes)
 template <class Tile, class Problem, class T>
 void issue_filter_grad(const KernelArgs& args, const Problem& problem, T* filter, T* bias) {
   issue_gemm<Tile>(args, problem);
-  issue(args, add_parts<T>, blocks_for(problem.elements(), kWarp), kWarp * kPartLanes, 0,
+  issue(args, add_parts<T>, blocks_for(problem.elements(), kWarp),
+        static_cast<unsigned>(kWarp * part_lanes(problem.parts)), 0,
         static_cast<const T*>(problem.sums), filter, bias, problem.parts, problem.groups,
         problem.rows, problem.columns, problem.weights);
 }

@@ -29,6 +29,8 @@ struct Product {
   static constexpr int kWidthB = kB == Lookup::single ? 1 : 4;
   static constexpr bool kDeepA = kA == Lookup::deep, kDeepB = kB == Lookup::deep;
   static constexpr bool kHasScratch = true;
+  using PieceA = Piece<float, kWidthA>;
+  using PieceB = Piece<float, kWidthB>;
   struct Shared {
     float uniforms[kMaxFloatUniforms];
   };
@@ -47,11 +49,11 @@ struct Product {
   }
   __device__ int depth(int, int, Shared&) const { return inner; }
   __device__ int row(int, int row) const { return row; }
-  __device__ void a(int row, int k, const Shared&, float (&values)[kWidthA]) const {
-    if (row < rows) load(x + (row * row_step + k * row_depth), values);
+  __device__ void a(int row, int k, const Shared&, PieceA& piece) const {
+    if (row < rows) load(x + (row * row_step + k * row_depth), piece.values);
   }
-  __device__ void b(int, int k, int column, const Shared&, float (&values)[kWidthB]) const {
-    load(y + (column * column_step + k * column_depth), values);
+  __device__ void b(int, int k, int column, const Shared&, PieceB& piece) const {
+    load(y + (column * column_step + k * column_depth), piece.values);
   }
   __device__ void store(int, int, int row, int column, const float (&sums)[4], Shared& common,
                         float* scratch) const {
@@ -160,8 +162,8 @@ Kernel make(const KernelSite& site) {
                                   static_cast<int>(given.first));
   if (!code) return {};
   // Large tiles do more with what they load; many small ones give all of a GPU work.
-  using Large = Tile<float, 8, 8, 4>;
-  using Small = Tile<float, 4, 4, 4, 64>;
+  using Large = Tile<float, 4, 8, 4, 64, 8, 2>;
+  using Small = Tile<float, 4, 4, 4, 64, 8, 3>;
   constexpr int kEnough = 100;
   const int tiles =
       tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
