@@ -105,7 +105,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   using ShareB = Share<Tile, Tile::kColumns, Problem::kWidthB, Problem::kDeepB>;
   constexpr int kOwnRows = Tile::kOwnRows, kOwnColumns = Tile::kOwnColumns;
   __shared__ typename Problem::Shared common;
-  if (problem.is_stopped(common)) return;
   T* const shared = dynamic_shared<T>();
   const int thread = static_cast<int>(threadIdx.x);
   const int team = thread / Tile::kTeam, down = thread % Tile::kTeam / Tile::kAcross,
@@ -192,6 +191,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 
     GRADGRAPH_UNROLL
     for (int set = 0; set < kAhead; ++set) look_up(set, begin + set * Tile::kDepth);
+    if (problem.is_stopped(common)) return;  // asked while the slices are on their way
     put(0, 0);
     __syncthreads();
     int slice = 0;
