@@ -14,10 +14,11 @@ namespace gradgraph::cuda {
 
 namespace codes {
 /// What takes few instructions for an element: a kernel of these alone is short, and starts fast.
-using Short =
-    functors::List<functors::Add, functors::Sub, functors::Mul, functors::Div, functors::Neg,
-                   functors::Abs, functors::Square, functors::Sqrt, functors::Rsqrt,
-                   functors::Relu, functors::ReluGrad, functors::Maximum, functors::Minimum>;
+/// They are looked for in this order.
+using Short = functors::List<functors::Add, functors::Mul, functors::Sub, functors::Relu,
+                             functors::ReluGrad, functors::Div, functors::Square, functors::Sqrt,
+                             functors::Neg, functors::Abs, functors::Rsqrt, functors::Maximum,
+                             functors::Minimum>;
 }  // namespace codes
 
 inline constexpr int kMaxFloatSteps = 128, kMaxFloatRegisters = 22, kMaxFloatUniforms = 32;

@@ -64,14 +64,17 @@ __device__ A combine_every(const T* own, const Axes& axes, int64_t i, int64_t st
     return value;
   }
   const int64_t stride = axes.strides[0];
-  const auto at = [&](int64_t index) { return static_cast<A>(own[index * stride]); };
-  A value = at(i);
-  for (i += step; i + 3 * step < end; i += 4 * step) {
-    const A four[] = {at(i), at(i + step), at(i + 2 * step), at(i + 3 * step)};
-    value = Combine{}(value, Combine{}(Combine{}(four[0], four[1]), Combine{}(four[2], four[3])));
+  A value{};
+  for (int64_t first = i; first < end; first += 4 * step) {
+    A four[4] = {};
+    GRADGRAPH_UNROLL
+    for (int j = 0; j < 4; ++j)
+      if (first + j * step < end) four[j] = static_cast<A>(own[(first + j * step) * stride]);
+    value = first == i ? four[0] : Combine{}(value, four[0]);
+    GRADGRAPH_UNROLL
+    for (int j = 1; j < 4; ++j)
+      if (first + j * step < end) value = Combine{}(value, four[j]);
   }
-  GRADGRAPH_NO_UNROLL
-  for (; i < end; i += step) value = Combine{}(value, at(i));
   return value;
 }
 
