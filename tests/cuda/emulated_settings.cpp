@@ -23,4 +23,10 @@ void in_every_setting(const std::function<void()>& body) {
   cuda_emulation::configure({});
 }
 
+std::uint64_t allocations_in(const std::function<void()>& body) {
+  const std::uint64_t before = cuda_emulation::allocations_made();
+  body();
+  return cuda_emulation::allocations_made() - before;
+}
+
 }  // namespace gradgraph::tests

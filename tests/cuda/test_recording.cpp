@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 
 #include "gradgraph/gradgraph.h"
@@ -8,6 +9,7 @@
 #include "messages.h"
 #include "models.h"
 #include "op_rows.h"
+#include "settings.h"
 
 /// Steps that are recorded once and issued as a whole, one by one or many at once, against those
 /// whose kernels are issued one by one: the same bits.
@@ -35,6 +37,22 @@ std::vector<Tensor> stacked_feeds(const bench::Model& model, std::int64_t steps)
   std::vector<Tensor> feeds = {images, labels.cast(model.feeds[1].dtype())};
   if (model.feeds.size() == 3) feeds.push_back(Tensor(true));
   return feeds;
+}
+
+std::vector<Tensor> first_of(const std::vector<Tensor>& stacked) {
+  std::vector<Tensor> first;
+  for (const Tensor& tensor : stacked) {
+    if (tensor.shape().rank() == 0) {
+      first.push_back(tensor);
+      continue;
+    }
+    std::vector<std::int64_t> dims;
+    for (int axis = 1; axis < tensor.shape().rank(); ++axis) dims.push_back(tensor.shape()[axis]);
+    Tensor slice(tensor.dtype(), gg::Shape(dims));
+    std::memcpy(slice.raw(), tensor.raw(), slice.bytes());
+    first.push_back(slice);
+  }
+  return first;
 }
 
 /// Losses, and all variables after them.
@@ -134,6 +152,23 @@ TEST_SUITE("cuda recording") {
       CHECK(session.step() == 14);
     }
     gg::tests::check_close(after[1], after[0], 1e-6);
+  }
+
+  TEST_CASE("training allocates nothing once it runs") {
+    for (const bool record : {false, true}) {
+      CAPTURE(record);
+      gg::Graph graph;
+      const bench::Model model = bench::make_model(graph, "mlp");
+      gg::Session session(graph, {.device = "cuda", .threads = 1, .record_steps = record});
+      gg::Callable step = session.prepare(model.feeds, {model.loss, model.train});
+      const std::vector<Tensor> many = stacked_feeds(model, 3), one = first_of(many);
+      const auto train = [&] {
+        step.run(one.data(), one.size());
+        step.run_steps(3, many.data(), many.size());
+      };
+      for (int i = 0; i < 3; ++i) train();
+      CHECK(gg::tests::allocations_in(train) == 0);
+    }
   }
 
   TEST_CASE("what a plan holds moves: it is recorded anew") {

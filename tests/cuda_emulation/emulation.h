@@ -67,7 +67,11 @@ void set_machine(const Machine& machine);
 void set_memory_limit(int device, std::size_t bytes);
 /// Launches of kernels that have run so far, those of graphs too.
 std::uint64_t kernels_run();
+/// Bytes that copies have moved so far, those of graphs too.
+std::uint64_t copied_bytes();
 /// Live allocations of a device.
 std::size_t live_allocations(int device);
+/// Allocations so far, of all devices and of the host's memory for them.
+std::uint64_t allocations_made();
 
 }  // namespace cuda_emulation

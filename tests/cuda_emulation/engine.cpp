@@ -300,6 +300,11 @@ std::uint64_t kernels_run() {
   const std::scoped_lock lock(engine().mutex);
   return engine().kernels_run;
 }
+std::uint64_t copied_bytes() { return engine().copied_bytes; }
+std::uint64_t allocations_made() {
+  const std::scoped_lock lock(engine().mutex);
+  return engine().allocations_made;
+}
 std::size_t live_allocations(int device) {
   const std::scoped_lock lock(engine().mutex);
   return engine().memory[static_cast<std::size_t>(device)].live().size();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -112,7 +113,8 @@ class Engine {
   cudaError_t sticky = cudaSuccess;
   int captures = 0;  ///< those that forbid unsafe calls, of some thread
   int running_device = 0;
-  std::uint64_t kernels_run = 0;
+  std::uint64_t kernels_run = 0, allocations_made = 0;
+  std::atomic<std::uint64_t> copied_bytes = 0;  ///< counted by what runs, without the mutex
 
   /// Lets the worker run until `done`, which holds the mutex.
   void wait(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done);

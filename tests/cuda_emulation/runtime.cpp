@@ -188,6 +188,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (forbidden()) return result(cudaErrorStreamCaptureUnsupported);
   if (engine().sticky != cudaSuccess) return result(engine().sticky);
   if (bytes == 0) return cudaSuccess;
+  ++engine().allocations_made;
   *memory = cuda_emulation::memory_of(cuda_emulation::current).allocate(bytes);
   return result(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
 }
@@ -212,6 +213,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
   const std::scoped_lock lock(engine().mutex);
+  ++engine().allocations_made;
   *memory = engine().host_memory.allocate(bytes);
   return result(*memory || bytes == 0 ? cudaSuccess : cudaErrorMemoryAllocation);
 }
@@ -250,6 +252,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     if (cuda_emulation::is_gone(to, bytes) || cuda_emulation::is_gone(from, bytes))
       return "memory of a copy was freed before it ran";
     std::memmove(to, from, bytes);
+    engine().copied_bytes += bytes;
     std::string error = from_device ? cuda_emulation::note_read(from, bytes) : "";
     if (error.empty() && to_device) error = cuda_emulation::note_written(to, bytes);
     return error;
