@@ -90,6 +90,23 @@ TEST_CASE("training allocates nothing once it runs") {
   CHECK(allocations > 0);
 }
 
+TEST_CASE("many steps in one call allocate nothing once they run") {
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any}, "x");
+  const Output scale = placeholder(graph, float32, {}, "scale");
+  const Output added = assign_add(variable(graph, Tensor{0.F, 0.F}, "total"), x * scale);
+  Session session(graph);
+  Callable step = session.prepare({x, scale}, {added, x});
+  const Tensor feeds[] = {Tensor{{1.F, 2.F}, {3.F, 4.F}, {5.F, 6.F}}, Tensor(2.F)};
+  for (int i = 0; i < 2; ++i) step.run_steps(3, feeds, 2);
+  allocations = 0;
+  counting = true;
+  for (int i = 0; i < 3; ++i) step.run_steps(3, feeds, 2);
+  counting = false;
+  CHECK(allocations == 0);
+  CHECK(feeds[1].unique());
+}
+
 TEST_CASE("batches allocate nothing from the second epoch on") {
   const data::Dataset dataset{Tensor::zeros(uint8, {50, 28, 28, 1}), Tensor::zeros(int64, {50})};
   for (const int prefetch : {0, 2}) {

@@ -13,15 +13,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 Shape behind_axis(std::int64_t steps, const Shape& shape) {
-  std::vector<std::int64_t> dims = {steps};
-  for (int axis = 0; axis < shape.rank(); ++axis) dims.push_back(shape[axis]);
-  return Shape(dims);
+  Shape stacked = {steps};
+  for (int axis = 0; axis < shape.rank(); ++axis) stacked.append(shape[axis]);
+  return stacked;
 }
 
 Shape without_first_axis(const Shape& shape) {
-  std::vector<std::int64_t> dims;
-  for (int axis = 1; axis < shape.rank(); ++axis) dims.push_back(shape[axis]);
-  return Shape(dims);
+  Shape rest;
+  for (int axis = 1; axis < shape.rank(); ++axis) rest.append(shape[axis]);
+  return rest;
 }
 
 }  // namespace
@@ -81,6 +81,15 @@ void PreparedRun::allocate_stacked(std::int64_t steps, const CompiledPlan& plan)
 const std::vector<Tensor>& PreparedRun::run_steps(std::int64_t steps, const Tensor* values,
                                                   std::size_t count) {
   const auto start = Clock::now();
+  // What is fed as it is stays the caller's alone after the call.
+  struct Release {
+    std::vector<Tensor>& slices;
+    const std::vector<bool>& varies;
+    ~Release() {
+      for (std::size_t i = 0; i < slices.size(); ++i)
+        if (!varies[i]) slices[i] = Tensor();
+    }
+  } const release{slices_, varies_};
   take_slices(steps, values, count);
   CompiledPlan& plan = plan_for(slices_.data(), count);
   allocate_stacked(steps, plan);
