@@ -264,6 +264,10 @@ CompiledPlan::RecordedSteps& CompiledPlan::recorded_steps(std::int64_t steps,
                     device->name(), readable_bytes(checked_add(input_bytes, result_bytes)),
                     available(*device)));
   }
+  // What lies between values is copied with them.
+  std::memset(run->host_inputs.get(), 0, run->host_inputs.bytes());
+  std::memset(run->host_results.get(), 0, run->host_results.bytes());
+  memory_.write(run->results_on_device, run->host_results.get());
   StepRecorder(*this).record_several(*run);
   if (recorded_steps_.size() == kMostRecordings) recorded_steps_.erase(recorded_steps_.begin());
   return *recorded_steps_.emplace_back(std::move(run));

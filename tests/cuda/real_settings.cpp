@@ -28,6 +28,7 @@ void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std
 namespace gradgraph::tests {
 
 void in_every_setting(const std::function<void()>& body) { body(); }
+void in_every_order(const std::function<void()>& body) { body(); }
 
 std::uint64_t allocations_in(const std::function<void()>& body) {
   const std::uint64_t before = allocations;

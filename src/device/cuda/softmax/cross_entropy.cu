@@ -37,8 +37,8 @@ struct Problem {
   __device__ T grad(int64_t row) const { return grads[one_grad ? 0 : row]; }
 };
 
-/// The last block looks for a label to refuse, where there is one that has no row; the others
-/// leave such labels out.
+/// The last block looks for a label to refuse, where there is one that has no row; of such labels
+/// the others make a loss of 0.
 template <int kLanes, class T, class Label>
 __global__ void __launch_bounds__(kRowThreads)
     sparse_grad(Problem<T> problem, const Label* labels, unsigned row_blocks, RefusalSlot slot) {
@@ -58,8 +58,10 @@ __global__ void __launch_bounds__(kRowThreads)
       if (i == label) value = x[i] == largest ? 0 - rest * share : value - 1;
       y[i] = value * grad;
     }
-    if (problem.losses && Grid::lane() == 0 && label >= 0 && label < problem.classes)
-      problem.losses[row] = loss_of(x[label], largest, math::log1p(rest));
+    if (problem.losses && Grid::lane() == 0)
+      problem.losses[row] = label >= 0 && label < problem.classes
+                                ? loss_of(x[label], largest, math::log1p(rest))
+                                : T{0};
   }
 }
 
