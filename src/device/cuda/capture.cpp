@@ -35,10 +35,12 @@ class CapturedGraph final : public Recording {
 
 }  // namespace
 
-CaptureRecorder::CaptureRecorder(const Device& device, int number, cudaStream_t stream, int turns)
+CaptureRecorder::CaptureRecorder(const Device& device, int number, cudaStream_t stream, int turns,
+                                 std::function<void()> prepare)
     : device_(device),
       number_(number),
       stream_(stream),
+      prepare_(std::move(prepare)),
       last_user_(static_cast<std::size_t>(turns)) {}
 
 void CaptureRecorder::check(cudaError_t status) const {
@@ -47,6 +49,7 @@ void CaptureRecorder::check(cudaError_t status) const {
 
 void CaptureRecorder::begin() {
   use_device(number_);
+  prepare_();
   check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
   is_recording_ = true;
   pieces_ = 0;

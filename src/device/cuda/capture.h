@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
 #include <vector>
 
 #include "device/device.h"
@@ -12,7 +13,9 @@ namespace gradgraph::cuda {
 class CaptureRecorder final : public Recorder {
  public:
   /// `turns`: how many of something there are that pieces which run side by side cannot share.
-  CaptureRecorder(const Device& device, int number, cudaStream_t stream, int turns);
+  /// `prepare` is called before anything is recorded.
+  CaptureRecorder(const Device& device, int number, cudaStream_t stream, int turns,
+                  std::function<void()> prepare);
 
   void begin() override;
   void begin_piece(std::span<const int> waits) override;
@@ -32,6 +35,7 @@ class CaptureRecorder final : public Recorder {
   const Device& device_;
   int number_;
   cudaStream_t stream_;
+  std::function<void()> prepare_;
   bool is_recording_ = false;
   int pieces_ = 0;
   std::vector<Nodes> ends_;     ///< by piece that is complete: what waiting for it means

@@ -108,9 +108,17 @@ void CudaStream::check() {
 
 Recorder* CudaStream::recorder() {
   if (!recorder_)
-    recorder_ = std::make_unique<CaptureRecorder>(device(), number_, stream_,
-                                                  static_cast<int>(cublas_workspaces_.size()));
+    recorder_ = std::make_unique<CaptureRecorder>(
+        device(), number_, stream_, static_cast<int>(cublas_workspaces_.size()), [this] {
+          if (cublas_)
+            for (void*& workspace : cublas_workspaces_) provide_workspace(workspace);
+        });
   return recorder_.get();
+}
+
+void CudaStream::provide_workspace(void*& workspace) {
+  if (!workspace)
+    cuda::check(cudaMalloc(&workspace, kCublasWorkspace), device().name(), "memory for cuBLAS");
 }
 
 cublasHandle_t CudaStream::cublas() {
@@ -118,10 +126,7 @@ cublasHandle_t CudaStream::cublas() {
   if (!cublas_) {
     check_cublas(library.cublasCreate_v2(&cublas_), "starting cuBLAS");
     check_cublas(library.cublasSetStream_v2(cublas_, stream_), "giving cuBLAS a stream");
-    for (void*& workspace : cublas_workspaces_) {
-      cuda::check(cudaMalloc(&workspace, kCublasWorkspace), device().name(), "memory for cuBLAS");
-      if (!recorder_) break;
-    }
+    provide_workspace(cublas_workspaces_[0]);
   }
   check_cublas(
       library.cublasSetWorkspace_v2(

@@ -57,8 +57,9 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
   Refused *refused_ = nullptr, *refused_on_host_ = nullptr;
   cublasHandle_t cublas_ = nullptr;
-  /// Products that may run side by side, as they are recorded, have one each: all that there are
-  /// come with the first product, since recording must not allocate. One where nothing records.
+  void provide_workspace(void*& workspace);
+  /// Products that may run side by side, as they are recorded, have one each: those behind the
+  /// first come before the first recording, which must not allocate.
   std::array<void*, 4> cublas_workspaces_ = {};
   std::unique_ptr<CaptureRecorder> recorder_;
   const Launch* launch_ = nullptr;  ///< the one that is being issued
