@@ -34,8 +34,7 @@ void PreparedRun::take_slices(std::int64_t steps, const Tensor* values, std::siz
   slices_.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
     const Tensor& value = values[i];
-    const int rank = feeds[i].shape().rank();
-    varies_[i] = !value.empty_handle() && value.shape().rank() == rank + 1;
+    varies_[i] = !value.empty_handle() && value.shape().rank() == feeds[i].shape().rank() + 1;
     if (!varies_[i]) {
       slices_[i] = value;  // `plan_for` says what is wrong with it
       continue;
@@ -45,11 +44,10 @@ void PreparedRun::take_slices(std::int64_t steps, const Tensor* values, std::siz
                                  value.shape()[0], value.dtype(), value.shape(), steps),
                      where);
     Tensor& slice = slices_[i];
-    bool fits = !slice.empty_handle() && slice.unique() && slice.dtype() == value.dtype() &&
-                slice.shape().rank() == rank;
-    for (int axis = 0; fits && axis < rank; ++axis)
-      fits = slice.shape()[axis] == value.shape()[axis + 1];
-    if (!fits) slice = Tensor(value.dtype(), without_first_axis(value.shape()), where);
+    const Shape shape = without_first_axis(value.shape());
+    if (slice.empty_handle() || !slice.unique() || slice.dtype() != value.dtype() ||
+        slice.shape() != shape)
+      slice = Tensor(value.dtype(), shape, where);
   }
   fill_slices(0, values);
 }
@@ -70,11 +68,9 @@ void PreparedRun::allocate_stacked(std::int64_t steps, const CompiledPlan& plan)
     if (fetches[i].node().num_outputs() == 0) continue;
     const OutputType& type = plan.result_types()[i];
     Tensor& result = stacked_[i];
-    bool fits = result && result.unique() && result.dtype() == type.dtype &&
-                result.shape().rank() == type.shape.rank() + 1 && result.shape()[0] == steps;
-    for (int axis = 0; fits && axis < type.shape.rank(); ++axis)
-      fits = result.shape()[axis + 1] == type.shape[axis];
-    if (!fits) result = result_for(fetches[i], {type.dtype, behind_axis(steps, type.shape)});
+    const Shape shape = behind_axis(steps, type.shape);
+    if (!result || !result.unique() || result.dtype() != type.dtype || result.shape() != shape)
+      result = result_for(fetches[i], {type.dtype, shape});
   }
 }
 

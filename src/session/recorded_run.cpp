@@ -299,8 +299,10 @@ std::int64_t CompiledPlan::run_steps(std::int64_t steps, const Tensor* feeds,
     finish();
   } catch (...) {
     error = std::current_exception();
-    const Launch* const launch = own.refusing_launch();
-    made = launch ? launch->step : 0;
+    // A launch of another recording is left from an earlier error, and may be gone.
+    const auto refusing = std::ranges::find(run.launches, own.refusing_launch(),
+                                            [](const Launch& launch) { return &launch; });
+    made = refusing == run.launches.end() ? 0 : refusing->step;
     recover();
   }
   for (VariableSlot* variable : updated_variables_) variable->initialized = true;
