@@ -305,6 +305,7 @@ class BadInput(Examples):
             (["--learning-rate", 0], "--learning-rate: must be a number above 0, not 0"),
             (["--learning-rate", "nan"], "--learning-rate: must be a number above 0, not nan"),
             (["--learning-rate", "fast"], "--learning-rate: must be a number above 0, not fast"),
+            (["--precision", "bf8"], "--precision: there is no precision 'bf8', only fp32, tf32"),
             (["--optimizer", "lbfgs"], "--optimizer: there is no optimizer 'lbfgs', only adam"),
         ]
         for name in NAMES:

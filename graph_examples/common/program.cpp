@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <map>
 #include <string_view>
 
 namespace examples {
@@ -15,22 +16,32 @@ namespace {
 namespace fs = std::filesystem;
 namespace gg = gradgraph;
 
+template <class T>
+gg::Optimizer make(gg::LearningRate rate, gg::LossScale scale) {
+  return T{.learning_rate = rate, .loss_scale = scale};
+}
+
 struct OptimizerChoice {
   const char* name;
   double learning_rate;
-  gg::Optimizer (*make)(gg::LearningRate);
+  gg::Optimizer (*make)(gg::LearningRate, gg::LossScale);
 };
 const std::array<OptimizerChoice, 6> kOptimizers = {{
-    {"adam", 1e-3, [](gg::LearningRate r) -> gg::Optimizer { return gg::Adam{r}; }},
-    {"adamw", 1e-3, [](gg::LearningRate r) -> gg::Optimizer { return gg::AdamW{r}; }},
-    {"rmsprop", 1e-3, [](gg::LearningRate r) -> gg::Optimizer { return gg::RmsProp{r}; }},
-    {"adagrad", 1e-2, [](gg::LearningRate r) -> gg::Optimizer { return gg::Adagrad{r}; }},
+    {"adam", 1e-3, make<gg::Adam>},
+    {"adamw", 1e-3, make<gg::AdamW>},
+    {"rmsprop", 1e-3, make<gg::RmsProp>},
+    {"adagrad", 1e-2, make<gg::Adagrad>},
     {"momentum", 2e-2,
-     [](gg::LearningRate r) -> gg::Optimizer {
-       return gg::GradientDescent{.learning_rate = r, .momentum = 0.9};
+     [](gg::LearningRate rate, gg::LossScale scale) -> gg::Optimizer {
+       return gg::GradientDescent{.learning_rate = rate, .momentum = 0.9, .loss_scale = scale};
      }},
-    {"sgd", 1e-1, [](gg::LearningRate r) -> gg::Optimizer { return gg::GradientDescent{r}; }},
+    {"sgd", 1e-1, make<gg::GradientDescent>},
 }};
+
+const std::map<std::string, gg::Precision> kPrecisions = {{"fp32", gg::Precision::fp32},
+                                                          {"tf32", gg::Precision::tf32},
+                                                          {"bf16", gg::Precision::bf16},
+                                                          {"fp16", gg::Precision::fp16}};
 
 const OptimizerChoice& optimizer_choice(const std::string& name) {
   for (const OptimizerChoice& choice : kOptimizers)
@@ -56,6 +67,18 @@ CLI::Validator is_optimizer() {
       names += std::string(names.empty() ? "" : ", ") + choice.name;
     }
     return "there is no optimizer '" + text + "', only " + names;
+  };
+  return {check, ""};
+}
+
+/// Makes a name the number that CLI11 reads an enumeration from.
+CLI::Validator is_precision() {
+  const auto check = [](std::string& text) {
+    if (const auto known = kPrecisions.find(text); known != kPrecisions.end()) {
+      text = std::to_string(static_cast<int>(known->second));
+      return std::string();
+    }
+    return "there is no precision '" + text + "', only fp32, tf32, bf16, fp16";
   };
   return {check, ""};
 }
@@ -136,6 +159,10 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(at_least(1));
   option("--device", flags.device, "NAME", "Where to compute: auto, cpu, cuda:0, ...")
       ->capture_default_str();
+  option("--precision", flags.precision, "NAME",
+         "Of products: fp32, exact; tf32, of 11 bits on a GPU; bf16\nor fp16, stored in 16 bits")
+      ->transform(is_precision())
+      ->default_str("fp32");
   option("--steps-per-launch", flags.steps_per_launch, "N",
          "Batches that a GPU trains on in one call; a few dozen\nunless given")
       ->check(at_least(1));
@@ -218,7 +245,8 @@ int start(int argc, char** argv, const ProgramInfo& info,
 gg::Optimizer make_optimizer(const Flags& flags, std::int64_t samples) {
   const std::int64_t batches = (samples + flags.batch_size - 1) / flags.batch_size;
   return optimizer_choice(flags.optimizer)
-      .make(gg::cosine_schedule(flags.learning_rate, flags.epochs * batches));
+      .make(gg::cosine_schedule(flags.learning_rate, flags.epochs * batches),
+            flags.precision == gg::Precision::fp16 ? gg::LossScale::dynamic() : gg::LossScale());
 }
 
 }  // namespace examples

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "gradgraph/optimizers.h"
+#include "gradgraph/precision.h"
 
 /// What all example programs share: flags, the epoch loop and its log.
 namespace examples {
@@ -20,6 +21,7 @@ struct Flags {
   std::uint64_t seed = 1;
   std::filesystem::path data;
   std::string device = "auto";
+  gradgraph::Precision precision = gradgraph::Precision::fp32;
   std::int64_t steps_per_launch = 0;  ///< 0: a few dozen
   int threads = 0;
   std::int64_t log_every = 0;

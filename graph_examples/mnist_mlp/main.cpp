@@ -38,6 +38,7 @@ int train(const examples::Flags& flags) {
                               .threads = flags.threads,
                               .memory_limit = flags.memory_limit,
                               .exact_rewrites = flags.exact_rewrites,
+                              .precision = flags.precision,
                               .node_times = flags.times_nodes()});
   const examples::Model model = {.batch = batch,
                                  .training = training,

@@ -37,6 +37,7 @@ int train(const examples::Flags& flags) {
                               .threads = flags.threads,
                               .memory_limit = flags.memory_limit,
                               .exact_rewrites = flags.exact_rewrites,
+                              .precision = flags.precision,
                               .node_times = flags.times_nodes()});
   const examples::Model model = {
       .batch = batch, .loss = loss, .accuracy = accuracy, .train = train_op};

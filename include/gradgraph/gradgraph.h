@@ -13,6 +13,7 @@
 #include "gradgraph/operands.h"
 #include "gradgraph/ops.h"
 #include "gradgraph/optimizers.h"
+#include "gradgraph/precision.h"
 #include "gradgraph/profile.h"
 #include "gradgraph/session.h"
 #include "gradgraph/shape.h"

@@ -54,6 +54,17 @@ struct Clipping {
   double by_global_norm = 0;
 };
 
+/// Keeps gradients from vanishing in float16, whose least number is 6e-8: `minimize` takes those
+/// of `scale * loss` and divides them by `scale`, in float32. A step in which one of them is not
+/// finite changes no variable of the optimiser's and halves the scale; `growth_steps` others in a
+/// row double it. The scale is a variable, "loss_scaling/scale". Source: torch.amp.GradScaler.
+struct LossScale {
+  double initial = 0;                ///< 0: gradients are those of the loss, as they are
+  std::int64_t growth_steps = 2000;  ///< 0: the scale does not grow
+
+  static LossScale dynamic() { return {.initial = 65536}; }
+};
+
 /// A variable and the gradient of the loss by it, which is empty where none reaches it.
 using GradientPair = std::pair<Output, Output>;
 
@@ -74,7 +85,8 @@ std::vector<GradientPair> compute_gradients(Output loss,
 /// depends on) and returns the train op, which updates them all and adds one to the step counter,
 /// "train/step"; layers that the loss depends on, such as batch_norm, move what they track, too.
 /// `apply(pairs)` starts from given pairs of a variable and its gradient, of the same shape and
-/// dtype, as `compute_gradients` makes them, and leaves the layers' updates to the caller:
+/// dtype, as `compute_gradients` makes them, and leaves the layers' updates, and a loss scale, to
+/// the caller:
 ///
 ///   auto pairs = gg::compute_gradients(loss);
 ///   for (auto& [variable, gradient] : pairs)
@@ -94,6 +106,7 @@ struct GradientDescent {
   bool nesterov = false;
   double weight_decay = 0;
   Clipping clip = {};
+  LossScale loss_scale = {};
 
   Output minimize(Output loss, const std::vector<Output>& variables = {},
                   SourceLocation where = SourceLocation::current()) const;
@@ -110,6 +123,7 @@ struct RmsProp {
   bool centered = false;
   double weight_decay = 0;
   Clipping clip = {};
+  LossScale loss_scale = {};
 
   Output minimize(Output loss, const std::vector<Output>& variables = {},
                   SourceLocation where = SourceLocation::current()) const;
@@ -125,6 +139,7 @@ struct Adagrad {
   double epsilon = 1e-10;
   double weight_decay = 0;
   Clipping clip = {};
+  LossScale loss_scale = {};
 
   Output minimize(Output loss, const std::vector<Output>& variables = {},
                   SourceLocation where = SourceLocation::current()) const;
@@ -140,6 +155,7 @@ struct Adam {
   double epsilon = 1e-8;
   double weight_decay = 0;  ///< L2: added to the gradient
   Clipping clip = {};
+  LossScale loss_scale = {};
 
   Output minimize(Output loss, const std::vector<Output>& variables = {},
                   SourceLocation where = SourceLocation::current()) const;
@@ -155,6 +171,7 @@ struct AdamW {
   double epsilon = 1e-8;
   double weight_decay = 1e-2;  ///< decoupled: shrinks the variable itself
   Clipping clip = {};
+  LossScale loss_scale = {};
 
   Output minimize(Output loss, const std::vector<Output>& variables = {},
                   SourceLocation where = SourceLocation::current()) const;

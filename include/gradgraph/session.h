@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/precision.h"
 
 namespace gradgraph GRADGRAPH_API {
 
@@ -57,10 +58,12 @@ struct SessionOptions {
   /// docs/architecture.md lists them. What is left gives the same infinities, NaN and signs of
   /// zero as the graph does as it is written.
   bool exact_rewrites = false;
+  /// How products of matrices and convolutions are calculated. See Precision.
+  Precision precision = Precision::fp32;
   /// Runs each new plan with the graph rewrites and without, from the same variables, before its
-  /// first run. A difference beyond rounding is a RunError that names the rewrite to blame. Slow.
-  /// Where only a rewrite that `exact_rewrites` leaves out makes the difference, an element may
-  /// be anything in place of an infinity or NaN.
+  /// first run, in fp32. A difference beyond rounding is a RunError that names the rewrite to
+  /// blame. Slow. Where only a rewrite that `exact_rewrites` leaves out makes the difference, an
+  /// element may be anything in place of an infinity or NaN.
   bool check_passes = false;
   /// Computes every node by its plain kernel, where the device also has a faster one.
   bool reference_kernels = false;

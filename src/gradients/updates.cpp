@@ -1,6 +1,7 @@
 #include "gradients/updates.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/text.h"
@@ -75,6 +76,26 @@ void clip_gradients(std::string_view optimizer, std::vector<GradientPair>& pairs
   }
 }
 
+/// The variable that the loss is multiplied by, or nothing.
+Output make_scale(std::string_view optimizer, const Output& loss, const LossScale& settings,
+                  SourceLocation where) {
+  if (!(settings.initial >= 0 && std::isfinite(settings.initial)) || settings.growth_steps < 0)
+    fail(optimizer,
+         fmt::format("a loss scale must be finite and not negative, and its growth_steps not "
+                     "negative, but they are {} and {}",
+                     settings.initial, settings.growth_steps),
+         where);
+  if (settings.initial == 0) return {};
+  Graph& graph = loss.graph();
+  const ContextGuard guard(graph);
+  BuildContext& context = graph.context();
+  context.scope = graph.unique_scope("loss_scaling") + "/";
+  context.phase = Phase::update;
+  context.where = where;
+  context.control_inputs.clear();
+  return variable(graph, Tensor(static_cast<float>(settings.initial)), "scale");
+}
+
 /// By node id: whether the loss depends on the node.
 std::vector<bool> needed_for(const Output& loss) {
   std::vector<bool> needed(slot(loss) + 1);
@@ -88,10 +109,10 @@ std::vector<bool> needed_for(const Output& loss) {
 
 }  // namespace
 
-Updates::Updates(std::string_view optimizer, const std::vector<GradientPair>& gradients,
-                 const Clipping& clip, SourceLocation where)
+Updates::Updates(std::string_view optimizer, const LossGradients& gradients, const Clipping& clip,
+                 SourceLocation where)
     : optimizer_(optimizer),
-      pairs_(connected(optimizer, gradients, where)),
+      pairs_(connected(optimizer, gradients.pairs, where)),
       graph_(pairs_.front().first.graph()),
       transaction_(graph_),
       guard_(graph_) {
@@ -101,10 +122,43 @@ Updates::Updates(std::string_view optimizer, const std::vector<GradientPair>& gr
   context.scope = scope_ = graph_.unique_scope("train") + "/";
   context.phase = Phase::update;
   context.where = where;
+  if (gradients.scale) remove_scale(gradients);
   clip_gradients(optimizer, pairs_, clip, where);
   for (auto& [variable, grad] : pairs_)
     if (is_half(grad.dtype())) grad = cast(grad, float32);
   step_ = variable(graph_, Tensor(std::int64_t{0}), "step");
+}
+
+void Updates::remove_scale(const LossGradients& gradients) {
+  const Output scale = gradients.scale, factor = 1 / scale;
+  Output total;
+  for (auto& [variable, grad] : pairs_) {
+    if (is_half(grad.dtype())) grad = cast(grad, float32);
+    grad = grad * converted(factor, grad.dtype());
+    // 0 but where an element is infinite or NaN.
+    const Output zero = cast(sum(grad * number(0, grad.dtype())), float32);
+    total = total ? total + zero : zero;
+  }
+  is_finite_ = equal(total, number(0, float32));
+
+  const ContextGuard guard(graph_);
+  const std::string& name = scale.node().name();
+  graph_.context().scope = name.substr(0, name.rfind('/') + 1);
+  const Output count = variable(graph_, Tensor(std::int64_t{0}), "steps");
+  const Output halved = maximum(scale * 0.5, 1.0);
+  Output kept = scale;
+  if (const std::int64_t steps = gradients.loss_scale.growth_steps; steps > 0) {
+    const Output grows = equal(count + 1, steps);
+    // A scale that is infinite would never be right again.
+    kept = gradgraph::where(grows, minimum(scale * 2, 0x1p100), scale);
+    assigns_.push_back(assign(
+        count, gradgraph::where(logical_and(is_finite_, logical_not(grows)), count + 1, 0)));
+  }
+  assigns_.push_back(assign(scale, gradgraph::where(is_finite_, kept, halved)));
+}
+
+Output Updates::if_finite(const Output& variable, const Output& value) const {
+  return is_finite_ ? gradgraph::where(is_finite_, value, variable) : value;
 }
 
 void Updates::enter_shared() {
@@ -162,12 +216,13 @@ Output Updates::state(const Output& variable, std::string_view slot, double init
 
 void Updates::set(const Output& variable, const Output& value) {
   const bool rounds = value.dtype() != variable.dtype();
-  assigns_.push_back(assign(variable, rounds ? cast(value, variable.dtype()) : value));
+  assigns_.push_back(
+      assign(variable, if_finite(variable, rounds ? cast(value, variable.dtype()) : value)));
 }
 
 Output Updates::finish() {
   enter_shared();
-  assigns_.push_back(assign_add(step_, 1));
+  assigns_.push_back(assign_add(step_, is_finite_ ? cast(is_finite_, int64) : Operand(1)));
   graph_.context().control_inputs = control_inputs_;
   return transaction_.commit(group(graph_, assigns_, "update"));
 }
@@ -181,9 +236,9 @@ void require_loss(std::string_view optimizer, const Output& loss, SourceLocation
          where);
 }
 
-std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
-                                         const std::vector<Output>& variables,
-                                         SourceLocation where) {
+LossGradients loss_gradients(std::string_view optimizer, const Output& loss,
+                             const std::vector<Output>& variables, SourceLocation where,
+                             const LossScale& loss_scale) {
   std::vector<Output> by = variables;
   if (by.empty()) {
     const std::vector<bool> needed = needed_for(loss);
@@ -195,17 +250,26 @@ std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Outpu
       fail(optimizer, fmt::format("'{}' depends on no variable", loss.name()), where);
   }
   for (const Output& variable : by) require_variable(optimizer, variable, where);
+  LossGradients result{.loss_scale = loss_scale,
+                       .scale = make_scale(optimizer, loss, loss_scale, where)};
+  std::vector<Output> seeds;
+  if (result.scale) seeds.push_back(cast(result.scale, loss.dtype(), where));
   const std::vector<Output> grads =
-      gradients({loss}, by, {}, {.unconnected = Unconnected::empty}, where);
-  std::vector<GradientPair> pairs;
-  for (std::size_t i = 0; i < by.size(); ++i) pairs.emplace_back(by[i], grads[i]);
-  return pairs;
+      gradients({loss}, by, seeds, {.unconnected = Unconnected::empty}, where);
+  for (std::size_t i = 0; i < by.size(); ++i) result.pairs.emplace_back(by[i], grads[i]);
+  return result;
+}
+
+void require_no_scale(std::string_view optimizer, const LossScale& loss_scale,
+                      SourceLocation where) {
+  if (loss_scale.initial != 0)
+    fail(optimizer, "apply takes gradients as they are; a loss_scale is for minimize", where);
 }
 
 std::vector<GradientPair> compute_gradients(Output loss, const std::vector<Output>& variables,
                                             SourceLocation where) {
   require_loss("compute_gradients", loss, where);
-  return loss_gradients("compute_gradients", loss, variables, where);
+  return loss_gradients("compute_gradients", loss, variables, where).pairs;
 }
 
 void add_layer_updates(const Output& train, const Output& loss) {

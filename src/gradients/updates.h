@@ -9,14 +9,22 @@
 
 namespace gradgraph {
 
+/// What a train op is built from.
+struct LossGradients {
+  std::vector<GradientPair> pairs;
+  LossScale loss_scale = {};
+  Output scale = {};  ///< that they are multiplied by: a float32 variable, or empty
+};
+
 /// What the optimisers have in common: the train op of one `apply` while it is being built.
 /// Scalars that all variables share (rates, bias corrections) are computed once, in float64.
 class Updates {
  public:
-  /// Clips `gradients` and opens the scope "train". Throws BuildError for a pair that does not
-  /// fit or repeats a variable, GradientError when no pair has a gradient.
-  Updates(std::string_view optimizer, const std::vector<GradientPair>& gradients,
-          const Clipping& clip, SourceLocation where);
+  /// Divides by the scale and clips `gradients`, and opens the scope "train". Throws BuildError
+  /// for a pair that does not fit or repeats a variable, GradientError when no pair has a
+  /// gradient.
+  Updates(std::string_view optimizer, const LossGradients& gradients, const Clipping& clip,
+          SourceLocation where);
 
   /// Of variables of float16 and bfloat16 gradients are float32 here, and so is their state: what
   /// an optimiser adds up, squares and divides by would vanish or overflow.
@@ -44,6 +52,9 @@ class Updates {
 
  private:
   void enter_shared();
+  void remove_scale(const LossGradients& gradients);
+  /// `value` where this step's gradients are finite, else what `variable` is.
+  Output if_finite(const Output& variable, const Output& value) const;
 
   std::string_view optimizer_;
   std::vector<GradientPair> pairs_;
@@ -54,21 +65,44 @@ class Updates {
   std::string scope_;                  ///< "train/"
   std::string device_;                 ///< the device that the user's scope asks for
   Output step_, step_count_;
+  Output is_finite_;  ///< of scaled gradients: a scalar
   std::map<std::pair<double, DType>, Output> numbers_;
   std::map<std::pair<int, DType>, Output> converted_;
   std::vector<Output> assigns_;
 };
 
 /// The gradients of `loss` by `variables`, or by all variables that it depends on.
-std::vector<GradientPair> loss_gradients(std::string_view optimizer, const Output& loss,
-                                         const std::vector<Output>& variables,
-                                         SourceLocation where);
+LossGradients loss_gradients(std::string_view optimizer, const Output& loss,
+                             const std::vector<Output>& variables, SourceLocation where,
+                             const LossScale& loss_scale = {});
 
 /// Throws BuildError unless `loss` is a floating scalar.
 void require_loss(std::string_view optimizer, const Output& loss, SourceLocation where);
 
+/// Throws BuildError for one, which gradients that are given cannot have.
+void require_no_scale(std::string_view optimizer, const LossScale& loss_scale,
+                      SourceLocation where);
+
 /// Lets `train` run the updates of all layers that `loss` depends on.
 void add_layer_updates(const Output& train, const Output& loss);
+
+/// The train op of each optimiser.
+Output build_updates(const GradientDescent& settings, const LossGradients& gradients,
+                     SourceLocation where);
+Output build_updates(const RmsProp& settings, const LossGradients& gradients,
+                     SourceLocation where);
+Output build_updates(const Adagrad& settings, const LossGradients& gradients,
+                     SourceLocation where);
+Output build_updates(const Adam& settings, const LossGradients& gradients, SourceLocation where);
+Output build_updates(const AdamW& settings, const LossGradients& gradients, SourceLocation where);
+
+/// `apply` of every optimiser.
+template <class T>
+Output apply_by(const T& optimizer, std::string_view name,
+                const std::vector<GradientPair>& gradients, SourceLocation where) {
+  require_no_scale(name, optimizer.loss_scale, where);
+  return build_updates(optimizer, {.pairs = gradients}, where);
+}
 
 /// `minimize` of every optimiser. When it throws, the graph is as it was.
 template <class T>
@@ -76,7 +110,8 @@ Output minimize_by(const T& optimizer, std::string_view name, const Output& loss
                    const std::vector<Output>& variables, SourceLocation where) {
   require_loss(name, loss, where);
   BuildTransaction transaction(loss.graph());
-  const Output train = optimizer.apply(loss_gradients(name, loss, variables, where), where);
+  const Output train = build_updates(
+      optimizer, loss_gradients(name, loss, variables, where, optimizer.loss_scale), where);
   add_layer_updates(train, loss);
   return transaction.commit(train);
 }

@@ -17,6 +17,7 @@ std::vector<Pass>& pass_list() {
       {.name = "fold_constants", .make = make_fold_constants},
       {.name = "eliminate_common", .make = make_eliminate_common},
       {.name = "assign_layout", .run = assign_layout},
+      {.name = "lower_precision", .run = lower_precision},
       {.name = "fuse_pooling", .run = fuse_pooling},
       {.name = "fuse_cross_entropy", .run = fuse_cross_entropy},
       {.name = "lower_bias_add", .make = make_lower_bias_add, .only = "bias_add"},

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/precision.h"
 #include "passes/specialize.h"
 
 namespace gradgraph {
@@ -22,6 +23,7 @@ struct PassContext {
   std::vector<Node*> fetches;
   /// Leaves out what changes more than rounding (SessionOptions::exact_rewrites).
   bool exact = false;
+  Precision precision = Precision::fp32;
   /// True where the device can run an elementwise node as part of a fused one.
   std::function<bool(const Node&)> can_fuse;
   /// True where the device that the node is meant for has a kernel of `op` for the node's dtype,
@@ -101,6 +103,7 @@ void fuse_elementwise(Graph& graph, const PassContext& context, RewriteLog& log)
 void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log);
+void lower_precision(Graph& graph, const PassContext& context, RewriteLog& log);
 
 /// Runs all passes but those named in `disabled`.
 void run_passes(Graph& graph, const PassContext& context,

@@ -3,7 +3,10 @@
 /// Enumerations are passed as integers, by the numbers that cuBLAS 12 and 13 give them.
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -26,6 +29,16 @@ using cuda_emulation::Work;
 using Handle = cublasContext*;
 using gradgraph::BFloat16;
 using gradgraph::Half;
+
+/// A float32, of which products see 11 significant bits, rounded as cuBLAS' conversion does.
+struct Tf32 {
+  float value;
+  explicit operator double() const {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    if (!std::isfinite(value)) return static_cast<double>(value);
+    return static_cast<double>(std::bit_cast<float>((bits + 0x1000u) & ~0x1fffu));
+  }
+};
 
 enum Status {
   kSuccess = 0,
@@ -214,7 +227,8 @@ int cublasGemmStridedBatchedEx(Handle handle, int ta, int tb, int m, int n, int 
   if (compute == kComputeTf32 && type_a != kFloat32) return kUnsupported;
   if (compute != kCompute32 && compute != kComputeTf32) return kUnsupported;
   if (type_a == kFloat32 && type_c == kFloat32)
-    return issue_product<float, float, float>(handle, product);
+    return compute == kComputeTf32 ? issue_product<Tf32, float, float>(handle, product)
+                                   : issue_product<float, float, float>(handle, product);
   if (type_a == kFloat16 && type_c == kFloat16)
     return issue_product<Half, Half, float>(handle, product);
   if (type_a == kFloat16 && type_c == kFloat32)

@@ -30,6 +30,7 @@ class TrialRun {
            const SessionOptions& options)
       : prepared_(prepared), values_(values), count_(count), options_(options) {
     options_.check_passes = false;
+    options_.precision = Precision::fp32;  // of others, results differ by what they round
     // Without rewrites a run may need more, and kernels that only another device has.
     options_.memory_limit = 0;
     options_.soft_placement = true;
