@@ -11,8 +11,8 @@ namespace gradgraph GRADGRAPH_API {
 enum class Precision : std::uint8_t {
   /// As the graph says.
   fp32,
-  /// What is multiplied has 11 significant bits, where a device has fast products of such
-  /// numbers: products of matrices on an NVIDIA GPU. Elsewhere as fp32.
+  /// What is multiplied is rounded to 11 significant bits, where a device has fast products of
+  /// such numbers, as NVIDIA GPUs have. Elsewhere as fp32.
   tf32,
   /// What is multiplied, and what only follows it, is stored in 16 bits; sums are float32's.
   /// bfloat16 has float32's range. In float16 small gradients vanish: see LossScale.

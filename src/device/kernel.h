@@ -92,6 +92,15 @@ class KernelSite {
   const T& attribute(std::string_view name) const {
     return node_.attributes().get<T>(name);
   }
+  /// The same node in a session whose products may round what they multiply.
+  KernelSite rounding() const {
+    KernelSite site(*this);
+    site.rounds_ = true;
+    return site;
+  }
+  /// Whether what is multiplied may be rounded to 11 significant bits (Precision::tf32), or has
+  /// no more.
+  bool may_round() const { return rounds_ || in_float32_; }
   /// Threads that the kernel may use.
   int threads() const { return threads_; }
   /// The device that the kernel is made for; null outside a session.
@@ -107,7 +116,7 @@ class KernelSite {
   int threads_;
   const Device* device_;
   std::span<const Kernel> subgraphs_;
-  bool in_float32_ = false;
+  bool in_float32_ = false, rounds_ = false;
 };
 
 /// Which kernels exist: (op, kind of device, dtype) -> how to make one. A missing kernel is a

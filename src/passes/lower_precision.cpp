@@ -17,8 +17,6 @@
 ///
 ///     x ─┐                                     x ── cast ─┐
 ///     w ─┴ matmul ── relu ── sum   becomes     w ── cast ─┴ matmul ── relu ── cast ── sum
-///
-/// or in TF32, which changes nothing but the products themselves.
 namespace gradgraph {
 namespace {
 
@@ -130,30 +128,11 @@ class PrecisionLowering {
   std::set<const Node*> lowered_;
 };
 
-/// Products by an op of their own, where the device has one.
-void round_products(Graph& graph, const PassContext& context, RewriteLog& log) {
-  const OpDef& matmul = op_registry().at("matmul");
-  const OpDef& rounded = op_registry().at("matmul_tf32");
-  const Topology topology(graph, context.fetches);
-  for (Node* node : topology.order()) {
-    if (&node->op() != &matmul || node->dtype() != float32 || !node->control_inputs().empty() ||
-        !context.has_kernel(*node, rounded.name))
-      continue;
-    if (!log.admit([&] { return fmt::format("'{}' in TF32", node->name()); })) return;
-    Node& made = graph.add_in_place_of(*node, rounded, node->inputs(), node->attributes());
-    replace_readers(graph, topology, *node, made.output());
-  }
-}
-
 }  // namespace
 
 void lower_precision(Graph& graph, const PassContext& context, RewriteLog& log) {
-  switch (context.precision) {
-    case Precision::fp32: return;
-    case Precision::tf32: return round_products(graph, context, log);
-    case Precision::bf16:
-    case Precision::fp16: return PrecisionLowering(graph, context, log).run();
-  }
+  if (context.precision == Precision::bf16 || context.precision == Precision::fp16)
+    PrecisionLowering(graph, context, log).run();
 }
 
 }  // namespace gradgraph

@@ -148,9 +148,11 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
     const Device& device = *memory_.device(at(placement_.device[slot(node)]));
     const std::vector<Kernel> subgraphs =
         make_nested_plans(node, specialized, session_options, device, nested_);
+    const KernelSite site(node, threads, &device, subgraphs);
+    const bool rounds = session_options.precision == Precision::tf32;
     return kernels_
-        .emplace_back(make_kernel(node, device.kind(), threads, session_options.reference_kernels,
-                                  &device, subgraphs))
+        .emplace_back(make_kernel(rounds ? site.rounding() : site, device.kind(),
+                                  session_options.reference_kernels))
         .workspace_bytes;
   };
   plan_ = make_plan(*graph_, placement_, options);

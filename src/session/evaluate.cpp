@@ -21,13 +21,12 @@ bool has_nothing_to_do(const Node& node) {
 
 }  // namespace
 
-Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, bool reference,
-                   const Device* device, std::span<const Kernel> subgraphs) {
+Kernel make_kernel(const KernelSite& site, std::string_view device_kind, bool reference) {
+  const Node& node = site.node();
   const auto fail = [&](const char* message) {
     throw RunError(refusal(node, message), blamed(node).where());
   };
   try {
-    const KernelSite site(node, threads, device, subgraphs);
     if (Kernel kernel = kernel_registry().make(site, device_kind, reference)) {
       // Of [2^40,0] there may be rows without number to go through.
       if (has_nothing_to_do(node)) kernel.run = [](const KernelArgs&) {};
@@ -48,7 +47,7 @@ Kernel make_kernel(const Node& node, std::string_view device_kind, int threads, 
 Evaluator host_evaluator() {
   return [](const Node& node) -> std::optional<std::vector<Tensor>> {
     if (!kernel_registry().has(node.op().name, "cpu", kernel_dtype(node))) return std::nullopt;
-    const Kernel kernel = make_kernel(node, "cpu", 1);
+    const Kernel kernel = make_kernel(KernelSite(node), "cpu");
     std::vector<const void*> inputs;
     for (const Output& input : node.inputs())
       inputs.push_back(input.node().attributes().get<Tensor>("value").raw());

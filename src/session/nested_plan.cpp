@@ -50,8 +50,8 @@ NestedPlan::NestedPlan(SpecializedGraph subgraph, const SessionOptions& options,
   const auto workspace_bytes = [&](const Node& node) {
     const std::vector<Kernel> inside = make_nested_plans(node, subgraph, options, host, nested_);
     return kernels_
-        .emplace_back(
-            make_kernel(node, host.kind(), threads, options.reference_kernels, &host, inside))
+        .emplace_back(make_kernel(KernelSite(node, threads, &host, inside), host.kind(),
+                                  options.reference_kernels))
         .workspace_bytes;
   };
   std::vector<Node*> fetches = subgraph.fetches;

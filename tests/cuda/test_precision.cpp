@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "gradgraph/gradgraph.h"
@@ -21,6 +23,18 @@ Tensor normal(gg::Shape shape, std::uint64_t seed) {
   std::normal_distribution<float> draw;
   for (float& x : tensor.span<float>()) x = draw(random);
   return tensor;
+}
+
+/// The largest difference, as part of the largest number.
+double distance(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  double largest = 0, difference = 0;
+  for (std::int64_t i = 0; i < a.num_elements(); ++i) {
+    const double x = a.data<float>()[i], y = b.data<float>()[i];
+    largest = std::max(largest, std::fabs(y));
+    difference = std::max(difference, std::fabs(x - y));
+  }
+  return difference / largest;
 }
 
 /// Images through a convolution, a pool and two dense layers; its losses, and all variables.
@@ -66,18 +80,36 @@ TEST_SUITE("cuda precision") {
     }
   }
 
-  TEST_CASE("TF32 rounds what is multiplied, where it is asked for") {
+  TEST_CASE("TF32 rounds what is multiplied, where it is asked for, and nothing else") {
     gg::Graph graph;
-    const auto a = gg::variable(graph, normal({32, 64}, 1)),
-               b = gg::variable(graph, normal({64, 32}, 2));
-    const auto product = gg::matmul(a, b);
-    const auto run = [&](const char* device, Precision precision) {
-      return gg::Session(graph, {.device = device, .precision = precision}).run(product);
+    const auto given = [&](gg::Shape shape) {
+      return gg::variable(graph, normal(shape, static_cast<std::uint64_t>(graph.num_nodes())));
     };
-    const Tensor exact = run("cpu", Precision::fp32), rounded = run("cuda", Precision::tf32);
-    CHECK(same_bits(run("cpu", Precision::tf32), exact));
-    CHECK(gg::tests::close(run("cuda", Precision::fp32), exact, 1e-5));
-    CHECK(gg::tests::close(rounded, exact, 2e-2));
-    CHECK(!gg::tests::close(rounded, exact, 1e-5));
+    std::vector<Output> results;
+    const auto a = given({33, 65}), b = given({65, 41});
+    results.push_back(gg::matmul(a, b));
+    results.push_back(gg::relu(gg::matmul(a, b) + given({41})));
+    // Tiles of all widths, channels and filters in quads and not.
+    for (const auto& [channels, filters] :
+         {std::pair{3, 24}, {4, 48}, {8, 32}, {1, 5}, {4, 20}}) {
+      const auto x = given({2, 9, 8, channels}), w = given({3, 3, channels, filters});
+      const auto y = gg::conv2d(x, w, {.padding = gg::Padding::same});
+      const auto grads = gg::gradients({gg::sum(y * y)}, {x, w});
+      results.insert(results.end(), {y, grads[0], grads[1]});
+      results.push_back(gg::max_pool2d(gg::relu(gg::bias_add(y, given({filters})))));
+    }
+    const auto run = [&](const char* device, Precision precision) {
+      return gg::Session(graph, {.device = device, .precision = precision}).run({}, results);
+    };
+    const auto exact = run("cpu", Precision::fp32), on_cpu = run("cpu", Precision::tf32),
+               same = run("cuda", Precision::fp32), rounded = run("cuda", Precision::tf32);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      CAPTURE(i);
+      CHECK(same_bits(on_cpu[i], exact[i]));
+      // In units of the sums that these are of.
+      CHECK(distance(same[i], exact[i]) <= 1e-6);
+      CHECK(distance(rounded[i], exact[i]) <= 2e-3);
+      CHECK(distance(rounded[i], exact[i]) >= 5e-6);
+    }
   }
 }

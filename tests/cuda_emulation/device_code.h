@@ -121,6 +121,37 @@ __attribute__((no_sanitize("thread"), noinline)) T atomic(T* address, F change) 
   return old;
 }
 
+// Tensor cores.
+inline float round_to_tf32(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return std::isfinite(x) ? std::bit_cast<float>((bits + 0x1000u) & ~0x1fffu) : x;
+}
+/// Lanes hold what those of mma.m16n8k8 do; low bits of a and b are not seen.
+inline void add_product(float (&sums)[4], const float (&a)[4], const float (&b)[2],
+                        CUDA_EMULATION_HERE) {
+  struct Pair {
+    float low, high;
+  };
+  const auto exchange = [&](float low, float high) {
+    return warp_exchange(~0u, to_word(Pair{low, high}), {file, line});
+  };
+  const Exchanged left = exchange(a[0], a[1]), right = exchange(a[2], a[3]);
+  const Exchanged of_b = exchange(b[0], b[1]);
+  const auto seen = [](float x) {
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & ~0x1fffu);
+  };
+  const int group = lane() / 4, member = lane() % 4;
+  for (int k = 0; k < 8; ++k) {
+    const auto rows = from_word<Pair>((k < 4 ? left : right).words[group * 4 + k % 4]);
+    for (int j = 0; j < 2; ++j) {
+      const auto pair = from_word<Pair>(of_b.words[(2 * member + j) * 4 + k % 4]);
+      const float y = seen(k < 4 ? pair.low : pair.high);
+      sums[j] += seen(rows.low) * y;
+      sums[2 + j] += seen(rows.high) * y;
+    }
+  }
+}
+
 }  // namespace cuda_emulation
 
 // --- Barriers --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "device/cuda/issue.h"
 #include "device/cuda/quads.h"
@@ -11,7 +12,8 @@ namespace gradgraph::cuda {
 /// How a block makes a tile of a product: its threads are teams, each of which covers the tile,
 /// with kOwnRows x kOwnColumns elements for a thread, and takes a part of each slice's depth.
 template <class T_, int kOwnRows_, int kOwnColumns_, int kAcross_,
-          int kDepth_ = 128 / static_cast<int>(sizeof(T_)), int kDown_ = 8, int kAhead_ = 1>
+          int kDepth_ = 128 / static_cast<int>(sizeof(T_)), int kDown_ = 8, int kAhead_ = 1,
+          bool kRounds_ = false>
 struct Tile {
   using T = T_;
   static constexpr int kOwnRows = kOwnRows_, kOwnColumns = kOwnColumns_, kAcross = kAcross_;
@@ -22,11 +24,20 @@ struct Tile {
   /// Slices that are on their way from memory while one is multiplied.
   static constexpr int kAhead = kAhead_;
   static constexpr int kTeamDepth = kDepth / kTeams;
-  /// Of a slice in shared memory: what lanes store at once goes to different banks.
-  static constexpr int kRowsPitch = kRows + 4, kColumnsPitch = kColumns + 4;
+  /// Tensor cores multiply what is rounded to 11 significant bits.
+  static constexpr bool kRounds = kRounds_;
+  /// Of a slice in shared memory: what lanes store at once goes to different banks; of what
+  /// tensor cores multiply, what they load at once comes from different banks.
+  static constexpr int pitch(int size) { return size + (kRounds ? 8 + size % 16 : 4); }
+  static constexpr int kRowsPitch = pitch(kRows), kColumnsPitch = pitch(kColumns);
   static constexpr int kSlice = kDepth * (kRowsPitch + kColumnsPitch);
   /// Rows whose sums the teams add up at once, and quads of rows there are in them.
   static constexpr int kBand = 4 * kDown, kQuads = kDown * kColumns;
+  template <int kWidth>
+  __device__ static void round(T (&values)[kWidth]) {
+    if constexpr (kRounds)
+      for (T& value : values) value = round_to_tf32(value);
+  }
   static constexpr std::size_t kSharedBytes =
       sizeof(T) * static_cast<std::size_t>(std::max(2 * kSlice, kTeams* kBand* kColumns));
 };
@@ -79,6 +90,109 @@ struct Piece {
   __device__ void finish() {}
 };
 
+/// A thread's sums: quads of rows, and columns, of each half of the tile's, and a rest.
+template <class Tile>
+struct ThreadSums {
+  using T = typename Tile::T;
+  T sums[Tile::kOwnRows][Tile::kOwnColumns] = {};
+
+  __device__ static int down() {
+    return static_cast<int>(threadIdx.x) % Tile::kTeam / Tile::kAcross;
+  }
+  __device__ static int across() { return static_cast<int>(threadIdx.x) % Tile::kAcross; }
+  /// Adds what the team has of a slice.
+  __device__ void multiply(const T* a, const T* b) {
+    GRADGRAPH_UNROLL
+    for (int k = 0; k < Tile::kTeamDepth; ++k) {
+      T of_a[Tile::kOwnRows], of_b[Tile::kOwnColumns];
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < Tile::kOwnRows; i += 4) {
+        T quad[4];
+        load(a + k * Tile::kRowsPitch + i * Tile::kDown + down() * 4, quad);
+        for (int j = 0; j < 4; ++j) of_a[i + j] = quad[j];
+      }
+      const T* const line = b + k * Tile::kColumnsPitch;
+      T quad[4];
+      load(line + across() * 4, quad);
+      for (int j = 0; j < 4; ++j) of_b[j] = quad[j];
+      constexpr int kRest = Tile::kOwnColumns - 4;
+      GRADGRAPH_UNROLL
+      for (int j = 0; j < kRest; ++j)
+        of_b[4 + j] = line[4 * Tile::kAcross + across() * kRest + j];
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < Tile::kOwnRows; ++i) {
+        GRADGRAPH_UNROLL
+        for (int j = 0; j < Tile::kOwnColumns; ++j)
+          sums[i][j] = std::fma(of_a[i], of_b[j], sums[i][j]);
+      }
+    }
+  }
+  /// Writes those of a band of rows.
+  __device__ void put(int band, T* lines) const {
+    GRADGRAPH_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      T* const line = lines + (down() * 4 + i) * Tile::kColumns;
+      GRADGRAPH_UNROLL
+      for (int j = 0; j < Tile::kOwnColumns; ++j)
+        line[j < 4 ? across() * 4 + j
+                   : 4 * Tile::kAcross + across() * (Tile::kOwnColumns - 4) + j - 4] =
+            sums[band * 4 + i][j];
+    }
+  }
+};
+
+/// The same where a warp has some of the tile's rows, which tensor cores multiply.
+template <class Tile>
+struct WarpSums {
+  static constexpr int kRows = Tile::kRows / (Tile::kTeam / kWarp);
+  static constexpr int kDown = kRows / 16, kAcross = Tile::kColumns / 8;
+  static_assert(Tile::kTeam % kWarp == 0 && kRows % 16 == 0 && Tile::kColumns % 8 == 0 &&
+                Tile::kTeamDepth % 8 == 0);
+  float sums[kDown][kAcross][4] = {};
+
+  __device__ static int first_row() {
+    return static_cast<int>(threadIdx.x) % Tile::kTeam / kWarp * kRows;
+  }
+  __device__ static int group() { return static_cast<int>(threadIdx.x) % kWarp / 4; }
+  __device__ static int member() { return static_cast<int>(threadIdx.x) % 4; }
+  __device__ void multiply(const float* a, const float* b) {
+    GRADGRAPH_UNROLL
+    for (int k = 0; k < Tile::kTeamDepth; k += 8) {
+      const float* const from = a + (k + member()) * Tile::kRowsPitch + first_row() + group();
+      const float* const line = b + (k + member()) * Tile::kColumnsPitch + group();
+      float of_b[kAcross][2];
+      GRADGRAPH_UNROLL
+      for (int j = 0; j < kAcross; ++j) {
+        of_b[j][0] = line[8 * j];
+        of_b[j][1] = line[4 * Tile::kColumnsPitch + 8 * j];
+      }
+      GRADGRAPH_UNROLL
+      for (int i = 0; i < kDown; ++i) {
+        const float* const lower = from + 4 * Tile::kRowsPitch;
+        const float of_a[4] = {from[16 * i], from[16 * i + 8], lower[16 * i], lower[16 * i + 8]};
+        GRADGRAPH_UNROLL
+        for (int j = 0; j < kAcross; ++j) add_product(sums[i][j], of_a, of_b[j]);
+      }
+    }
+  }
+  __device__ void put(int band, float* lines) const {
+    GRADGRAPH_UNROLL
+    for (int i = 0; i < kDown; ++i) {
+      GRADGRAPH_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int row = first_row() + 16 * i + 8 * half + group() - band * Tile::kBand;
+        if (row < 0 || row >= Tile::kBand) continue;
+        float* const line = lines + row * Tile::kColumns + 2 * member();
+        GRADGRAPH_UNROLL
+        for (int j = 0; j < kAcross; ++j) {
+          line[8 * j] = sums[i][j][2 * half];
+          line[8 * j + 1] = sums[i][j][2 * half + 1];
+        }
+      }
+    }
+  }
+};
+
 /// c = a b, tile by tile, where a's and b's elements are looked up as a problem says: so a
 /// convolution needs no copy of what its windows see. A problem has
 ///
@@ -103,12 +217,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   using T = typename Tile::T;
   using ShareA = Share<Tile, Tile::kRows, Problem::kWidthA, Problem::kDeepA>;
   using ShareB = Share<Tile, Tile::kColumns, Problem::kWidthB, Problem::kDeepB>;
-  constexpr int kOwnRows = Tile::kOwnRows, kOwnColumns = Tile::kOwnColumns;
   __shared__ typename Problem::Shared common;
   T* const shared = dynamic_shared<T>();
   const int thread = static_cast<int>(threadIdx.x);
-  const int team = thread / Tile::kTeam, down = thread % Tile::kTeam / Tile::kAcross,
-            across = thread % Tile::kAcross;
+  const int team = thread / Tile::kTeam;
 
   const int tiles_across = (problem.columns + Tile::kColumns - 1) / Tile::kColumns;
   const int tiles = tiles_across * ((problem.rows + Tile::kRows - 1) / Tile::kRows);
@@ -147,46 +259,23 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
       GRADGRAPH_UNROLL
       for (int i = 0; i < ShareA::kCount; ++i) {
         next_a[set][i].finish();
+        Tile::round(next_a[set][i].values);
         ShareA::store(i, next_a[set][i].values, a, Tile::kRowsPitch);
       }
       GRADGRAPH_UNROLL
       for (int i = 0; i < ShareB::kCount; ++i) {
         next_b[set][i].finish();
+        Tile::round(next_b[set][i].values);
         ShareB::store(i, next_b[set][i].values, b, Tile::kColumnsPitch);
       }
     };
 
-    // A thread's rows, and columns, are quads, and a rest, of each half of the tile's.
-    T sums[kOwnRows][kOwnColumns] = {};
+    std::conditional_t<Tile::kRounds, WarpSums<Tile>, ThreadSums<Tile>> sums;
     const auto multiply = [&](int slice) {
-      const T* const a =
-          shared + slice * Tile::kSlice + team * Tile::kTeamDepth * Tile::kRowsPitch;
-      const T* const b = shared + slice * Tile::kSlice + Tile::kDepth * Tile::kRowsPitch +
-                         team * Tile::kTeamDepth * Tile::kColumnsPitch;
-      GRADGRAPH_UNROLL
-      for (int k = 0; k < Tile::kTeamDepth; ++k) {
-        T of_a[kOwnRows], of_b[kOwnColumns];
-        GRADGRAPH_UNROLL
-        for (int i = 0; i < kOwnRows; i += 4) {
-          T quad[4];
-          load(a + k * Tile::kRowsPitch + i * Tile::kDown + down * 4, quad);
-          for (int j = 0; j < 4; ++j) of_a[i + j] = quad[j];
-        }
-        const T* const line = b + k * Tile::kColumnsPitch;
-        T quad[4];
-        load(line + across * 4, quad);
-        for (int j = 0; j < 4; ++j) of_b[j] = quad[j];
-        constexpr int kRest = kOwnColumns - 4;
-        GRADGRAPH_UNROLL
-        for (int j = 0; j < kRest; ++j)
-          of_b[4 + j] = line[4 * Tile::kAcross + across * kRest + j];
-        GRADGRAPH_UNROLL
-        for (int i = 0; i < kOwnRows; ++i) {
-          GRADGRAPH_UNROLL
-          for (int j = 0; j < kOwnColumns; ++j)
-            sums[i][j] = std::fma(of_a[i], of_b[j], sums[i][j]);
-        }
-      }
+      const T* const a = shared + slice * Tile::kSlice;
+      const T* const b = a + Tile::kDepth * Tile::kRowsPitch;
+      sums.multiply(a + team * Tile::kTeamDepth * Tile::kRowsPitch,
+                    b + team * Tile::kTeamDepth * Tile::kColumnsPitch);
     };
 
     GRADGRAPH_UNROLL
@@ -210,15 +299,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 
     // The teams' sums, in their order.
     GRADGRAPH_UNROLL
-    for (int band = 0; band < kOwnRows / 4; ++band) {
-      GRADGRAPH_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        T* const line = shared + (team * Tile::kBand + down * 4 + i) * Tile::kColumns;
-        GRADGRAPH_UNROLL
-        for (int j = 0; j < kOwnColumns; ++j)
-          line[j < 4 ? across * 4 + j : 4 * Tile::kAcross + across * (kOwnColumns - 4) + j - 4] =
-              sums[band * 4 + i][j];
-      }
+    for (int band = 0; band < Tile::kOwnRows / 4; ++band) {
+      sums.put(band, shared + team * Tile::kBand * Tile::kColumns);
       __syncthreads();
       static_assert(!Problem::kHasScratch || Tile::kQuads <= Tile::kThreads);
       for (int begin_quad = 0; begin_quad < Tile::kQuads; begin_quad += Tile::kThreads) {
@@ -265,21 +347,32 @@ void issue_gemm(const KernelArgs& args, const Problem& problem, std::size_t scra
 /// Sums of so few products that several teams would not be worth adding up.
 inline constexpr int kShallow = 32;
 
-/// Calls body.operator()<Tile>() with a tile that wastes few columns.
+/// Of two warps for each part of a slice's depth.
+template <class T, int kOwnRows, int kOwnColumns>
+using Rounding = Tile<T, kOwnRows, kOwnColumns, 8, 32, 8, 1, true>;
+
+/// Calls body.operator()<Tile>() with a tile that wastes few columns; where what is multiplied may
+/// be rounded, with one for tensor cores.
 template <class T, int kOwnRows, int kWidth, class Body>
-void with_tile(int columns, int depth, const Body& body) {
+void with_tile(int columns, int depth, bool may_round, const Body& body) {
   if constexpr (sizeof(T) > 4) {
     body.template operator()<Tile<T, 4, 4, 8>>();
   } else {
     const auto padded = [&](int size) { return (columns + size - 1) / size * size; };
+    const bool has_48 = padded(48) <= std::min(padded(24), padded(32));
+    const bool has_24 = padded(24) < padded(32);
+    if (may_round) {
+      if (kWidth == 4 && has_48) return body.template operator()<Rounding<T, kOwnRows, 6>>();
+      if (has_24) return body.template operator()<Rounding<T, kOwnRows, 3>>();
+      return body.template operator()<Rounding<T, kOwnRows, 4>>();
+    }
     if constexpr (kWidth == 4) {
-      if (padded(48) <= std::min(padded(24), padded(32)))
-        return body.template operator()<Tile<T, kOwnRows, 6, 8>>();
+      if (has_48) return body.template operator()<Tile<T, kOwnRows, 6, 8>>();
     } else if (depth <= kShallow) {
-      if (padded(24) < padded(32)) return body.template operator()<Tile<T, 4, 6, 4, 16, 64>>();
+      if (has_24) return body.template operator()<Tile<T, 4, 6, 4, 16, 64>>();
       return body.template operator()<Tile<T, 4, 8, 4, 16, 64>>();
     }
-    if (padded(24) < padded(32)) return body.template operator()<Tile<T, kOwnRows, 6, 4>>();
+    if (has_24) return body.template operator()<Tile<T, kOwnRows, 6, 4>>();
     body.template operator()<Tile<T, kOwnRows, 8, 4>>();
   }
 }

@@ -32,6 +32,33 @@ __device__ T* dynamic_shared() {
 #endif
 }
 
+/// The nearest number of 11 significant bits.
+__device__ inline float round_to_tf32(float x) {
+#ifdef __CUDACC__
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return __uint_as_float(bits);
+#else
+  return cuda_emulation::round_to_tf32(x);
+#endif
+}
+
+/// A warp adds a product of matrices of such numbers, [16,8] by [8,8], to `sums`. Lane i has of
+/// these what PTX calls the fragments of mma.m16n8k8: with g = i / 4 and t = i % 4, a's elements
+/// (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), b's (t, g), (t + 4, g), and the sums of (g, 2t),
+/// (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+__device__ inline void add_product(float (&sums)[4], const float (&a)[4], const float (&b)[2]) {
+#ifdef __CUDACC__
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
+        "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
+#else
+  cuda_emulation::add_product(sums, a, b);
+#endif
+}
+
 /// Starts a kernel: `kernel<<<grid, block, shared_bytes, stream>>>(arguments...)`. The arguments
 /// are converted to the kernel's own types and copied before this returns.
 template <class... P, class... A>

@@ -65,14 +65,6 @@ void register_matmul_ops(OpRegistry& registry) {
       .describe("the product of matrices, or of batches of them", {"a", "b"})
       .attribute("transpose_a", false, "a is read by columns")
       .attribute("transpose_b", false, "b is read by columns");
-  registry
-      .add({.name = "matmul_tf32",
-            .traits = {.internal = true},
-            .infer = infer_matmul,
-            .flops = matmul_flops})
-      .describe("matmul of what float32 numbers are in 11 significant bits", {"a", "b"})
-      .attribute("transpose_a", false, "a is read by columns")
-      .attribute("transpose_b", false, "b is read by columns");
 }
 
 }  // namespace gradgraph

@@ -38,7 +38,8 @@ Kernel make_conv2d(const KernelSite& site) {
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     with_tile<T, 8, kChannels>(
-        given.conv->filters, given.conv->taps * given.conv->channels, [&]<class Tile>() {
+        given.conv->filters, given.conv->taps * given.conv->channels, site.may_round(),
+        [&]<class Tile>() {
           kernel.run = [problem = Forward<T, kChannels, kFilters, PlainResults<T>>(
                             *given.conv, PlainResults<T>(*given.conv))](const KernelArgs& args) {
             auto own = problem;
@@ -61,7 +62,8 @@ Kernel make_input_grad(const KernelSite& site) {
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PlainGrad<T, kFilters>;
     with_tile<T, 8, kFilters>(
-        given.conv->channels, given.conv->taps * given.conv->filters, [&]<class Tile>() {
+        given.conv->channels, given.conv->taps * given.conv->filters, site.may_round(),
+        [&]<class Tile>() {
           kernel.run = [problem = InputGrad<T, kFilters, Grad>(*given.conv, Grad(*given.conv))](
                            const KernelArgs& args) {
             auto own = problem;
@@ -84,7 +86,8 @@ Kernel make_filter_grad(const KernelSite& site) {
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PlainGrad<T, kFilters>;
     kernel = make_filter_grad_kernel<T, kChannels, kFilters>(
-        *given.conv, Grad(*given.conv), false, [](auto& problem, const KernelArgs& args) {
+        *given.conv, Grad(*given.conv), false, site.may_round(),
+        [](auto& problem, const KernelArgs& args) {
           problem.x = args.input<T>(0);
           problem.grad.y = args.input<T>(2);
         });

@@ -117,7 +117,8 @@ Kernel make_forward(const KernelSite& site) {
   Kernel kernel;
   with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
     with_tile<float, 8, kChannels>(
-        given.conv->filters, given.conv->taps * given.conv->channels, [&]<class Tile>() {
+        given.conv->filters, given.conv->taps * given.conv->channels, site.may_round(),
+        [&]<class Tile>() {
           kernel.run = [problem = Forward<float, kChannels, kFilters, PooledResults>(
                             *given.conv, PooledResults(*given.conv, *given.pool))](
                            const KernelArgs& args) {
@@ -147,7 +148,8 @@ Kernel make_input_grad(const KernelSite& site) {
   with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PooledGrad<kFilters>;
     with_tile<float, 8, kFilters>(
-        given.conv->channels, given.conv->taps * given.conv->filters, [&]<class Tile>() {
+        given.conv->channels, given.conv->taps * given.conv->filters, site.may_round(),
+        [&]<class Tile>() {
           kernel.run = [problem = InputGrad<float, kFilters, Grad>(
                             *given.conv, Grad(*given.pool))](const KernelArgs& args) {
             auto own = problem;
@@ -167,7 +169,7 @@ Kernel make_filter_grad(const KernelSite& site) {
   Kernel kernel;
   with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
     kernel = make_filter_grad_kernel<float, kChannels, kFilters>(
-        *given.conv, PooledGrad<kFilters>(*given.pool), true,
+        *given.conv, PooledGrad<kFilters>(*given.pool), true, site.may_round(),
         [](auto& problem, const KernelArgs& args) {
           problem.x = args.input<float>(0);
           bind(problem.grad, args);

@@ -365,7 +365,7 @@ void issue_filter_grad(const KernelArgs& args, const Problem& problem, T* filter
 /// A kernel for a gradient by the filter. `bind(problem, args)` says where x and y are.
 template <class T, int kChannels, int kFilters, class Grad, class Bind>
 Kernel make_filter_grad_kernel(const Convolution& conv, const Grad& grad, bool has_bias,
-                               const Bind& bind) {
+                               bool may_round, const Bind& bind) {
   Kernel kernel;
   FilterGrad<T, kChannels, kFilters, Grad> problem(conv, grad, has_bias);
   const auto make = [&]<class Tile>() {
@@ -380,9 +380,9 @@ Kernel make_filter_grad_kernel(const Convolution& conv, const Grad& grad, bool h
   };
   // Few taps of few channels need few rows.
   if (kChannels == 1 && problem.rows <= 32)
-    with_tile<T, 4, kChannels>(conv.filters, problem.inner, make);
+    with_tile<T, 4, kChannels>(conv.filters, problem.inner, may_round, make);
   else
-    with_tile<T, 8, kChannels>(conv.filters, problem.inner, make);
+    with_tile<T, 8, kChannels>(conv.filters, problem.inner, may_round, make);
   return kernel;
 }
 

@@ -1,4 +1,5 @@
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -66,12 +67,8 @@ struct Blas<BFloat16> : Blas<float> {
   static constexpr auto type = CublasType::bfloat16;
 };
 
-struct Tf32 : Blas<float> {
-  static constexpr auto compute = CublasCompute::tf32;
-};
-
 /// cuBLAS counts columns first, so it is asked for the transposed product: c' = b' a'.
-template <class T, class How = Blas<T>>
+template <class T>
 Kernel make_matmul(const KernelSite& site) {
   const Products p = products_of(site);
   constexpr int64_t kMost = std::numeric_limits<int>::max();
@@ -89,17 +86,20 @@ Kernel make_matmul(const KernelSite& site) {
   const auto to_int = [](int64_t size) { return static_cast<int>(size); };
   return {[=, series = series_of(p), rows = to_int(p.rows), columns = to_int(p.columns),
            inner = to_int(p.inner), operation_a = operation(p.transpose_a),
-           operation_b = operation(p.transpose_b)](const KernelArgs& args) {
-    const typename How::Scale one = 1, zero = 0;
+           operation_b = operation(p.transpose_b),
+           compute = std::is_same_v<T, float> && site.may_round()
+                         ? CublasCompute::tf32
+                         : Blas<T>::compute](const KernelArgs& args) {
+    const typename Blas<T>::Scale one = 1, zero = 0;
     const int leading_a = operation_a == CublasOperation::none ? inner : rows;
     const int leading_b = operation_b == CublasOperation::none ? columns : inner;
     for (const Series& s : series)
       check_cublas(cublas().cublasGemmStridedBatchedEx(
                        stream_of(args).cublas(), operation_b, operation_a, columns, rows, inner,
-                       &one, args.input<T>(1) + s.first_b, How::type, leading_b, s.step_b,
-                       args.input<T>(0) + s.first_a, How::type, leading_a, s.step_a, &zero,
-                       args.output<T>() + s.first_c, How::type, columns,
-                       static_cast<long long>(rows) * columns, s.count, How::compute, -1),
+                       &one, args.input<T>(1) + s.first_b, Blas<T>::type, leading_b, s.step_b,
+                       args.input<T>(0) + s.first_a, Blas<T>::type, leading_a, s.step_a, &zero,
+                       args.output<T>() + s.first_c, Blas<T>::type, columns,
+                       static_cast<long long>(rows) * columns, s.count, compute, -1),
                    "multiplying matrices");
   }};
 }
@@ -169,7 +169,6 @@ void register_matmul_kernels(KernelRegistry& registry) {
   registry.add("matmul", kCuda, {float64}, make_matmul<double>);
   registry.add("matmul", kCuda, {float16}, make_matmul<Half>);
   registry.add("matmul", kCuda, {bfloat16}, make_matmul<BFloat16>);
-  registry.add("matmul_tf32", kCuda, {float32}, make_matmul<float, Tf32>);
   registry.add("matmul", kCuda, {int32}, make_integer_matmul<std::int32_t>);
   registry.add("matmul", kCuda, {int64}, make_integer_matmul<int64_t>);
 }

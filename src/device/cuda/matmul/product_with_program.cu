@@ -162,12 +162,15 @@ Kernel make(const KernelSite& site) {
                                   static_cast<int>(given.first));
   if (!code) return {};
   // Large tiles do more with what they load; many small ones give all of a GPU work.
-  using Large = Tile<float, 4, 8, 4, 64, 8, 2>;
-  using Small = Tile<float, 4, 4, 4, 64, 8, 3>;
-  constexpr int kEnough = 100;
-  const int tiles =
-      tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
-  return tiles >= kEnough ? make_for<Large>(given, *code) : make_for<Small>(given, *code);
+  const auto with_rounding = [&]<bool kRounds>() {
+    using Large = Tile<float, 4, 8, 4, 64, 8, 2, kRounds>;
+    using Small = Tile<float, 4, 4, 4, 64, 8, 3, kRounds>;
+    constexpr int kEnough = 100;
+    const int tiles =
+        tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
+    return tiles >= kEnough ? make_for<Large>(given, *code) : make_for<Small>(given, *code);
+  };
+  return site.may_round() ? with_rounding.operator()<true>() : with_rounding.operator()<false>();
 }
 
 }  // namespace
