@@ -15,30 +15,33 @@
 namespace {
 std::atomic<bool> counting{false};
 std::atomic<int> allocations{0};
+std::atomic<std::size_t> bytes_allocated{0};
 
 template <class Function>
 Function next(const char* name) {
   return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
-void count() {
-  if (counting.load(std::memory_order_relaxed)) ++allocations;
+void count(std::size_t size) {
+  if (!counting.load(std::memory_order_relaxed)) return;
+  ++allocations;
+  bytes_allocated += size;
 }
 }  // namespace
 
 extern "C" {
 void* malloc(std::size_t size) {
   static const auto real = next<void* (*)(std::size_t)>("malloc");
-  count();
+  count(size);
   return real(size);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
   static const auto real = next<void* (*)(std::size_t, std::size_t)>("aligned_alloc");
-  count();
+  count(size);
   return real(alignment, size);
 }
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
   static const auto real = next<int (*)(void**, std::size_t, std::size_t)>("posix_memalign");
-  count();
+  count(size);
   return real(memory, alignment, size);
 }
 }
@@ -150,6 +153,35 @@ TEST_CASE("no kernel allocates, whether the reference or the fastest") {
       CAPTURE(reference);
       CHECK(fewest == 0);
     }
+}
+
+TEST_CASE("what a plan allocates grows with the branches in it, not with their square") {
+  const auto bytes_for = [](int branches) {
+    Graph graph;
+    const Output x = placeholder(graph, float32, {4}, "x");
+    const Output w = variable(graph, Tensor{1.F, 2.F, 3.F, 4.F}, "w");
+    const Output positive = greater(sum(x), 0);
+    const Tensor yes(true);
+    Output y = x;
+    for (int i = 0; i < branches; ++i) {
+      // Of each kind: one that the run chooses, and one whose choice a plan may know.
+      y = cond(
+          positive, [&] { return y * w; }, [&] { return y + x; });
+      y = cond(
+          constant(graph, yes), [&] { return y * w; }, [&] { return y + x; });
+      assign_add(w, x);  // looked up when variables are placed
+    }
+    const std::vector<Output> fetches = {y, gradients({sum(y)}, {w})[0]};
+    Session session(graph);
+    bytes_allocated = 0;
+    counting = true;
+    session.run({{x, Tensor::full(float32, {4}, 1)}}, fetches);
+    counting = false;
+    return static_cast<double>(bytes_allocated);
+  };
+  const double few = bytes_for(50), many = bytes_for(400);
+  CAPTURE(few);
+  CHECK(many < 9 * few);
 }
 
 }  // namespace gradgraph

@@ -223,6 +223,23 @@ TEST_CASE_FIXTURE(Fixture, "nn: initializers have the spread that they promise")
   CHECK(draw(nn::glorot_uniform(), {0, 3}).empty());
 }
 
+TEST_CASE_FIXTURE(Fixture, "nn: a constant initializer gives the number that it was given") {
+  const auto value = [&](const nn::Initializer& initializer, DType dtype) {
+    return Session(graph).run(initializer(graph, {}, dtype, {}));
+  };
+  constexpr std::int64_t kNoDouble = (std::int64_t{1} << 53) + 1;
+  CHECK(value(nn::constant(kNoDouble), int64).item<std::int64_t>() == kNoDouble);
+  CHECK(value(nn::constant(-kNoDouble), int64).item<std::int64_t>() == -kNoDouble);
+  CHECK(value(nn::constant(3.0), int32).item<std::int32_t>() == 3);
+  CHECK(value(nn::constant(0.5), float32).item<float>() == 0.5F);
+  const auto refusal = [&](const nn::Initializer& initializer, DType dtype) {
+    return message_of<BuildError>([&] { initializer(graph, {2}, dtype, {}); });
+  };
+  CHECK(contains(refusal(nn::constant(0.5), int32), "[constant] 'constant': 0.5 is no int32"));
+  CHECK(contains(refusal(nn::constant(300), uint8), "300 is no uint8"));
+  CHECK(contains(refusal(nn::constant(1e19), int64), "is no int64"));
+}
+
 TEST_CASE_FIXTURE(Fixture, "nn: initializers give these bits, with every compiler and library") {
   struct Held {
     nn::Initializer initializer;

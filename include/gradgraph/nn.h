@@ -19,10 +19,11 @@ namespace nn {
 /// Makes the initial value of a variable of the given shape and dtype.
 using Initializer = std::function<Output(Graph&, const Shape&, DType, SourceLocation)>;
 
-/// Zeros, ones, or any one number in every element. Source: keras.initializers.
+/// Zeros, ones, or any one number in every element, which a dtype of integers must hold exactly.
+/// Source: keras.initializers.
 Initializer zeros();
 Initializer ones();
-Initializer constant(double value);
+Initializer constant(Number value);
 /// Uniform in +-sqrt(6 / (fan_in + fan_out)). Source: Glorot and Bengio 2010.
 Initializer glorot_uniform();
 /// The same variance, from a normal distribution cut off at two standard deviations.

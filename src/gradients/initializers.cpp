@@ -4,6 +4,7 @@
 
 #include "core/text.h"
 #include "gradgraph/nn.h"
+#include "ops/builders.h"
 
 namespace gradgraph::nn {
 namespace {
@@ -105,10 +106,12 @@ std::uint64_t mix(std::uint64_t seed, std::string_view scope) {
 
 }  // namespace
 
-Initializer constant(double value) {
+Initializer constant(Number value) {
   return [value](Graph& graph, const Shape& shape, DType dtype, SourceLocation where) {
-    const Output scalar = gradgraph::constant(graph, Tensor::full(dtype, {}, value), {}, where);
-    return fill(shape, scalar, where);
+    const Tensor number = value.to_tensor(dtype);
+    if (!number)
+      fail_to_build("constant", graph, fmt::format("{} is no {}", text_of(value), dtype), where);
+    return fill(shape, gradgraph::constant(graph, number, {}, where), where);
   };
 }
 Initializer zeros() { return constant(0); }

@@ -1,11 +1,15 @@
 #include "passes/specialize.h"
 
 #include <algorithm>
+#include <memory_resource>
+#include <queue>
+#include <ranges>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/may_fail.h"
-#include "graph/slot.h"
 #include "graph/static_inputs.h"
 #include "graph/subgraph.h"
 #include "ops/builders.h"
@@ -19,96 +23,134 @@ bool is_variable(const Node& node) {
   return traits.stateful && traits.no_kernel && node.num_outputs() == 1;
 }
 
-/// What the fetches need when the fed outputs come from outside: nodes, and which feeds.
+/// Finds outputs among those that are fed.
+class FedOutputs {
+ public:
+  static constexpr std::size_t kNotFed = static_cast<std::size_t>(-1);
+
+  explicit FedOutputs(const std::vector<Output>& fed) {
+    for (std::size_t i = 0; i < fed.size(); ++i)
+      if (fed[i]) sorted_.push_back({fed[i].node_id(), fed[i].index(), i});
+    std::ranges::sort(sorted_);
+  }
+  /// The number of the feed, or kNotFed.
+  std::size_t find(const Output& output) const {
+    const Fed wanted{output.node_id(), output.index(), 0};
+    const auto found = std::ranges::lower_bound(sorted_, wanted);
+    const bool is_fed =
+        found != sorted_.end() && found->id == wanted.id && found->index == wanted.index;
+    return is_fed ? found->number : kNotFed;
+  }
+
+ private:
+  struct Fed {
+    int id, index;
+    std::size_t number;
+    auto operator<=>(const Fed&) const = default;
+  };
+  std::vector<Fed> sorted_;
+};
+
+/// What the fetches need when the fed outputs come from outside: nodes, and which feeds. Nothing
+/// here takes time for the rest of the graph, of which there may be thousands of branches.
 struct Needed {
-  std::vector<bool> nodes;   ///< by node id
-  std::vector<bool> values;  ///< by node id: for its value, not for its shape alone
+  struct Entry {
+    const Node* node;
+    bool for_value;  ///< not for its shape alone
+  };
+  std::vector<Entry> nodes;  ///< in the order in which they were made
   std::vector<bool> feeds;   ///< by index into `fed`
 };
 
-Needed find_needed(const Graph& graph, const std::vector<Output>& fed,
-                   const std::vector<Output>& fetches) {
-  Needed needed{std::vector<bool>(graph.nodes().size(), false),
-                std::vector<bool>(graph.nodes().size(), false),
-                std::vector<bool>(fed.size(), false)};
-  const auto need = [&](const Output& output, bool for_value) {
-    const auto feed = std::find(fed.begin(), fed.end(), output);
-    if (feed != fed.end()) {
-      needed.feeds[static_cast<std::size_t>(feed - fed.begin())] = true;
-      return;
-    }
-    needed.nodes[slot(output)] = true;
-    if (for_value) needed.values[slot(output)] = true;
+Needed find_needed(const std::vector<Output>& fed, const std::vector<Output>& fetches) {
+  const FedOutputs feeds(fed);
+  Needed needed{{}, std::vector<bool>(fed.size(), false)};
+  std::pmr::monotonic_buffer_resource memory;
+  std::pmr::unordered_map<int, bool> for_value(&memory);  // by node id
+  // Users' graphs are in topological order: the last node first, so readers come first.
+  std::priority_queue<std::pair<int, const Node*>> open;
+  const auto need_node = [&](const Node& node, bool value) {
+    const auto [found, is_new] = for_value.try_emplace(node.id(), value);
+    if (is_new) open.emplace(node.id(), &node);
+    if (value) found->second = true;
+  };
+  const auto need = [&](const Output& output, bool value) {
+    if (const std::size_t feed = feeds.find(output); feed != FedOutputs::kNotFed)
+      needed.feeds[feed] = true;
+    else
+      need_node(output.node(), value);
   };
   for (const Output& fetch : fetches) need(fetch, true);
-  // Users' graphs are in topological order: one sweep backwards sees readers first.
-  for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
-    if (!needed.nodes[slot(*node)]) continue;
-    const Traits& traits = node->op().traits;
+  while (!open.empty()) {
+    const Node& node = *open.top().second;
+    open.pop();
+    const bool value = for_value.at(node.id());
+    needed.nodes.push_back({&node, value});
+    const Traits& traits = node.op().traits;
     // A shape is known before the run, unless something must run before it.
-    const bool is_known = traits.shape_only && node->control_inputs().empty();
-    const bool reads_values = needed.values[slot(*node)] && !is_known;
-    for (int i = 0; i < node->num_inputs(); ++i) {
-      const bool overwrites = traits.overwrites_variable && i < node->num_outputs();
-      need(node->input(i), (reads_values && !overwrites) || is_static_input(traits, i));
+    const bool is_known = traits.shape_only && node.control_inputs().empty();
+    const bool reads_values = value && !is_known;
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      const bool overwrites = traits.overwrites_variable && i < node.num_outputs();
+      need(node.input(i), (reads_values && !overwrites) || is_static_input(traits, i));
     }
-    for (const Node* before : node->control_inputs()) {
-      if (before->region() != node->region()) continue;  // has run before the branch
-      needed.nodes[slot(*before)] = true;
-      if (needed.values[slot(*node)] && !is_variable(*before))
-        needed.values[slot(*before)] = true;
-    }
+    for (const Node* before : node.control_inputs())
+      if (before->region() == node.region())  // others have run before the branch
+        need_node(*before, value && !is_variable(*before));
   }
+  std::ranges::reverse(needed.nodes);
   return needed;
 }
 
 class Specializer {
  public:
-  Specializer(const Graph& graph, const Evaluator& evaluate)
-      : user_(graph), evaluate_(evaluate), first_output_(graph.nodes().size()) {
-    std::size_t outputs = 0;
-    for (const Node& node : graph.nodes()) {
-      first_output_[slot(node)] = outputs;
-      outputs += static_cast<std::size_t>(std::max(node.num_outputs(), 1));
-    }
-    copies_.resize(outputs);
+  Specializer(const Graph& graph, const Evaluator& evaluate) : user_(graph), evaluate_(evaluate) {
     result_.graph = std::make_unique<Graph>();
   }
 
   SpecializedGraph run(const std::vector<FedValue>& feeds, const std::vector<Output>& fetches) {
     std::vector<Output> fed;
     for (const FedValue& feed : feeds) fed.push_back(feed.output);
-    const Needed needed = find_needed(user_, fed, fetches);
+    const Needed needed = find_needed(fed, fetches);
     for (std::size_t i = 0; i < feeds.size(); ++i) {
       result_.feeds.push_back(nullptr);
       if (needed.feeds[i]) add_feed(feeds[i]);
     }
-    for (const Node& node : user_.nodes()) {
-      if (!needed.nodes[slot(node)]) continue;
-      copy(node, needed.values[slot(node)]);
-      if (needed.values[slot(node)] && is_variable(node))
-        result_.read_variables.push_back(node.origin() ? node.origin() : &node);
+    for (const auto& [node, for_value] : needed.nodes) {
+      copy(*node, for_value);
+      if (for_value && is_variable(*node))
+        result_.read_variables.push_back(node->origin() ? node->origin() : node);
     }
     for (const Output& fetch : fetches) add_fetch(fetch);
     return std::move(result_);
   }
 
  private:
-  Output& copy_of(const Node& node, int index) {
-    return copies_[first_output_[slot(node)] + static_cast<std::size_t>(index)];
+  /// Empty where there is none.
+  Output copy_of(const Node& node, int index) const {
+    const auto first = first_output_.find(node.id());
+    if (first == first_output_.end()) return {};
+    return copies_[first->second + static_cast<std::size_t>(index)];
   }
-  Output& copy_of(const Output& output) { return copy_of(output.node(), output.index()); }
+  Output copy_of(const Output& output) const { return copy_of(output.node(), output.index()); }
+
+  void set_copy(const Node& node, int index, const Output& copy) {
+    const auto [first, is_new] = first_output_.try_emplace(node.id(), copies_.size());
+    if (is_new)
+      copies_.resize(copies_.size() + static_cast<std::size_t>(std::max(node.num_outputs(), 1)));
+    copies_[first->second + static_cast<std::size_t>(index)] = copy;
+  }
 
   void add_feed(const FedValue& feed) {
     const Node& node = feed.output.node();
     if (feed.value) {
-      copy_of(feed.output) = constant(feed.value, node);
+      set_copy(node, feed.output.index(), constant(feed.value, node));
       return;
     }
     Node& placeholder =
         add(node, "placeholder", {}, {{"dtype", feed.dtype}, {"shape", feed.shape}}, node.name());
     result_.feeds.back() = &placeholder;
-    copy_of(feed.output) = placeholder.output();
+    set_copy(node, feed.output.index(), placeholder.output());
   }
 
   /// A node that the user's graph does not have, made for one that it has.
@@ -157,7 +199,7 @@ class Specializer {
                                                 "shapes are; a -1 stands for it",
                                                 copied.shape(i))),
                        node.where());
-    for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) copy_of(node, i) = copied.output(i);
+    for (int i = 0; i < std::max(node.num_outputs(), 1); ++i) set_copy(node, i, copied.output(i));
     fold(node, copied, for_value);
   }
 
@@ -168,11 +210,10 @@ class Specializer {
     const auto& branch = *node.attributes().get<std::shared_ptr<const Subgraph>>(
         predicate->item<bool>() ? "then_branch" : "else_branch");
     if (&graph_of(branch) != &user_) return false;
-    const Needed needed = find_needed(user_, branch.parameters, branch.results);
-    for (const Node* inner : nodes_of(branch))
-      if (!copy_of(*inner, 0)) copy(*inner, needed.values[slot(*inner)]);
+    for (const auto& [inner, for_value] : find_needed(branch.parameters, branch.results).nodes)
+      if (!copy_of(*inner, 0)) copy(*inner, for_value);
     for (int i = 0; i < node.num_outputs(); ++i)
-      copy_of(node, i) = copy_of(branch.results[static_cast<std::size_t>(i)]);
+      set_copy(node, i, copy_of(branch.results[static_cast<std::size_t>(i)]));
     return true;
   }
 
@@ -209,14 +250,14 @@ class Specializer {
         !copied.control_inputs().empty())
       return;
     if (const auto known = known_vector(copy_of(node, 0)); known && known->fully_known()) {
-      copy_of(node, 0) = constant(Tensor::from(known->dims(), Shape{known->rank()}), node);
+      set_copy(node, 0, constant(Tensor::from(known->dims(), Shape{known->rank()}), node));
       return;
     }
     if (!for_value || !is_foldable(copied)) return;
     const auto values = evaluate_(copied);
     if (!values) return;
     for (int i = 0; i < copied.num_outputs(); ++i)
-      copy_of(node, i) = constant((*values)[static_cast<std::size_t>(i)], node);
+      set_copy(node, i, constant((*values)[static_cast<std::size_t>(i)], node));
   }
 
   void check_static(const Node& node, int i, const Output& copied_input) const {
@@ -243,7 +284,8 @@ class Specializer {
   const OpDef& placeholder_ = op_registry().at("placeholder");
   const OpDef& cond_ = op_registry().at("cond");
   /// Where the copies of a node's outputs begin in `copies_`, by node id.
-  std::vector<std::size_t> first_output_;
+  std::pmr::monotonic_buffer_resource memory_;
+  std::pmr::unordered_map<int, std::size_t> first_output_{&memory_};
   std::vector<Output> copies_;
   SpecializedGraph result_;
   std::vector<Output> inputs_;  // of the node that is copied; kept for their memory
@@ -252,29 +294,27 @@ class Specializer {
 
 }  // namespace
 
-std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output>& fed,
+std::vector<bool> find_static_feeds(const std::vector<Output>& fed,
                                     const std::vector<Output>& fetches) {
-  const Needed needed = find_needed(graph, fed, fetches);
-  std::vector<bool> value_decides(graph.nodes().size(), false);
+  const Needed needed = find_needed(fed, fetches);
+  const FedOutputs feeds(fed);
+  std::unordered_set<int> value_decides;  // by node id
   std::vector<bool> is_static(fed.size(), false);
   const auto mark = [&](const Output& output) {
-    const auto feed = std::find(fed.begin(), fed.end(), output);
-    if (feed != fed.end())
-      is_static[static_cast<std::size_t>(feed - fed.begin())] = true;
+    if (const std::size_t feed = feeds.find(output); feed != FedOutputs::kNotFed)
+      is_static[feed] = true;
     else
-      value_decides[slot(output)] = true;
+      value_decides.insert(output.node_id());
   };
-  for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
-    if (!needed.nodes[slot(*node)]) continue;
+  for (const auto& [node, for_value] : std::views::reverse(needed.nodes)) {
     const Traits& traits = node->op().traits;
-    const bool decides = value_decides[slot(*node)] && !traits.shape_only;
+    const bool decides = value_decides.contains(node->id()) && !traits.shape_only;
     for (int i = 0; i < node->num_inputs(); ++i)
       if (decides || is_static_input(traits, i)) mark(node->input(i));
-    for_each_subgraph(*node, [&](const Subgraph& subgraph) {
-      const std::vector<bool> inside =
-          find_static_feeds(graph_of(subgraph), subgraph.parameters, subgraph.results);
+    for_each_subgraph(*node, [&, &node = *node](const Subgraph& subgraph) {
+      const std::vector<bool> inside = find_static_feeds(subgraph.parameters, subgraph.results);
       for (std::size_t i = 0; i < inside.size(); ++i)
-        if (inside[i]) mark(node->input(input_of_parameter(*node, subgraph, i)));
+        if (inside[i]) mark(node.input(input_of_parameter(node, subgraph, i)));
     });
   }
   return is_static;

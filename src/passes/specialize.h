@@ -46,7 +46,7 @@ struct SpecializedGraph {
 };
 
 /// For each of `fed`: does the shape of anything that `fetches` need depend on its value?
-std::vector<bool> find_static_feeds(const Graph& graph, const std::vector<Output>& fed,
+std::vector<bool> find_static_feeds(const std::vector<Output>& fed,
                                     const std::vector<Output>& fetches);
 
 /// Copies what `fetches` need, with the feeds' shapes in place of unknown ones. Nodes of constant

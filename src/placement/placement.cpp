@@ -48,8 +48,10 @@ class Placer {
 
   /// A variable has one home for all runs of a session, so updates that this run leaves out
   /// count as well: they are looked up in the user's graph. Variables that one node updates share
-  /// a home.
+  /// a home. Branches have none, and there may be thousands.
   void collect_updates() {
+    const auto is_variable = [&](const Node& node) { return &node.op() == &variable_; };
+    if (std::ranges::none_of(graph_.nodes(), is_variable)) return;
     std::vector<const Node*> updates;
     const auto collect = [&](const Graph& graph) {
       for (const Node& node : graph.nodes())

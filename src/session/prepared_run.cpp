@@ -70,7 +70,7 @@ PreparedRun::PreparedRun(SessionState& session_, const Graph& graph_, std::vecto
     if (std::count(feeds.begin(), feeds.end(), feeds[i]) > 1)
       throw RunError(fmt::format("'{}' is fed twice", feeds[i].name()), where);
   }
-  is_static_ = find_static_feeds(graph, feeds, fetches);
+  is_static_ = find_static_feeds(feeds, fetches);
 }
 
 void PreparedRun::check_feed(std::size_t i, const Tensor& value) const {
