@@ -395,7 +395,7 @@ TEST_SUITE("passes") {
       for (const Pass& pass : pass_list()) counts[std::string(pass.name)] += log.count(pass.name);
     }
     for (const std::string pass : {"assign_layout", "fuse_epilogue", "fuse_pooling"})
-      counts.erase(pass);  // images
+      counts.erase(pass);             // images
     counts.erase("lower_precision");  // asked for
     for (const auto& entry : counts)
       CHECK_MESSAGE(entry.second >= 5, entry.first, ": ", entry.second);

@@ -32,6 +32,9 @@ MODELS = {
 }
 LEAST_RATIO = {128: 1.3, 1000: None}
 LEAST_SHARE = 0.95
+# By what peers call them, and those that they have too.
+PRECISIONS = {"float32": "fp32", "tf32": "tf32", "bfloat16": "bf16"}
+RACED = ("float32", "tf32")
 # One or two of each family of kernels: sanitizers make programs up to a hundred times slower.
 SANITIZED_ROWS = (
     "add/row", "matmul/plain", "matmul/batches", "softmax/2x3x4_axis_1", "sum/outer and inner",
@@ -169,12 +172,9 @@ class Accept:
         for model in MODELS:
             self.check(f"train {model}", self.train, model)
         self.check("products", self.products)
-        precisions = ["float32"]
-        if "--precision" in self.ask_help():
-            precisions.append("tf32")
         for batch in LEAST_RATIO:
             for model in MODELS:
-                for precision in precisions:
+                for precision in PRECISIONS:
                     self.check(f"ours {model} {batch} {precision}", self.time_ours, model, batch,
                                precision)
         self.check("peers: PyTorch", self.race_peer, "pytorch_cuda.py", "torch", [], "")
@@ -183,7 +183,7 @@ class Accept:
                    ["--variants", "scan", "--batches", "128", "--seconds", "25"], WHOLE_LOOP)
         for batch in LEAST_RATIO:
             for model in MODELS:
-                for precision in precisions:
+                for precision in RACED:
                     self.check(f"race {model} {batch} {precision}", self.compare, model, batch,
                                precision)
         for tool in ("memcheck", "initcheck", "racecheck"):
@@ -291,7 +291,7 @@ class Accept:
     def time_ours(self, model, batch, precision):
         """An epoch ends with the validation data, which peers leave out: the time of an epoch
         less that of one of fewer samples, with the same validation data, is training alone."""
-        flags = ["--batch-size", batch] + (["--precision", "tf32"] if precision == "tf32" else [])
+        flags = ["--batch-size", batch, "--precision", PRECISIONS[precision]]
         epoch, steps = {}, {}
         for samples in (FEWER_SAMPLES, TRAIN_SAMPLES):
             lines = self.metrics(model, 16, 60, "--limit", samples, *flags)
@@ -333,7 +333,8 @@ class Accept:
         if ours is None or not peers:
             raise Skipped("there is no time of " + ("ours" if ours is None else "a peer's"))
         best = min(peers, key=lambda race: race["microseconds_per_step"])
-        ratio, least = best["microseconds_per_step"] / ours, LEAST_RATIO[batch]
+        ratio = best["microseconds_per_step"] / ours
+        least = LEAST_RATIO[batch] if precision == "float32" else None
         text = (f"{ours:.2f} us per step, {best['system']} {best['version']} ({best['variant']}"
                 f"{', ' + best['xla_flags'] if best.get('xla_flags') else ''}) "
                 f"{best['microseconds_per_step']:.2f} us: {ratio:.2f}x")

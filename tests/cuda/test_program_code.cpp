@@ -149,7 +149,7 @@ TEST_SUITE("cuda programs") {
     const std::array shapes = {Shape{8}, Shape{}};
     const auto code = gg::cuda::encode_floats(program, shapes);
     REQUIRE(code);
-    CHECK(code->is_byte[0]);
+    CHECK(code->inputs_stored[0] == gg::cuda::Stored::byte);
     CHECK(code->num_loads == 1);
     REQUIRE(code->num_steps == 2);
     CHECK(code->steps[0].output == 1);
@@ -177,6 +177,51 @@ TEST_SUITE("cuda programs") {
         gg::Session session(graph, {.device = "cuda:0"});
         CHECK(
             gg::tests::same_bits(session.run(feeds, {result})[0], host.run(feeds, {result})[0]));
+        CHECK(cuda_emulation::take_error() == "");
+      }
+    cuda_emulation::configure({});
+  }
+
+  TEST_CASE("16 bits are loaded, rounded after each step, and stored") {
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes = {gg::float16, gg::float32};
+    // cast(relu(x * x)) + y, and the product itself.
+    program.instructions = {instruction("mul", {0, 0}, gg::float16),
+                            instruction("relu", {2}, gg::float16), instruction("cast", {3}),
+                            instruction("add", {4, 1})};
+    program.results = {5, 2};
+    const auto code = gg::cuda::encode_floats(program, std::array{Shape{8}, Shape{8}});
+    REQUIRE(code);
+    CHECK(code->has_halves);
+    CHECK(code->inputs_stored[0] == gg::cuda::Stored::float16);
+    CHECK(code->outputs_stored[0] == gg::cuda::Stored::float32);
+    CHECK(code->outputs_stored[1] == gg::cuda::Stored::float16);
+    REQUIRE(code->num_steps == 4);  // mul, round, relu, add
+    CHECK(code->steps[0].output == gg::cuda::kNowhere);
+    CHECK(code->steps[1].output == 1);
+    CHECK(code->steps[3].output == 0);
+
+    for (const gg::DType dtype : {gg::float16, gg::bfloat16})
+      for (const Shape& shape : {Shape{5}, Shape{3, 8}, Shape{70, 33}}) {
+        gg::Graph graph;
+        const gg::Output x = gg::placeholder(graph, dtype, shape);
+        const gg::Output y = gg::placeholder(graph, gg::float32, {shape[shape.rank() - 1]});
+        const gg::Output s = gg::placeholder(graph, dtype, {});
+        const gg::Output narrow = gg::cast(y, dtype), sum = x * x * s + narrow;
+        const gg::Output other = gg::cast(sum, dtype == gg::float16 ? gg::bfloat16 : gg::float16);
+        const std::vector<gg::Output> results = {sum, gg::cast(gg::relu(sum), gg::float32) / y,
+                                                 other, gg::cast(x, gg::float32)};
+        std::vector<std::pair<gg::Output, gg::Tensor>> feeds;
+        std::uint32_t seed = 1;
+        for (const gg::Output& input : {x, y, s})
+          feeds.emplace_back(input, gg::tests::noise(input.shape(), seed++).cast(input.dtype()));
+        gg::Session host(graph, {.device = "cpu"});
+        cuda_emulation::configure({.check = true});
+        gg::Session session(graph, {.device = "cuda:0"});
+        const auto actual = session.run(feeds, results), expected = host.run(feeds, results);
+        for (std::size_t i = 0; i < results.size(); ++i)
+          CHECK(gg::tests::same_bits(actual[i], expected[i]));
         CHECK(cuda_emulation::take_error() == "");
       }
     cuda_emulation::configure({});

@@ -351,29 +351,38 @@ inline constexpr int kShallow = 32;
 template <class T, int kOwnRows, int kOwnColumns>
 using Rounding = Tile<T, kOwnRows, kOwnColumns, 8, 32, 8, 1, true>;
 
-/// Calls body.operator()<Tile>() with a tile that wastes few columns; where what is multiplied may
-/// be rounded, with one for tensor cores.
-template <class T, int kOwnRows, int kWidth, class Body>
+/// Calls body.operator()<Tile>() with a tile that wastes few columns, for elements that are stored
+/// as S: with one for tensor cores where what is multiplied may be rounded, or has 16 bits, and
+/// columns are looked up in quads (kQuads).
+template <class S, int kOwnRows, int kWidth, bool kQuads, class Body>
 void with_tile(int columns, int depth, bool may_round, const Body& body) {
-  if constexpr (sizeof(T) > 4) {
+  using T = Calculated<S>;
+  const auto padded = [&](int size) { return (columns + size - 1) / size * size; };
+  const bool has_48 = padded(48) <= std::min(padded(24), padded(32));
+  const bool has_24 = padded(24) < padded(32);
+  if constexpr (sizeof(S) > 4) {
     body.template operator()<Tile<T, 4, 4, 8>>();
   } else {
-    const auto padded = [&](int size) { return (columns + size - 1) / size * size; };
-    const bool has_48 = padded(48) <= std::min(padded(24), padded(32));
-    const bool has_24 = padded(24) < padded(32);
-    if (may_round) {
-      if (kWidth == 4 && has_48) return body.template operator()<Rounding<T, kOwnRows, 6>>();
-      if (has_24) return body.template operator()<Rounding<T, kOwnRows, 3>>();
-      return body.template operator()<Rounding<T, kOwnRows, 4>>();
+    if constexpr (kQuads) {
+      if (sizeof(S) == 2 || may_round) {
+        if constexpr (kWidth == 4) {
+          if (has_48) return body.template operator()<Rounding<T, kOwnRows, 6>>();
+        } else {
+          if (has_24) return body.template operator()<Rounding<T, kOwnRows, 3>>();
+        }
+        return body.template operator()<Rounding<T, kOwnRows, 4>>();
+      }
     }
-    if constexpr (kWidth == 4) {
-      if (has_48) return body.template operator()<Tile<T, kOwnRows, 6, 8>>();
-    } else if (depth <= kShallow) {
-      if (has_24) return body.template operator()<Tile<T, 4, 6, 4, 16, 64>>();
-      return body.template operator()<Tile<T, 4, 8, 4, 16, 64>>();
+    if constexpr (sizeof(S) == 4) {
+      if constexpr (kWidth == 4) {
+        if (has_48) return body.template operator()<Tile<T, kOwnRows, 6, 8>>();
+      } else if (depth <= kShallow) {
+        if (has_24) return body.template operator()<Tile<T, 4, 6, 4, 16, 64>>();
+        return body.template operator()<Tile<T, 4, 8, 4, 16, 64>>();
+      }
+      if (has_24) return body.template operator()<Tile<T, kOwnRows, 6, 4>>();
+      body.template operator()<Tile<T, kOwnRows, 8, 4>>();
     }
-    if (has_24) return body.template operator()<Tile<T, kOwnRows, 6, 4>>();
-    body.template operator()<Tile<T, kOwnRows, 8, 4>>();
   }
 }
 

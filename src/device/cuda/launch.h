@@ -43,9 +43,9 @@ __device__ inline float round_to_tf32(float x) {
 #endif
 }
 
-/// A warp adds a product of matrices of such numbers, [16,8] by [8,8], to `sums`. Lane i has of
-/// these what PTX calls the fragments of mma.m16n8k8: with g = i / 4 and t = i % 4, a's elements
-/// (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), b's (t, g), (t + 4, g), and the sums of (g, 2t),
+/// A warp adds a product of matrices of such numbers, [16,8] by [8,8], to `sums`. Lanes have of
+/// these what PTX calls the fragments of mma.m16n8k8: of lane i, with g = i / 4 and t = i % 4, a is
+/// (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), b (t, g), (t + 4, g), and the sums are (g, 2t),
 /// (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
 __device__ inline void add_product(float (&sums)[4], const float (&a)[4], const float (&b)[2]) {
 #ifdef __CUDACC__

@@ -23,7 +23,7 @@ PooledConvolution::PooledConvolution(const Attributes& attributes, const Shape& 
 namespace {
 
 void require_float_image(const InferContext& context, int image, int filter) {
-  context.require_dtype(image, {float32});
+  context.require_dtype(image, {float32, float16, bfloat16});
   context.require_same_dtype(image, filter);
 }
 
@@ -39,7 +39,7 @@ void infer_forward(InferContext& context) {
   context.require_same_dtype(0, 2);
   const PooledConvolution conv(context.attributes(), context.shape(0), context.shape(1));
   context.require(context.shape(2) == Shape{conv.filters}, "there is no bias for each filter");
-  context.output(float32, conv.pooled_shape());
+  context.output(context.dtype(0), conv.pooled_shape());
   context.output(uint8, conv.pooled_shape());
 }
 
@@ -47,15 +47,15 @@ void infer_input_grad(InferContext& context) {
   require_float_image(context, 1, 2);
   const Shape image = context.vector_value(0);
   require_pooled(context, image, context.shape(1));
-  context.output(float32, image);
+  context.output(context.dtype(1), image);
 }
 
 void infer_filter_grad(InferContext& context) {
   require_float_image(context, 0, 2);
   const Shape filter = context.vector_value(1);
   require_pooled(context, context.shape(0), filter);
-  context.output(float32, filter);
-  context.output(float32, {filter[3]});
+  context.output(context.dtype(0), filter);
+  context.output(float32, {filter[3]});  // a sum
 }
 
 /// The forward product sees every pixel; its gradients see one of each window of the pool.

@@ -59,7 +59,8 @@ class EpilogueFusion {
  private:
   bool can_fuse(const Node& product, const Node& reader, int index) const {
     const Traits& traits = reader.op().traits;
-    if (!matmul_.matches(product) || product.dtype() != float32 ||
+    const bool is_narrow = is_half(product.dtype());
+    if (!matmul_.matches(product) || (product.dtype() != float32 && !is_narrow) ||
         topology_.readers(product).size() != 1 || product.input(0).rank() != 2 ||
         product.input(1).rank() != 2 || product.shape().num_elements() == 0)
       return false;
@@ -69,7 +70,8 @@ class EpilogueFusion {
         !context_.has_kernel(product, traits.updates_variable ? kWithUpdate : kWithEpilogue))
       return false;
     if (!traits.updates_variable)
-      return reader.dtype() == float32 && (fused_.matches(reader) || context_.fuses(reader));
+      return (reader.dtype() == float32 || (is_narrow && is_half(reader.dtype()))) &&
+             (fused_.matches(reader) || context_.fuses(reader));
     // It must not read the variables while their new values are written.
     const auto updates = [&](const Output& value) {
       for (int i = 0; i < reader.num_outputs(); ++i)

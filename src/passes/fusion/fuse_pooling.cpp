@@ -90,7 +90,8 @@ class PoolFusion {
   bool is_late(const Node& node) const { return is_late_[slot(node)]; }
 
   bool match_forward(Match& m) const {
-    if (m.pool->dtype() != float32 || !tiles_image(*m.pool)) return false;
+    if ((m.pool->dtype() != float32 && !is_half(m.pool->dtype())) || !tiles_image(*m.pool))
+      return false;
     m.relu = &m.pool->input(0).node();
     if (!relu_.matches(*m.relu)) return false;
     m.bias_add = &m.relu->input(0).node();
@@ -141,13 +142,13 @@ class PoolFusion {
   bool match_gradients(Match& m) const {
     for (const auto& [node, index] : topology_.readers(*m.relu_grad)) {
       if (node->device() != m.conv->device()) return false;
+      if (Node* sum = find_bias_grad(*node, index)) {
+        m.bias_grads.push_back(sum);
+        continue;
+      }
       const bool is_convolutions =
           index == 2 && same_attributes(node->attributes(), m.conv->attributes());
-      if (index == 0 && sum_.matches(*node) &&
-          numbers(*node, "axes") == std::vector<std::int64_t>{0, 1, 2} &&
-          !node->attributes().get<bool>("keep_dims"))
-        m.bias_grads.push_back(node);
-      else if (is_convolutions && input_grad_.matches(*node) && node->input(1) == m.filter())
+      if (is_convolutions && input_grad_.matches(*node) && node->input(1) == m.filter())
         m.input_grads.push_back(node);
       else if (is_convolutions && filter_grad_.matches(*node) && node->input(0) == m.image())
         m.filter_grads.push_back(node);
@@ -156,6 +157,20 @@ class PoolFusion {
     }
     return m.input_grads.size() <= 1 && m.filter_grads.size() <= 1 && m.bias_grads.size() <= 1 &&
            m.bias_grads.size() <= m.filter_grads.size();
+  }
+
+  /// The sum for each filter that `node` is, or is converted for; null where it is none.
+  Node* find_bias_grad(Node& node, int index) const {
+    const auto readers = topology_.readers(node);
+    const bool is_wide = cast_.matches(node) && is_half(node.input(0).dtype()) &&
+                         node.dtype() == float32 && readers.size() == 1 &&
+                         readers.front().index == 0;
+    Node& sum = is_wide ? *readers.front().node : node;
+    const bool is_sum = index == 0 && sum_.matches(sum) && sum.dtype() == float32 &&
+                        sum.device() == node.device() &&
+                        numbers(sum, "axes") == std::vector<std::int64_t>{0, 1, 2} &&
+                        !sum.attributes().get<bool>("keep_dims");
+    return is_sum ? &sum : nullptr;
   }
 
   static std::string describe(const Match& m) {
@@ -204,7 +219,7 @@ class PoolFusion {
   const KnownOp max_pool_ = known_pool("max_pool2d"),
                 max_pool_grad_ = known_pool("max_pool2d_grad");
   const KnownOp relu_{"relu"}, relu_grad_{"relu_grad"}, bias_add_{"bias_add", {"layout"}},
-      sum_{"sum", {"axes", "keep_dims"}};
+      sum_{"sum", {"axes", "keep_dims"}}, cast_{"cast", {"dtype"}};
   std::vector<Node*> made_;
   std::unordered_map<const Node*, Output> replaced_;
 };

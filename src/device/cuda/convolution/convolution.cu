@@ -37,7 +37,7 @@ Kernel make_conv2d(const KernelSite& site) {
   if (!given.conv) return {};
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
-    with_tile<T, 8, kChannels>(
+    with_tile<T, 8, kChannels, kFilters == 4>(
         given.conv->filters, given.conv->taps * given.conv->channels, site.may_round(),
         [&]<class Tile>() {
           kernel.run = [problem = Forward<T, kChannels, kFilters, PlainResults<T>>(
@@ -61,7 +61,7 @@ Kernel make_input_grad(const KernelSite& site) {
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PlainGrad<T, kFilters>;
-    with_tile<T, 8, kFilters>(
+    with_tile<T, 8, kFilters, kFilters == 4>(
         given.conv->channels, given.conv->taps * given.conv->filters, site.may_round(),
         [&]<class Tile>() {
           kernel.run = [problem = InputGrad<T, kFilters, Grad>(*given.conv, Grad(*given.conv))](
@@ -108,6 +108,11 @@ void register_for(KernelRegistry& registry) {
 void register_convolution_kernels(KernelRegistry& registry) {
   register_for<float>(registry);
   register_for<double>(registry);
+}
+
+void register_half_convolution_kernels(KernelRegistry& registry) {
+  register_for<Half>(registry);
+  register_for<BFloat16>(registry);
 }
 
 }  // namespace gradgraph::cuda

@@ -29,11 +29,12 @@ struct Pool {
 };
 
 /// Rows are the windows' pixels, window by window.
+template <class S>
 struct PooledResults {
   Pool pool;
   Pixels windows;
-  const float* bias = nullptr;
-  float* pooled = nullptr;
+  const S* bias = nullptr;
+  S* pooled = nullptr;
   std::uint8_t* choice = nullptr;
   int rows;
 
@@ -50,20 +51,20 @@ struct PooledResults {
     float best = 0;
     int place = 0;
     for (int tap = 0; tap < kArea; ++tap) {
-      const float sum = sums[tap] + bias[filter];
+      const float sum = sums[tap] + static_cast<float>(bias[filter]);
       const float value = sum < 0 ? 0 : sum;
       if (tap > 0 && (value <= best || best != best)) continue;
       best = value;
       place = tap;
     }
     const int to = row / kArea * pool.filters + filter;
-    pooled[to] = best;
+    pooled[to] = static_cast<S>(best);
     choice[to] = best <= 0 ? kNoChoice : static_cast<std::uint8_t>(place);
   }
 };
 
 /// The gradient at the convolution's output: the pool's where a pixel was chosen.
-template <int kWidth>
+template <class S, int kWidth>
 struct PooledGrad {
   struct Piece {
     float values[kWidth];
@@ -76,7 +77,7 @@ struct PooledGrad {
     }
   };
   Pool pool;
-  const float* pooled = nullptr;
+  const S* pooled = nullptr;
   const std::uint8_t* choice = nullptr;
   int height, width;  ///< of the pixels that are in windows
 
@@ -111,22 +112,23 @@ struct Given {
   }
 };
 
+template <class S>
 Kernel make_forward(const KernelSite& site) {
   const Given given(site, site.input_shape(0), site.input_shape(1));
   if (!given.conv) return {};
   Kernel kernel;
-  with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
-    with_tile<float, 8, kChannels>(
+  with_widths<S>(*given.conv, [&]<int kChannels, int kFilters>() {
+    with_tile<S, 8, kChannels, kFilters == 4>(
         given.conv->filters, given.conv->taps * given.conv->channels, site.may_round(),
         [&]<class Tile>() {
-          kernel.run = [problem = Forward<float, kChannels, kFilters, PooledResults>(
-                            *given.conv, PooledResults(*given.conv, *given.pool))](
+          kernel.run = [problem = Forward<S, kChannels, kFilters, PooledResults<S>>(
+                            *given.conv, PooledResults<S>(*given.conv, *given.pool))](
                            const KernelArgs& args) {
             auto own = problem;
-            own.x = args.input<float>(0);
-            own.filter = args.input<float>(1);
-            own.results.bias = args.input<float>(2);
-            own.results.pooled = args.output<float>(0);
+            own.x = args.input<S>(0);
+            own.filter = args.input<S>(1);
+            own.results.bias = args.input<S>(2);
+            own.results.pooled = args.output<S>(0);
             own.results.choice = args.output<std::uint8_t>(1);
             issue_gemm<Tile>(args, own);
           };
@@ -135,27 +137,28 @@ Kernel make_forward(const KernelSite& site) {
   return kernel;
 }
 
-template <int kWidth>
-void bind(PooledGrad<kWidth>& grad, const KernelArgs& args) {
-  grad.pooled = args.input<float>(2);
+template <class S, int kWidth>
+void bind(PooledGrad<S, kWidth>& grad, const KernelArgs& args) {
+  grad.pooled = args.input<S>(2);
   grad.choice = args.input<std::uint8_t>(3);
 }
 
+template <class S>
 Kernel make_input_grad(const KernelSite& site) {
   const Given given(site, site.output_shape(), site.input_shape(1));
   if (!given.conv) return {};
   Kernel kernel;
-  with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
-    using Grad = PooledGrad<kFilters>;
-    with_tile<float, 8, kFilters>(
+  with_widths<S>(*given.conv, [&]<int kChannels, int kFilters>() {
+    using Grad = PooledGrad<S, kFilters>;
+    with_tile<S, 8, kFilters, kFilters == 4>(
         given.conv->channels, given.conv->taps * given.conv->filters, site.may_round(),
         [&]<class Tile>() {
-          kernel.run = [problem = InputGrad<float, kFilters, Grad>(
-                            *given.conv, Grad(*given.pool))](const KernelArgs& args) {
+          kernel.run = [problem = InputGrad<S, kFilters, Grad>(*given.conv, Grad(*given.pool))](
+                           const KernelArgs& args) {
             auto own = problem;
-            own.filter = args.input<float>(1);
+            own.filter = args.input<S>(1);
             bind(own.grad, args);
-            own.x = args.output<float>();
+            own.x = args.output<S>();
             issue_gemm<Tile>(args, own);
           };
         });
@@ -163,27 +166,36 @@ Kernel make_input_grad(const KernelSite& site) {
   return kernel;
 }
 
+template <class S>
 Kernel make_filter_grad(const KernelSite& site) {
   const Given given(site, site.input_shape(0), site.output_shape());
   if (!given.conv) return {};
   Kernel kernel;
-  with_widths<float>(*given.conv, [&]<int kChannels, int kFilters>() {
-    kernel = make_filter_grad_kernel<float, kChannels, kFilters>(
-        *given.conv, PooledGrad<kFilters>(*given.pool), true, site.may_round(),
+  with_widths<S>(*given.conv, [&]<int kChannels, int kFilters>() {
+    kernel = make_filter_grad_kernel<S, kChannels, kFilters>(
+        *given.conv, PooledGrad<S, kFilters>(*given.pool), true, site.may_round(),
         [](auto& problem, const KernelArgs& args) {
-          problem.x = args.input<float>(0);
+          problem.x = args.input<S>(0);
           bind(problem.grad, args);
         });
   });
   return kernel;
 }
 
+template <class S>
+void register_for(KernelRegistry& registry) {
+  const std::initializer_list<DType> dtype = {dtype_of<S>};
+  registry.add_faster("conv2d_relu_pool", kCuda, dtype, make_forward<S>);
+  registry.add_faster("conv2d_relu_pool_input_grad", kCuda, dtype, make_input_grad<S>);
+  registry.add_faster("conv2d_relu_pool_filter_grad", kCuda, dtype, make_filter_grad<S>);
+}
+
 }  // namespace
 
 void register_pooled_convolution_kernels(KernelRegistry& registry) {
-  registry.add_faster("conv2d_relu_pool", kCuda, {float32}, make_forward);
-  registry.add_faster("conv2d_relu_pool_input_grad", kCuda, {float32}, make_input_grad);
-  registry.add_faster("conv2d_relu_pool_filter_grad", kCuda, {float32}, make_filter_grad);
+  register_for<float>(registry);
+  register_for<Half>(registry);
+  register_for<BFloat16>(registry);
 }
 
 }  // namespace gradgraph::cuda

@@ -9,14 +9,14 @@
 
 /// Convolution and both gradients as products of matrices, whose rows and columns are pixels,
 /// taps and filters. What comes out of a convolution, and what its gradients see of that, are
-/// parameters, since it may have been pooled.
+/// parameters, since it may have been pooled. Elements are stored as S and calculated in T.
 namespace gradgraph::cuda {
 
 /// y as it is.
-template <class T, int kWidth>
+template <class S, int kWidth>
 struct PlainGrad {
-  using Piece = cuda::Piece<T, kWidth>;
-  const T* y;
+  using Piece = cuda::Piece<Calculated<S>, kWidth>;
+  const S* y;
   Steps steps;
   int height, width;
 
@@ -31,9 +31,9 @@ struct PlainGrad {
   }
 };
 
-template <class T>
+template <class S>
 struct PlainResults {
-  T* y;
+  S* y;
   Steps steps;
   Pixels pixels;
   int rows, filters;
@@ -45,18 +45,19 @@ struct PlainResults {
         rows(conv.outputs()),
         filters(conv.filters) {}
   __device__ Pixel pixel(int row) const { return pixels(row); }
-  __device__ void store(int row, int filter, const T (&sums)[4]) const {
+  __device__ void store(int row, int filter, const Calculated<S> (&sums)[4]) const {
     for (int i = 0; i < 4 && row + i < rows; ++i) {
       const Pixel at = pixels(row + i);
       y[at.image * steps.image + at.row * steps.row + at.column * steps.column +
-        filter * steps.channel] = sums[i];
+        filter * steps.channel] = static_cast<S>(sums[i]);
     }
   }
 };
 
 /// y[pixel, filter] = the sum over taps and channels of x * filter.
-template <class T, int kChannels, int kFilters, class Results>
+template <class S, int kChannels, int kFilters, class Results>
 struct Forward {
+  using T = Calculated<S>;
   static constexpr int kWidthA = kChannels, kWidthB = kFilters;
   using PieceA = Piece<T, kWidthA>;
   using PieceB = Piece<T, kWidthB>;
@@ -64,7 +65,7 @@ struct Forward {
   struct Shared {};
   Convolution conv;
   Results results;
-  const T *x = nullptr, *filter = nullptr;
+  const S *x = nullptr, *filter = nullptr;
   int rows, columns, inner, groups, parts = 1, part_depth;
 
   Forward(const Convolution& c, const Results& r)
@@ -113,8 +114,9 @@ inline constexpr int kMostTaps = 256;
 /// x[pixel, channel] = the sum over taps and filters of y * filter. Rows are the same pixel of
 /// all images, then the next pixel: so near a border a tile's rows all see few taps, and nothing
 /// is multiplied for the others.
-template <class T, int kFilters, class Grad>
+template <class S, int kFilters, class Grad>
 struct InputGrad {
+  using T = Calculated<S>;
   static constexpr int kWidthA = kFilters, kWidthB = kFilters;
   using PieceA = typename Grad::Piece;
   using PieceB = Piece<T, kWidthB>;
@@ -126,8 +128,8 @@ struct InputGrad {
   Convolution conv;
   Grad grad;
   FastDivisor by_images, by_input_width, by_down, by_across;
-  const T* filter = nullptr;
-  T* x = nullptr;
+  const S* filter = nullptr;
+  S* x = nullptr;
   int rows, columns, inner, groups, parts = 1, part_depth;
 
   InputGrad(const Convolution& c, const Grad& g)
@@ -216,15 +218,16 @@ struct InputGrad {
       const Pixel at = input(row + i);
       x[at.image * conv.x_steps.image + at.row * conv.x_steps.row +
         at.column * conv.x_steps.column + (group * columns + column) * conv.x_steps.channel] =
-          sums[i];
+          static_cast<S>(sums[i]);
     }
   }
 };
 
 /// filter[tap and channel, filter] = the sum over pixels of x * y, in parts. With a bias there is
 /// a row of ones below x, whose products are the bias' gradient.
-template <class T, int kChannels, int kFilters, class Grad>
+template <class S, int kChannels, int kFilters, class Grad>
 struct FilterGrad {
+  using T = Calculated<S>;
   static constexpr int kWidthA = kChannels, kWidthB = kFilters;
   using PieceA = Piece<T, kWidthA>;
   /// Where channels are looked up in quads there are no registers to leave anything in.
@@ -236,7 +239,7 @@ struct FilterGrad {
   Grad grad;
   Pixels pixels;
   T* sums = nullptr;  ///< [part, group, row, column]
-  const T* x = nullptr;
+  const S* x = nullptr;
   int rows, columns, inner, groups, parts = 1, part_depth;
   int weights;  ///< rows without the bias'
 
@@ -317,9 +320,9 @@ inline int part_lanes(int parts) {
 
 /// The parts' sums, from [part, group, row, column] to [row, group, column]; the bias' row goes
 /// to where that is. A block has 32 elements, and for each some lanes that share the parts.
-template <class T>
+template <class T, class S>
 __global__ void __launch_bounds__(kWarp* kPartLanes)
-    add_parts(const T* sums, T* filter, T* bias, int parts, int groups, int rows, int columns,
+    add_parts(const T* sums, S* filter, T* bias, int parts, int groups, int rows, int columns,
               int weights) {
   __shared__ T shared[kPartLanes][kWarp];
   const std::int64_t count = static_cast<std::int64_t>(groups) * rows * columns;
@@ -346,54 +349,58 @@ __global__ void __launch_bounds__(kWarp* kPartLanes)
     }
     if (own == 0 && i < count) {
       const std::int64_t row = i / columns % rows, group = i / columns / rows;
-      T* const to = row < weights ? filter + (row * groups + group) * columns : bias;
-      to[i % columns] = shared[0][lane];
+      if (row < weights)
+        filter[(row * groups + group) * columns + i % columns] = static_cast<S>(shared[0][lane]);
+      else
+        bias[i % columns] = shared[0][lane];
     }
     __syncthreads();
   }
 }
 
-template <class Tile, class Problem, class T>
-void issue_filter_grad(const KernelArgs& args, const Problem& problem, T* filter, T* bias) {
+template <class Tile, class Problem, class S, class T>
+void issue_filter_grad(const KernelArgs& args, const Problem& problem, S* filter, T* bias) {
   issue_gemm<Tile>(args, problem);
-  issue(args, add_parts<T>, blocks_for(problem.elements(), kWarp),
+  issue(args, add_parts<T, S>, blocks_for(problem.elements(), kWarp),
         static_cast<unsigned>(kWarp * part_lanes(problem.parts)), 0,
         static_cast<const T*>(problem.sums), filter, bias, problem.parts, problem.groups,
         problem.rows, problem.columns, problem.weights);
 }
 
 /// A kernel for a gradient by the filter. `bind(problem, args)` says where x and y are.
-template <class T, int kChannels, int kFilters, class Grad, class Bind>
+template <class S, int kChannels, int kFilters, class Grad, class Bind>
 Kernel make_filter_grad_kernel(const Convolution& conv, const Grad& grad, bool has_bias,
                                bool may_round, const Bind& bind) {
   Kernel kernel;
-  FilterGrad<T, kChannels, kFilters, Grad> problem(conv, grad, has_bias);
+  using T = Calculated<S>;
+  FilterGrad<S, kChannels, kFilters, Grad> problem(conv, grad, has_bias);
   const auto make = [&]<class Tile>() {
     kernel.workspace_bytes = problem.template cut<Tile>();
     kernel.run = [=](const KernelArgs& args) {
       auto own = problem;
       bind(own, args);
       own.sums = static_cast<T*>(args.workspace);
-      issue_filter_grad<Tile>(args, own, args.output<T>(),
+      issue_filter_grad<Tile>(args, own, args.output<S>(),
                               has_bias ? args.output<T>(1) : nullptr);
     };
   };
   // Few taps of few channels need few rows.
   if (kChannels == 1 && problem.rows <= 32)
-    with_tile<T, 4, kChannels>(conv.filters, problem.inner, may_round, make);
+    with_tile<S, 4, kChannels, kFilters == 4>(conv.filters, problem.inner, may_round, make);
   else
-    with_tile<T, 8, kChannels>(conv.filters, problem.inner, may_round, make);
+    with_tile<S, 8, kChannels, kFilters == 4>(conv.filters, problem.inner, may_round, make);
   return kernel;
 }
 
-/// Calls body.operator()<channels, filters>() with how many of these a kernel looks up at once.
-template <class T, class Body>
+/// Calls body.operator()<channels, filters>() with how many of these a kernel looks up at once;
+/// not for single filters of 16 bits.
+template <class S, class Body>
 void with_widths(const Convolution& conv, const Body& body) {
-  if constexpr (sizeof(T) == 4)
+  if constexpr (sizeof(S) <= 4)
     if (conv.has_quads_of_filters)
       return conv.has_quads_of_channels ? body.template operator()<4, 4>()
                                         : body.template operator()<1, 4>();
-  body.template operator()<1, 1>();
+  if constexpr (sizeof(S) > 2) body.template operator()<1, 1>();
 }
 
 }  // namespace gradgraph::cuda

@@ -1,6 +1,7 @@
 #include "device/cuda/elementwise/float_code.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -17,8 +18,23 @@ int find_code(functors::List<F...>, std::string_view op) {
   const bool found = ((++code, F::op == op) || ...);
   return found ? code : -1;
 }
-constexpr int kItself = std::tuple_size_v<decltype(
-    []<class... F>(functors::List<F...>) { return std::tuple<F...>{}; }(codes::Short{}))>;
+bool is_byte(DType dtype) { return dtype == uint8 || dtype == boolean; }
+bool is_float(DType dtype) { return dtype == float32 || is_half(dtype); }
+Stored stored(DType dtype) {
+  if (is_byte(dtype)) return Stored::byte;
+  return dtype == float16    ? Stored::float16
+         : dtype == bfloat16 ? Stored::bfloat16
+                             : Stored::float32;
+}
+
+/// Whether the op gives no other number than its operands.
+bool is_exact(int code) {
+  static const std::array exact = {
+      find_code(codes::Short{}, "relu"),    find_code(codes::Short{}, "relu_grad"),
+      find_code(codes::Short{}, "neg"),     find_code(codes::Short{}, "abs"),
+      find_code(codes::Short{}, "maximum"), find_code(codes::Short{}, "minimum")};
+  return std::ranges::find(exact, code) != exact.end();
+}
 
 class FloatEncoder {
  public:
@@ -42,20 +58,21 @@ class FloatEncoder {
     return count > 0 && count < std::numeric_limits<std::int32_t>::max() / 2 &&
            program_.results.size() <= kMaxOutputs &&
            std::ranges::all_of(program_.input_dtypes,
-                               [](DType d) { return d == float32 || is_byte(d); }) &&
-           std::ranges::all_of(
-               program_.results,
-               [&](std::int32_t reg) { return program_.dtype(reg) == float32; }) &&
+                               [](DType d) { return is_float(d) || is_byte(d); }) &&
+           std::ranges::all_of(program_.results,
+                               [&](std::int32_t reg) { return is_float(program_.dtype(reg)); }) &&
            std::ranges::all_of(program_.instructions, [&](const Instruction& instruction) {
-             return instruction.dtype == float32 &&
+             return is_float(instruction.dtype) &&
                     (is_cast(instruction) ||
                      find_code(codes::Short{}, instruction.op->name) >= 0);
            });
   }
-  static bool is_byte(DType dtype) { return dtype == uint8 || dtype == boolean; }
-  /// Bytes are cast while they are loaded: then an input is what its cast gives.
-  bool is_cast(const Instruction& instruction) const {
-    return instruction.op->name == "cast" && is_byte(program_.dtype(instruction.operands[0]));
+  /// Bytes are cast while they are loaded: then an input is what its cast gives, unless rounded.
+  static bool is_cast(const Instruction& instruction) { return instruction.op->name == "cast"; }
+  bool rounds(const Instruction& instruction) const {
+    const DType from = program_.dtype(instruction.operands[0]);
+    // All bytes are numbers of float16, and small ones of bfloat16.
+    return is_half(instruction.dtype) && from != instruction.dtype;
   }
 
   bool read_inputs(std::span<const Shape> shapes) {
@@ -65,7 +82,12 @@ class FloatEncoder {
     code_.num_axes = views->num_axes;
     std::copy(std::begin(views->reading), std::end(views->reading), code_.reading);
     for (std::int32_t i = 0; i < program_.num_inputs(); ++i)
-      code_.is_byte[i] = is_byte(program_.dtype(i));
+      code_.inputs_stored[i] = stored(program_.dtype(i));
+    for (std::size_t i = 0; i < program_.results.size(); ++i)
+      code_.outputs_stored[i] = stored(program_.dtype(program_.results[i]));
+    const auto has_halves = [](const auto& instruction) { return is_half(instruction.dtype); };
+    code_.has_halves = std::ranges::any_of(program_.input_dtypes, is_half) ||
+                       std::ranges::any_of(program_.instructions, has_halves);
     for (int axis = 0; axis < views->num_axes; ++axis) {
       code_.extents[axis] = FastDivisor(static_cast<int>(views->extents[axis]));
       for (int v = 0; v < views->num_views; ++v)
@@ -76,29 +98,44 @@ class FloatEncoder {
   }
 
   bool write_steps() {
-    place_.assign(at(program_.num_registers()), kNowhere);
-    last_use_.assign(at(program_.num_registers()), -1);
+    // The last ones are what is still to be rounded.
+    std::int32_t unrounded = program_.num_registers();
+    place_.assign(at(unrounded) + program_.instructions.size(), kNowhere);
+    last_use_.assign(place_.size(), -1);
     value_.resize(at(program_.num_registers()));
     std::iota(value_.begin(), value_.end(), 0);
     for (std::int32_t input = 0; input < program_.num_inputs(); ++input) store(input, false);
     std::int32_t made = program_.num_inputs();
     for (const Instruction& instruction : program_.instructions) {
+      std::vector<std::int32_t> operands;
+      for (int i = 0; i < instruction.num_operands; ++i)
+        operands.push_back(value_[at(instruction.operands[at(i)])]);
+      const int round = rounding_code(instruction.dtype);
       if (is_cast(instruction)) {
-        value_[at(made)] = instruction.operands[0];
-        store(made++, false);
+        if (rounds(instruction))
+          drafts_.push_back({round, made, operands, -1});
+        else
+          value_[at(made)] = operands[0];
+        store(made++, rounds(instruction));
         continue;
       }
-      drafts_.push_back({find_code(codes::Short{}, instruction.op->name),
-                         made,
-                         {instruction.operands.begin(),
-                          instruction.operands.begin() + instruction.num_operands},
-                         -1});
-      for (std::int32_t& reg : drafts_.back().operands) reg = value_[at(reg)];
+      const int code = find_code(codes::Short{}, instruction.op->name);
+      if (is_half(instruction.dtype) && !is_exact(code)) {
+        drafts_.push_back({code, unrounded, operands, -1});
+        operands = {unrounded++};
+        drafts_.push_back({round, made, operands, -1});
+      } else {
+        drafts_.push_back({code, made, operands, -1});
+      }
       store(made++, true);
     }
     for (std::size_t i = 0; i < drafts_.size(); ++i)
       for (const std::int32_t reg : drafts_[i].operands) last_use_[at(reg)] = static_cast<int>(i);
     return drafts_.size() <= kMaxFloatSteps;
+  }
+  static int rounding_code(DType dtype) {
+    return find_code(codes::ShortOfHalves{},
+                     dtype == float16 ? RoundTo<Half>::op : RoundTo<BFloat16>::op);
   }
   /// To each output that is this value: with the step that makes it, or as steps of their own.
   void store(std::int32_t reg, bool has_step) {
@@ -189,7 +226,7 @@ void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* 
     look_at(inputs[i]);
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    code.outputs[i] = static_cast<float*>(outputs[i]);
+    code.outputs[i] = outputs[i];
     look_at(outputs[i]);
   }
 }

@@ -9,8 +9,17 @@
 
 /// A program of short float32 arithmetic, which most are, as a kernel's argument. What it reads
 /// is brought first, so that no load waits for another, and the last result stays at hand. Inputs
-/// may be bytes that are cast.
+/// may be bytes that are cast. Numbers of 16 bits are float32 from when they are loaded until they
+/// are stored, and are rounded by steps of their own.
 namespace gradgraph::cuda {
+
+/// What a float32 becomes in 16 bits.
+template <class T>
+struct RoundTo {
+  static constexpr std::string_view op =
+      dtype_of<T> == float16 ? "round_to_float16" : "round_to_bfloat16";
+  HOST_DEVICE float operator()(float x) const { return static_cast<float>(T(x)); }
+};
 
 namespace codes {
 /// What takes few instructions for an element: a kernel of these alone is short, and starts fast.
@@ -19,7 +28,13 @@ using Short = functors::List<functors::Add, functors::Mul, functors::Sub, functo
                              functors::ReluGrad, functors::Div, functors::Square, functors::Sqrt,
                              functors::Neg, functors::Abs, functors::Rsqrt, functors::Maximum,
                              functors::Minimum>;
+template <class... A, class... B>
+functors::List<A..., B...> join(functors::List<A...>, functors::List<B...>);
+using ShortOfHalves = decltype(join(Short{}, functors::List<RoundTo<Half>, RoundTo<BFloat16>>{}));
 }  // namespace codes
+
+/// How an element is stored.
+enum class Stored : std::uint8_t { float32, byte, float16, bfloat16 };
 
 inline constexpr int kMaxFloatSteps = 128, kMaxFloatRegisters = 22, kMaxFloatUniforms = 32;
 
@@ -27,9 +42,10 @@ inline constexpr int kMaxFloatSteps = 128, kMaxFloatRegisters = 22, kMaxFloatUni
 /// elements, or kLast, what the step before made.
 inline constexpr std::uint8_t kUniform = 128, kLast = 255;
 inline constexpr std::uint8_t kNowhere = 255;
+inline constexpr std::uint8_t kItself = 254;
 
 struct alignas(8) FloatStep {
-  std::uint8_t code = 0;           ///< place in codes::Short; behind these the operand itself
+  std::uint8_t code = 0;           ///< place in codes::ShortOfHalves; kItself: the operand
   std::uint8_t result = kNowhere;  ///< register
   std::uint8_t operands[2] = {kLast, kLast};
   std::uint8_t output = kNowhere;
@@ -38,7 +54,7 @@ struct alignas(8) FloatStep {
 
 struct FloatCode {
   const void* inputs[kMaxInputs] = {};
-  float* outputs[kMaxOutputs] = {};
+  void* outputs[kMaxOutputs] = {};
   FloatStep steps[kMaxFloatSteps];
   std::int32_t count = 0;  ///< elements
   std::int32_t num_steps = 0, num_registers = 0, num_loads = 0, num_uniforms = 0;
@@ -49,7 +65,8 @@ struct FloatCode {
   std::uint8_t loads[kMaxFloatRegisters] = {};  ///< inputs of the registers from 0 on
   std::uint8_t uniforms[kMaxFloatUniforms] = {};
   std::int8_t reading[kMaxInputs] = {};
-  std::uint8_t is_byte[kMaxInputs] = {};
+  Stored inputs_stored[kMaxInputs] = {}, outputs_stored[kMaxOutputs] = {};
+  std::uint8_t has_halves = 0;      ///< values of 16 bits, or steps that round to them
   std::uint8_t four_share_row = 0;  ///< four elements from a multiple of four on
   std::uint8_t is_aligned = 0;      ///< all inputs and outputs, to 16 bytes
 };

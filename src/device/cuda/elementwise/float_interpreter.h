@@ -7,17 +7,55 @@
 /// Carries out the steps of a FloatCode for four elements of a thread at a time.
 namespace gradgraph::cuda {
 
-__device__ inline float element(const FloatCode& code, int input, int index) {
-  return code.is_byte[input]
-             ? static_cast<float>(static_cast<const std::uint8_t*>(code.inputs[input])[index])
-             : static_cast<const float*>(code.inputs[input])[index];
+/// kHalves: there may be values of 16 bits.
+template <bool kHalves>
+__device__ float element(const FloatCode& code, int input, int index) {
+  const void* const from = code.inputs[input];
+  const Stored stored = code.inputs_stored[input];
+  if (stored == Stored::byte)
+    return static_cast<float>(static_cast<const std::uint8_t*>(from)[index]);
+  if constexpr (kHalves) {
+    if (stored == Stored::float16)
+      return static_cast<float>(static_cast<const Half*>(from)[index]);
+    if (stored == Stored::bfloat16)
+      return static_cast<float>(static_cast<const BFloat16*>(from)[index]);
+  }
+  return static_cast<const float*>(from)[index];
 }
 /// Those of the indices start, start + step, ...
-__device__ inline Quad<float> elements(const FloatCode& code, int input, int start, int step) {
+template <bool kHalves>
+__device__ Quad<float> elements(const FloatCode& code, int input, int start, int step) {
   Quad<float> quad;
   GRADGRAPH_UNROLL
-  for (int i = 0; i < 4; ++i) quad.values[i] = element(code, input, start + i * step);
+  for (int i = 0; i < 4; ++i) quad.values[i] = element<kHalves>(code, input, start + i * step);
   return quad;
+}
+/// Four that lie together, of T.
+template <class T>
+__device__ Quad<float> quad_of(const void* from, int first) {
+  const auto quad = *reinterpret_cast<const Quad<T>*>(static_cast<const T*>(from) + first);
+  Quad<float> wide;
+  GRADGRAPH_UNROLL
+  for (int i = 0; i < 4; ++i) wide.values[i] = static_cast<float>(quad.values[i]);
+  return wide;
+}
+template <class T>
+__device__ void put_quad(const Quad<float>& quad, void* to, int first) {
+  Quad<T> narrow;
+  GRADGRAPH_UNROLL
+  for (int i = 0; i < 4; ++i) narrow.values[i] = T(quad.values[i]);
+  *reinterpret_cast<Quad<T>*>(static_cast<T*>(to) + first) = narrow;
+}
+template <bool kHalves>
+__device__ void put_element(const FloatCode& code, int output, int index, float value) {
+  void* const to = code.outputs[output];
+  if constexpr (kHalves) {
+    const Stored stored = code.outputs_stored[output];
+    if (stored == Stored::float16) static_cast<Half*>(to)[index] = Half(value);
+    if (stored == Stored::bfloat16) static_cast<BFloat16*>(to)[index] = BFloat16(value);
+    if (stored != Stored::float32) return;
+  }
+  static_cast<float*>(to)[index] = value;
 }
 
 /// Four elements that lie together, of which `count` are there.
@@ -38,22 +76,29 @@ struct Line {
   __device__ bool is_whole(const FloatCode& code) const {
     return code.is_aligned && count == 4 && (code.num_axes == 0 || code.four_share_row);
   }
+  template <bool kHalves>
   __device__ Quad<float> bring(const FloatCode& code, int input) const {
     const int view = code.reading[input];
     if (view != kOwnIndex)
-      return elements(code, input, viewed(code, view, 0), code.strides[view][0]);
-    if (!code.is_byte[input])
-      return *reinterpret_cast<const Quad<float>*>(static_cast<const float*>(code.inputs[input]) +
-                                                   first);
-    const auto bytes = *reinterpret_cast<const Quad<std::uint8_t>*>(
-        static_cast<const std::uint8_t*>(code.inputs[input]) + first);
-    Quad<float> quad;
-    GRADGRAPH_UNROLL
-    for (int i = 0; i < 4; ++i) quad.values[i] = static_cast<float>(bytes.values[i]);
-    return quad;
+      return elements<kHalves>(code, input, viewed(code, view, 0), code.strides[view][0]);
+    const void* const from = code.inputs[input];
+    const Stored stored = code.inputs_stored[input];
+    if (stored == Stored::byte) return quad_of<std::uint8_t>(from, first);
+    if constexpr (kHalves) {
+      if (stored == Stored::float16) return quad_of<Half>(from, first);
+      if (stored == Stored::bfloat16) return quad_of<BFloat16>(from, first);
+    }
+    return quad_of<float>(from, first);
   }
+  template <bool kHalves>
   __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
-    *reinterpret_cast<Quad<float>*>(code.outputs[output] + first) = quad;
+    void* const to = code.outputs[output];
+    if constexpr (kHalves) {
+      const Stored stored = code.outputs_stored[output];
+      if (stored == Stored::float16) return put_quad<Half>(quad, to, first);
+      if (stored == Stored::bfloat16) return put_quad<BFloat16>(quad, to, first);
+    }
+    put_quad<float>(quad, to, first);
   }
 };
 
@@ -66,20 +111,22 @@ struct Column {
     return column * code.strides[view][0] + (row + i) * code.strides[view][1];
   }
   __device__ bool is_whole(const FloatCode&) const { return count == 4; }
+  template <bool kHalves>
   __device__ Quad<float> bring(const FloatCode& code, int input) const {
     const int view = code.reading[input];
     return view == kOwnIndex
-               ? elements(code, input, own(0), columns)
-               : elements(code, input, viewed(code, view, 0), code.strides[view][1]);
+               ? elements<kHalves>(code, input, own(0), columns)
+               : elements<kHalves>(code, input, viewed(code, view, 0), code.strides[view][1]);
   }
+  template <bool kHalves>
   __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
     GRADGRAPH_UNROLL
-    for (int i = 0; i < 4; ++i) code.outputs[output][own(i)] = quad.values[i];
+    for (int i = 0; i < 4; ++i) put_element<kHalves>(code, output, own(i), quad.values[i]);
   }
 };
 
 /// What is there of an input, one element after the other.
-template <class At>
+template <bool kHalves, class At>
 __device__ Quad<float> bring_some(const FloatCode& code, int input, const At& at) {
   const int view = code.reading[input];
   Quad<float> quad{};
@@ -87,7 +134,7 @@ __device__ Quad<float> bring_some(const FloatCode& code, int input, const At& at
   for (int i = 0; i < 4; ++i)
     if (i < at.count)
       quad.values[i] =
-          element(code, input, view == kOwnIndex ? at.own(i) : at.viewed(code, view, i));
+          element<kHalves>(code, input, view == kOwnIndex ? at.own(i) : at.viewed(code, view, i));
   return quad;
 }
 
@@ -115,7 +162,7 @@ __device__ Quad<float> calculate(functors::List<F...> list, int code, const Quad
 
 /// `registers` are a thread's own, `pitch` apart. What is given with the elements is in its
 /// register already.
-template <class At>
+template <bool kHalves, class At>
 __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pitch,
                           const float* uniforms, const At& at) {
   const bool is_whole = at.is_whole(code);
@@ -124,7 +171,8 @@ __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pit
       Quad<float> next[4];
       GRADGRAPH_UNROLL
       for (int i = 0; i < 4; ++i)
-        if (load + i < code.num_loads) next[i] = at.bring(code, code.loads[load + i]);
+        if (load + i < code.num_loads)
+          next[i] = at.template bring<kHalves>(code, code.loads[load + i]);
       GRADGRAPH_UNROLL
       for (int i = 0; i < 4; ++i)
         if (load + i < code.num_loads) registers[(load + i) * pitch] = next[i];
@@ -132,7 +180,7 @@ __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pit
   } else {
     GRADGRAPH_NO_UNROLL
     for (int load = 0; load < code.num_loads; ++load)
-      registers[load * pitch] = bring_some(code, code.loads[load], at);
+      registers[load * pitch] = bring_some<kHalves>(code, code.loads[load], at);
   }
   Quad<float> last{};
   const auto operand = [&](int place) {
@@ -144,26 +192,28 @@ __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pit
   for (int i = 0; i < code.num_steps; ++i) {
     const FloatStep step = code.steps[i];
     const Quad<float> a = operand(step.operands[0]), b = operand(step.operands[1]);
-    last = calculate(codes::Short{}, step.code, a, b);
+    using Codes = std::conditional_t<kHalves, codes::ShortOfHalves, codes::Short>;
+    last = calculate(Codes{}, step.code, a, b);
     if (step.result != kNowhere) registers[step.result * pitch] = last;
     if (step.output == kNowhere) continue;
     if (is_whole) {
-      at.send(code, step.output, last);
+      at.template send<kHalves>(code, step.output, last);
     } else {
       GRADGRAPH_UNROLL
       for (int j = 0; j < 4; ++j)
-        if (j < at.count) code.outputs[step.output][at.own(j)] = last.values[j];
+        if (j < at.count) put_element<kHalves>(code, step.output, at.own(j), last.values[j]);
     }
   }
 }
 
 /// Brings the values that are the same for all elements, for all threads of a block, and returns
 /// whether these must do nothing.
-__device__ inline bool bring_uniforms(const FloatCode& code, float* uniforms,
-                                      const unsigned long long* stopper) {
+template <bool kHalves>
+__device__ bool bring_uniforms(const FloatCode& code, float* uniforms,
+                               const unsigned long long* stopper) {
   for (int i = static_cast<int>(threadIdx.x); i < code.num_uniforms;
        i += static_cast<int>(blockDim.x))
-    uniforms[i] = element(code, code.uniforms[i], 0);
+    uniforms[i] = element<kHalves>(code, code.uniforms[i], 0);
   return __syncthreads_or(is_stopped(stopper)) != 0;
 }
 

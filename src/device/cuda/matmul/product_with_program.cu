@@ -23,7 +23,8 @@ constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 /// How a matrix is looked up: four elements along the depth, or across it, or one by one.
 enum class Lookup { deep, flat, single };
 
-template <Lookup kA, Lookup kB>
+/// Of matrices that are stored as S.
+template <class S, Lookup kA, Lookup kB>
 struct Product {
   static constexpr int kWidthA = kA == Lookup::single ? 1 : 4;
   static constexpr int kWidthB = kB == Lookup::single ? 1 : 4;
@@ -38,14 +39,14 @@ struct Product {
 
   FloatCode code;
   const unsigned long long* stopper = nullptr;
-  const float *x = nullptr, *y = nullptr;
+  const S *x = nullptr, *y = nullptr;
   int rows, columns, inner;
   int row_step, row_depth, column_step, column_depth;  ///< to the next row, column and product
   int groups = 1, parts = 1, part_depth;
   int scratch_pitch;
 
   __device__ bool is_stopped(Shared& common) const {
-    return bring_uniforms(code, common.uniforms, stopper);
+    return bring_uniforms<sizeof(S) == 2>(code, common.uniforms, stopper);
   }
   __device__ int depth(int, int, Shared&) const { return inner; }
   __device__ int row(int, int row) const { return row; }
@@ -59,8 +60,8 @@ struct Product {
                         float* scratch) const {
     auto* const registers = reinterpret_cast<Quad<float>*>(scratch) + threadIdx.x;
     registers[code.given * scratch_pitch] = {sums[0], sums[1], sums[2], sums[3]};
-    run_steps(code, registers, scratch_pitch, common.uniforms,
-              Column{row, column, columns, std::min(4, rows - row)});
+    run_steps<sizeof(S) == 2>(code, registers, scratch_pitch, common.uniforms,
+                              Column{row, column, columns, std::min(4, rows - row)});
   }
 };
 
@@ -89,6 +90,7 @@ struct Given {
                    static_cast<double>(inner) <=
                kMostProducts;
   }
+  bool has_quads() const { return lookup_a() != Lookup::single && lookup_b() != Lookup::single; }
   Lookup lookup_a() const { return lookup(transpose_a ? rows : inner, !transpose_a); }
   Lookup lookup_b() const { return lookup(transpose_b ? inner : columns, transpose_b); }
 
@@ -109,9 +111,9 @@ std::vector<Shape> program_shapes(const KernelSite& site, std::size_t product) {
   return shapes;
 }
 
-template <class Tile, Lookup kA, Lookup kB>
+template <class S, class Tile, Lookup kA, Lookup kB>
 Kernel make_for(const Given& given, const FloatCode& code) {
-  Product<kA, kB> product;
+  Product<S, kA, kB> product;
   product.code = code;
   product.rows = static_cast<int>(given.rows);
   product.columns = static_cast<int>(given.columns);
@@ -133,26 +135,46 @@ Kernel make_for(const Given& given, const FloatCode& code) {
     std::copy(rest.begin(), rest.end(), inputs + first + 1);
     bind(own.code, {inputs, first + 1 + rest.size()}, args.outputs);
     own.stopper = stream_of(args).stopper();
-    own.x = args.input<float>(first);
-    own.y = args.input<float>(first + 1);
+    own.x = args.input<S>(first);
+    own.y = args.input<S>(first + 1);
     issue_gemm<Tile>(args, own, scratch);
   }};
 }
 
-template <class Tile>
+/// Of 16 bits, or for tensor cores, only what is looked up four by four.
+template <class S, class Tile>
 Kernel make_for(const Given& given, const FloatCode& code) {
   const auto with_b = [&]<Lookup kA>() -> Kernel {
     switch (given.lookup_b()) {
-      case Lookup::deep: return make_for<Tile, kA, Lookup::deep>(given, code);
-      case Lookup::flat: return make_for<Tile, kA, Lookup::flat>(given, code);
-      default: return make_for<Tile, kA, Lookup::single>(given, code);
+      case Lookup::deep: return make_for<S, Tile, kA, Lookup::deep>(given, code);
+      case Lookup::flat: return make_for<S, Tile, kA, Lookup::flat>(given, code);
+      default:
+        if constexpr (Tile::kRounds)
+          return {};
+        else
+          return make_for<S, Tile, kA, Lookup::single>(given, code);
     }
   };
   switch (given.lookup_a()) {
     case Lookup::deep: return with_b.template operator()<Lookup::deep>();
     case Lookup::flat: return with_b.template operator()<Lookup::flat>();
-    default: return with_b.template operator()<Lookup::single>();
+    default:
+      if constexpr (Tile::kRounds)
+        return {};
+      else
+        return with_b.template operator()<Lookup::single>();
   }
+}
+
+/// Large tiles do more with what they load; many small ones give all of a GPU work.
+template <class S, bool kRounds>
+Kernel make_for(const Given& given, const FloatCode& code) {
+  using Large = Tile<float, 4, 8, 4, 64, 8, 2, kRounds>;
+  using Small = Tile<float, 4, 4, 4, 64, 8, 3, kRounds>;
+  constexpr int kEnough = 100;
+  const int tiles =
+      tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
+  return tiles >= kEnough ? make_for<S, Large>(given, code) : make_for<S, Small>(given, code);
 }
 
 Kernel make(const KernelSite& site) {
@@ -161,23 +183,22 @@ Kernel make(const KernelSite& site) {
   const auto code = encode_floats(program_of(site.node()), program_shapes(site, given.first),
                                   static_cast<int>(given.first));
   if (!code) return {};
-  // Large tiles do more with what they load; many small ones give all of a GPU work.
-  const auto with_rounding = [&]<bool kRounds>() {
-    using Large = Tile<float, 4, 8, 4, 64, 8, 2, kRounds>;
-    using Small = Tile<float, 4, 4, 4, 64, 8, 3, kRounds>;
-    constexpr int kEnough = 100;
-    const int tiles =
-        tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
-    return tiles >= kEnough ? make_for<Large>(given, *code) : make_for<Small>(given, *code);
-  };
-  return site.may_round() ? with_rounding.operator()<true>() : with_rounding.operator()<false>();
+  switch (site.input_dtype(static_cast<int>(given.first))) {
+    case float16: return make_for<Half, true>(given, *code);
+    case bfloat16: return make_for<BFloat16, true>(given, *code);
+    default:
+      if (code->has_halves) return {};
+      return site.may_round() && given.has_quads() ? make_for<float, true>(given, *code)
+                                                   : make_for<float, false>(given, *code);
+  }
 }
 
 }  // namespace
 
 void register_product_with_program_kernels(KernelRegistry& registry) {
-  registry.add_faster("matmul_with_epilogue", kCuda, {float32}, make);
-  registry.add_faster("matmul_with_update", kCuda, {float32}, make);
+  // Passes ask by the product's dtype, also for an update, whose own is its variable's.
+  for (const std::string_view op : {"matmul_with_epilogue", "matmul_with_update"})
+    registry.add_faster(op, kCuda, {float32, float16, bfloat16}, make);
 }
 
 }  // namespace gradgraph::cuda
