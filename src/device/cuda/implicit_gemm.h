@@ -351,9 +351,9 @@ inline constexpr int kShallow = 32;
 template <class T, int kOwnRows, int kOwnColumns>
 using Rounding = Tile<T, kOwnRows, kOwnColumns, 8, 32, 8, 1, true>;
 
-/// Calls body.operator()<Tile>() with a tile that wastes few columns, for elements that are stored
-/// as S: with one for tensor cores where what is multiplied may be rounded, or has 16 bits, and
-/// columns are looked up in quads (kQuads).
+/// Calls body.operator()<Tile>() with a tile that wastes few columns; elements are stored as S.
+/// Where columns are looked up in quads (kQuads), and what is multiplied may be rounded or has
+/// 16 bits, it is one for tensor cores.
 template <class S, int kOwnRows, int kWidth, bool kQuads, class Body>
 void with_tile(int columns, int depth, bool may_round, const Body& body) {
   using T = Calculated<S>;

@@ -43,10 +43,10 @@ __device__ inline float round_to_tf32(float x) {
 #endif
 }
 
-/// A warp adds a product of matrices of such numbers, [16,8] by [8,8], to `sums`. Lanes have of
-/// these what PTX calls the fragments of mma.m16n8k8: of lane i, with g = i / 4 and t = i % 4, a is
-/// (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), b (t, g), (t + 4, g), and the sums are (g, 2t),
-/// (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
+/// A warp adds a product of matrices of such numbers, [16,8] by [8,8], to `sums`. A lane has what
+/// PTX calls its fragments of mma.m16n8k8. With g = lane / 4 and t = lane % 4 these are of a
+/// (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), of b (t, g), (t + 4, g), and of the sums
+/// (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1).
 __device__ inline void add_product(float (&sums)[4], const float (&a)[4], const float (&b)[2]) {
 #ifdef __CUDACC__
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "

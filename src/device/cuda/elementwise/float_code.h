@@ -9,8 +9,8 @@
 
 /// A program of short float32 arithmetic, which most are, as a kernel's argument. What it reads
 /// is brought first, so that no load waits for another, and the last result stays at hand. Inputs
-/// may be bytes that are cast. Numbers of 16 bits are float32 from when they are loaded until they
-/// are stored, and are rounded by steps of their own.
+/// may be bytes that are cast. Numbers of 16 bits are float32 after they are loaded and until
+/// they are stored; steps of their own round them.
 namespace gradgraph::cuda {
 
 /// What a float32 becomes in 16 bits.
