@@ -12,15 +12,33 @@ using std::int64_t;
 
 /// A tile splits each axis in two.
 constexpr std::size_t kMaxAxes = 2 * Shape::kMaxRank;
+/// Axes of an expression, the innermost ones.
+constexpr std::size_t kInner = 3;
 
 struct ViewCopy {
-  Extents<kMaxAxes> extents, from, to;
+  std::vector<CopyAxis> outer;
+  Extents<kInner> extents, from, to;
   int64_t from_offset, to_offset;
 
   template <class T>
   void run(const void* source, void* target) const {
-    auto part = strided(static_cast<T*>(target) + to_offset, extents, to);
-    xt::noalias(part) = strided(static_cast<const T*>(source) + from_offset, extents, from);
+    std::array<int64_t, kMaxAxes> at{};
+    const T* x = static_cast<const T*>(source) + from_offset;
+    T* y = static_cast<T*>(target) + to_offset;
+    for (std::size_t axis = 1; axis > 0;) {
+      auto part = strided(y, extents, to);
+      xt::noalias(part) = strided(x, extents, from);
+      // On to the next of the outer axes' indices, where there is one.
+      for (axis = outer.size(); axis > 0; --axis) {
+        const CopyAxis& moved = outer[axis - 1];
+        int64_t& index = at[axis - 1];
+        const int64_t steps = ++index < moved.size ? 1 : 1 - index;
+        x += steps * moved.from;
+        y += steps * moved.to;
+        if (steps == 1) break;
+        index = 0;
+      }
+    }
   }
 };
 
@@ -99,12 +117,17 @@ Copy view_copy(const std::vector<CopyAxis>& axes, int64_t from_offset, int64_t t
   copy.from.fill(0);
   copy.to.fill(0);
   const std::vector<CopyAxis> joined = joined_axes(axes);
-  std::size_t at = kMaxAxes - joined.size();
-  for (const CopyAxis& axis : joined) {
-    if (axis.size == 0) return [](const KernelArgs&, const void*, void*) {};
-    copy.extents[at] = axis.size;
-    copy.from[at] = axis.from;
-    copy.to[at++] = axis.to;
+  for (std::size_t i = 0; i < joined.size(); ++i) {
+    const auto [size, from, to] = joined[i];
+    if (size == 0) return [](const KernelArgs&, const void*, void*) {};
+    if (joined.size() - i > kInner) {
+      copy.outer.push_back(joined[i]);
+      continue;
+    }
+    const std::size_t at = i + kInner - joined.size();
+    copy.extents[at] = size;
+    copy.from[at] = from;
+    copy.to[at] = to;
   }
   return dispatch_size(dtype, [&]<class T>() -> Copy {
     return [copy](const KernelArgs&, const void* from, void* to) { copy.run<T>(from, to); };

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <type_traits>
 #include <xtensor/xbuilder.hpp>
 
 #include "device/cpu/kernels.h"
@@ -15,11 +17,11 @@ using std::int64_t;
 /// of each kind is the most.
 constexpr std::size_t kHalf = Shape::kMaxRank / 2;
 
-struct Layout {
+struct ReducedAxes {
   Extents<2 * kHalf> extents, steps;
   int64_t results = 1, elements_each = 1;
 
-  Layout(const Shape& shape, std::uint32_t reduced_axes) {
+  ReducedAxes(const Shape& shape, std::uint32_t reduced_axes) {
     extents.fill(1);
     steps.fill(0);
     std::size_t kept = kHalf, reduced = 2 * kHalf;
@@ -47,8 +49,9 @@ Wide<T> combine(Wide<T> total, T x) {
   return static_cast<Wide<T>>(typename R::Combine{}(total, static_cast<Wide<T>>(x)));
 }
 
+/// `divisor` is 1 for integers, which have no means.
 template <class T>
-Kernel reduction(const Layout& layout, Wide<T> (*combine)(Wide<T>, T), Wide<T> start,
+Kernel reduction(const ReducedAxes& layout, Wide<T> (*combine)(Wide<T>, T), Wide<T> start,
                  Wide<T> divisor) {
   return {[=](const KernelArgs& args) {
     Extents<kHalf> extents, steps;
@@ -59,31 +62,37 @@ Kernel reduction(const Layout& layout, Wide<T> (*combine)(Wide<T>, T), Wide<T> s
     }
     auto y = strided(args.output<T>(), extents, steps);
     constexpr std::array<std::size_t, kHalf> kReduced = {kHalf, kHalf + 1, kHalf + 2, kHalf + 3};
-    xt::noalias(y) = reduced(combine, start,
-                             strided(args.input<T>(0), layout.extents, layout.steps), kReduced) /
-                     divisor;
+    const auto totals = reduced(
+        combine, start, strided(args.input<T>(0), layout.extents, layout.steps), kReduced);
+    if constexpr (std::is_floating_point_v<T>)
+      xt::noalias(y) = totals / divisor;
+    else
+      xt::noalias(y) = totals;
   }};
+}
+
+template <class T>
+Kernel filled(int64_t count, T value) {
+  return {[=](const KernelArgs& args) { std::fill_n(args.output<T>(), count, value); }};
 }
 
 template <class R, class T>
 Kernel make_over(const Shape& shape, std::uint32_t axes) {
-  const Layout layout(shape, axes);
+  const ReducedAxes layout(shape, axes);
   if (layout.results == 0) return {[](const KernelArgs&) {}};
   if (layout.elements_each == 0) {
     if (std::is_base_of_v<functors::Max, R>)
       throw KernelError("there is no largest or smallest of no elements");
-    const T value = static_cast<T>(R::finish(R::template start<T>(), 0));
-    return {[count = layout.results, value](const KernelArgs& args) {
-      auto y = matrix(args.output<T>(), 1, count);
-      y.fill(value);
-    }};
+    return filled<T>(layout.results, static_cast<T>(R::finish(R::template start<T>(), 0)));
   }
-  Wide<T> start = R::template start<T>();
+  // Truths are the bytes 0 and 1.
+  using Element = std::conditional_t<std::is_same_v<T, bool>, std::uint8_t, T>;
+  Wide<Element> start = R::template start<T>();
   // A sum of negative zeros is one.
   if (std::is_same_v<typename R::Combine, functors::Add>) start = -start;
   const bool divides = std::is_same_v<R, functors::Mean>;
-  return reduction<T>(layout, combine<R, T>, start,
-                      static_cast<Wide<T>>(divides ? layout.elements_each : 1));
+  return reduction<Element>(layout, combine<R, Element>, start,
+                            static_cast<Wide<Element>>(divides ? layout.elements_each : 1));
 }
 
 /// Whether element `i` of `x` takes the place of element `best`.
@@ -105,13 +114,12 @@ struct Choice {
   }
 };
 
-template <class R, class T>
-Kernel make_index(const KernelSite& site) {
+Kernel index_of_best(const KernelSite& site, decltype(Choice::is_better) is_better) {
   const Shape& shape = site.input_shape(0);
   const int axis = static_cast<int>(site.attribute<int64_t>("axis"));
   const int64_t inner = extent(shape, axis + 1, shape.rank());
   const int64_t results = extent(shape, 0, axis) * inner;
-  const Choice choice{.is_better = is_better<R, T>, .length = shape[axis], .inner = inner};
+  const Choice choice{.is_better = is_better, .length = shape[axis], .inner = inner};
   if (results == 0) return {[](const KernelArgs&) {}};
   if (choice.length == 0) throw KernelError("there is no largest or smallest of no elements");
   return {[=](const KernelArgs& args) {
@@ -122,6 +130,11 @@ Kernel make_index(const KernelSite& site) {
     for (next.i = 1; next.i < next.length; ++next.i)
       xt::noalias(index) = xt::vectorize(next)(index, xt::arange<int64_t>(results));
   }};
+}
+
+template <class R, class T>
+Kernel make_index(const KernelSite& site) {
+  return index_of_best(site, is_better<R, T>);
 }
 
 template <class R, class... T>

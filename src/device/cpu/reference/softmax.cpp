@@ -46,7 +46,7 @@ constexpr std::array<std::size_t, 1> kAlong = {1};
 
 /// [outer, size, inner], in which softmax goes along the middle axis.
 template <class T>
-struct Rows : AxisView {
+struct LogitRows : AxisView {
   using AxisView::AxisView;
 
   int64_t count() const { return rows(); }
@@ -93,7 +93,7 @@ template <class T>
 Kernel make_softmax(const KernelSite& site, double (*function)(T x, T top, T rest)) {
   const Shape& shape = site.input_shape(0);
   const auto axis = site.attribute<int64_t>("axis");
-  const Rows<T> rows(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
+  const LogitRows<T> rows(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
   const auto run = [=](const KernelArgs& args) {
     if (rows.is_empty()) return;
     rows.find_totals(args);
@@ -107,7 +107,7 @@ Kernel make_softmax(const KernelSite& site, double (*function)(T x, T top, T res
 
 template <class T>
 Kernel make_cross_entropy(const KernelSite& site) {
-  const Rows<T> rows(site.input_shape(0), site.input_shape(0).rank() - 1);
+  const LogitRows<T> rows(site.input_shape(0), site.input_shape(0).rank() - 1);
   const auto run = [=](const KernelArgs& args) {
     std::fill_n(args.output<T>(), rows.count(), T{0});
     if (rows.is_empty()) return;
@@ -123,7 +123,7 @@ Kernel make_cross_entropy(const KernelSite& site) {
 
 template <class T>
 Kernel make_sparse_cross_entropy(const KernelSite& site) {
-  const Rows<T> rows(site.input_shape(0), site.input_shape(0).rank() - 1);
+  const LogitRows<T> rows(site.input_shape(0), site.input_shape(0).rank() - 1);
   const bool wide = site.input_dtype(1) == int64;
   const auto run = [=](const KernelArgs& args) {
     const auto label = [&](int64_t row) {
@@ -148,7 +148,7 @@ Kernel make_bias_add(const KernelSite& site) {
   using Sum = functors::Wrap<T>;
   const Shape& shape = site.input_shape(0);
   const bool nhwc = layout_attribute(site.node().attributes()) == Layout::nhwc;
-  const Rows<Sum> rows(shape, nhwc ? shape.rank() - 1 : 1);
+  const LogitRows<Sum> rows(shape, nhwc ? shape.rank() - 1 : 1);
   return {[rows](const KernelArgs& args) {
     if (rows.is_empty()) return;
     auto y = rows.elements(args.output<Sum>());
@@ -159,7 +159,7 @@ Kernel make_bias_add(const KernelSite& site) {
 }
 
 template <class T>
-void register_for(KernelRegistry& registry) {
+void register_softmax_for(KernelRegistry& registry) {
   const std::initializer_list<DType> dtype = {dtype_of<T>};
   registry.add("softmax", kCpu, dtype,
                [](const KernelSite& site) { return make_softmax<T>(site, softmax<T>); });
@@ -173,8 +173,8 @@ void register_for(KernelRegistry& registry) {
 }  // namespace
 
 void register_reference_softmax(KernelRegistry& registry) {
-  register_for<float>(registry);
-  register_for<double>(registry);
+  register_softmax_for<float>(registry);
+  register_softmax_for<double>(registry);
   registry.add("bias_add", kCpu, {int32}, make_bias_add<std::int32_t>);
   registry.add("bias_add", kCpu, {int64}, make_bias_add<int64_t>);
 }

@@ -1,4 +1,8 @@
 #include <algorithm>
+#include <bit>
+#include <compare>
+#include <limits>
+#include <span>
 #include <xtensor/xbuilder.hpp>
 
 #include "device/cpu/general/indexing.h"
@@ -15,10 +19,30 @@ namespace {
 
 using std::int64_t;
 
-/// NaN is larger than all numbers.
+/// An element of a row, as integers: so sorting is compiled once for all dtypes.
+struct Ranked {
+  int64_t key, index;
+  /// Of equal elements the first comes first: so the order is one whatever the algorithm.
+  auto operator<=>(const Ranked&) const = default;
+};
+
+/// Keys are in the order of the elements. NaN is larger than all numbers, and zeros are equal.
 template <class T>
-bool is_less(T a, T b) {
-  return a < b || (a == a && b != b);
+int64_t key_of(T x) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (x != x) return std::numeric_limits<int64_t>::max();
+    const auto bits = std::bit_cast<int64_t>(double{x} + 0.0);
+    return bits < 0 ? bits ^ std::numeric_limits<int64_t>::max() : bits;
+  } else {
+    return x;
+  }
+}
+template <class T>
+void rank_row(const void* data, int64_t start, int64_t step, bool descending,
+              std::span<Ranked> row) {
+  const T* x = static_cast<const T*>(data) + start;
+  for (std::size_t i = 0; i < row.size(); ++i, x += step)
+    row[i] = {descending ? ~key_of(*x) : key_of(*x), static_cast<int64_t>(i)};
 }
 
 /// A tensor's rows, and layers across them, as expressions.
@@ -37,10 +61,8 @@ struct Rows : AxisView {
   }
 };
 
-/// Sorts a row's indices in work space of the thread; of equal elements the first comes first, so
-/// the order is one whatever the algorithm.
-template <class T>
-Kernel make_argsort(const KernelSite& site) {
+/// Sorts a row's elements in work space of the thread.
+Kernel argsort(const KernelSite& site, decltype(&rank_row<float>) rank) {
   const Rows from(site.input_shape(0), axis_of(site)), to(site.output_shape(), axis_of(site));
   const bool descending = site.attribute<bool>("descending");
   if (to.size > from.size)
@@ -48,24 +70,18 @@ Kernel make_argsort(const KernelSite& site) {
   const int64_t workers = workers_for(from.rows(), site.threads());
   const auto run = [=](const KernelArgs& args) {
     parallel_tasks(from.rows(), workers, [&](int64_t row, int64_t worker) {
-      int64_t* order = static_cast<int64_t*>(args.workspace) + worker * from.size;
-      auto all = strided<int64_t, 1>(order, {from.size}, {1});
-      xt::noalias(all) = xt::arange<int64_t>(from.size);
-      const T* x = args.input<T>(0) + from.start(row);
-      const auto before = [&, inner = from.inner](int64_t i, int64_t j) {
-        const T a = x[i * inner], b = x[j * inner];
-        if (is_less(a, b)) return !descending;
-        return is_less(b, a) ? descending : i < j;
-      };
+      const std::span all(static_cast<Ranked*>(args.workspace) + worker * from.size,
+                          static_cast<std::size_t>(from.size));
+      rank(args.inputs[0], from.start(row), from.inner, descending, all);
       if (to.size < from.size)
-        std::partial_sort(order, order + to.size, order + from.size, before);
+        std::partial_sort(all.begin(), all.begin() + to.size, all.end());
       else
-        std::sort(order, order + from.size, before);
+        std::sort(all.begin(), all.end());
       auto y = to.row(args.output<int64_t>(), row);
-      xt::noalias(y) = strided<int64_t, 1>(order, {to.size}, {1});
+      xt::noalias(y) = strided<int64_t, 1>(&all.data()->index, {to.size}, {2});
     });
   };
-  return {run, static_cast<std::size_t>(workers * from.size) * sizeof(int64_t)};
+  return {run, static_cast<std::size_t>(workers * from.size) * sizeof(Ranked)};
 }
 
 /// Calls body(row, index) for each index in each row, after all were checked.
@@ -106,27 +122,36 @@ Kernel make_add(const KernelSite& site) {
   });
 }
 
-template <class Scan, class T>
-Kernel make_scan(const KernelSite& site) {
-  using State = functors::State<T>;
+/// Of all scans of a type: `next` is one's own.
+template <class T, class State>
+Kernel scan(const KernelSite& site, State (*next)(State, T, T), State start) {
   const Rows at(site.input_shape(0), axis_of(site));
   const bool exclusive = site.attribute<bool>("exclusive");
   const bool reverse = site.attribute<bool>("reverse");
-  const auto run = [=](const KernelArgs& args) {
-    auto states = strided<State, 2>(static_cast<State*>(args.workspace), {at.outer, at.inner},
-                                    {at.inner, 1});
-    states.fill(State{Scan::kStart});
-    for (int64_t step = 0; step < at.size && at.rows() > 0; ++step) {
-      const int64_t i = reverse ? at.size - 1 - step : step;
-      const auto x = at.layer(args.input<T>(0), i);
-      const auto other = at.layer(args.input<T>(Scan::kInputs - 1), i);
-      auto y = at.layer(args.output<T>(), i);
-      if (exclusive) xt::noalias(y) = xt::cast<T>(states);
-      xt::noalias(states) = xt::vectorize(&Scan::template next<State, T>)(states, x, other);
-      if (!exclusive) xt::noalias(y) = xt::cast<T>(states);
-    }
-  };
+  const auto run =
+      [=, last = static_cast<std::size_t>(site.num_inputs() - 1)](const KernelArgs& args) {
+        auto states = strided<State, 2>(static_cast<State*>(args.workspace), {at.outer, at.inner},
+                                        {at.inner, 1});
+        states.fill(start);
+        for (int64_t step = 0; step < at.size && at.rows() > 0; ++step) {
+          const int64_t i = reverse ? at.size - 1 - step : step;
+          auto y = at.layer(args.output<T>(), i);
+          const auto advance = [&] {
+            xt::noalias(states) = xt::vectorize(next)(states, at.layer(args.input<T>(0), i),
+                                                      at.layer(args.input<T>(last), i));
+          };
+          if (!exclusive) advance();
+          xt::noalias(y) = states;
+          if (exclusive) advance();
+        }
+      };
   return {run, static_cast<std::size_t>(at.rows()) * sizeof(State)};
+}
+
+template <class Scan, class T>
+Kernel make_scan(const KernelSite& site) {
+  using State = functors::State<T>;
+  return scan<T, State>(site, &Scan::template next<State, T>, State{Scan::kStart});
 }
 
 template <class Scan, class... T>
@@ -140,13 +165,15 @@ void add_scans(KernelRegistry& registry, functors::List<Scan...>) {
 
 template <class T>
 Kernel make_range(const KernelSite& site) {
-  using Exact = typename Progression<T>::Exact;
   const Progression<T> numbers(site);
   const int64_t count = site.output_shape().num_elements();
   return {[=](const KernelArgs& args) {
+    const auto number = [numbers](int64_t i) {
+      return static_cast<T>(numbers.start +
+                            numbers.step * static_cast<decltype(numbers.step)>(i));
+    };
     auto y = strided<T, 1>(args.output<T>(), {count}, {1});
-    xt::noalias(y) =
-        xt::cast<T>(numbers.start + numbers.step * xt::cast<Exact>(xt::arange<int64_t>(count)));
+    xt::noalias(y) = xt::vectorize(number)(xt::arange<int64_t>(count));
   }};
 }
 
@@ -156,7 +183,7 @@ void register_reference_sorting(KernelRegistry& registry) {
   for (const DType dtype : kNumberDTypes) {
     registry.add("argsort", kCpu, {dtype}, [dtype](const KernelSite& site) {
       return dispatch<float, double, std::int32_t, int64_t, std::uint8_t>(
-          dtype, [&]<class T>() { return make_argsort<T>(site); });
+          dtype, [&]<class T>() { return argsort(site, rank_row<T>); });
     });
     registry.add("range", kCpu, {dtype}, [dtype](const KernelSite& site) {
       return dispatch<float, double, std::int32_t, int64_t, std::uint8_t>(

@@ -351,7 +351,7 @@ Kernel make_filter_grad(const KernelSite& site) {
 }
 
 template <class T>
-void register_for(KernelRegistry& registry) {
+void register_windows_for(KernelRegistry& registry) {
   const std::initializer_list<DType> dtype = {dtype_of<T>};
   registry.add("max_pool2d", kCpu, dtype, make_max_pool<T>);
   registry.add("max_pool2d_grad", kCpu, dtype, make_max_pool_grad<T>);
@@ -366,8 +366,8 @@ void register_for(KernelRegistry& registry) {
 }  // namespace
 
 void register_reference_windows(KernelRegistry& registry) {
-  register_for<float>(registry);
-  register_for<double>(registry);
+  register_windows_for<float>(registry);
+  register_windows_for<double>(registry);
 }
 
 }  // namespace gradgraph
