@@ -155,7 +155,8 @@ class Callable {
   /// Runs `steps` steps. A feed has the shape that a step takes, for all of them, or this shape
   /// behind a first axis of `steps`: a value for each. Results have such an axis too. On a GPU
   /// the host issues all steps at once and waits once, so that between two of them no time is
-  /// lost; elsewhere they run one after the other.
+  /// lost; elsewhere, and where a memory limit has no room for feeds and results of all steps,
+  /// which MemoryUse does not count, they run one after the other.
   /// When one throws, those before it are made, and `Session::step` has counted them.
   const std::vector<Tensor>& run_steps(std::int64_t steps, const Tensor* feeds, std::size_t count,
                                        SourceLocation where = SourceLocation::current());

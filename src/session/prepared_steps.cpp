@@ -4,6 +4,7 @@
 #include <cstring>
 #include <exception>
 
+#include "core/checked.h"
 #include "core/text.h"
 #include "session/session_state.h"
 
@@ -74,6 +75,28 @@ void PreparedRun::allocate_stacked(std::int64_t steps, const CompiledPlan& plan)
   }
 }
 
+bool PreparedRun::has_room_for(std::int64_t steps, const CompiledPlan& plan) const {
+  const std::size_t limit = session.options.memory_limit.total();
+  const std::vector<std::size_t>& of_devices = session.device_limits;
+  if (limit == 0 && std::ranges::all_of(of_devices, [](std::size_t most) { return most == 0; }))
+    return true;
+  std::size_t bytes = 0;  // of all steps, where the device has them and once more on the host
+  for (std::size_t i = 0; i < slices_.size(); ++i)
+    if (varies_[i]) bytes += slices_[i].bytes() + Tensor::kAlignment;
+  for (const OutputType& type : plan.result_types())
+    bytes += size_of(type.dtype) * static_cast<std::size_t>(type.shape.num_elements()) +
+             Tensor::kAlignment;
+  bytes = checked_mul(bytes, static_cast<std::size_t>(steps));
+  if (limit > 0 &&
+      checked_add(memory_use(plan).total(), checked_mul(bytes, std::size_t{2})) > limit)
+    return false;
+  const std::vector<std::size_t> used = plan.bytes_by_device();
+  for (std::size_t d = 0; d < used.size(); ++d)
+    if (of_devices[d] > 0 && used[d] > 0 && checked_add(used[d], bytes) > of_devices[d])
+      return false;
+  return true;
+}
+
 const std::vector<Tensor>& PreparedRun::run_steps(std::int64_t steps, const Tensor* values,
                                                   std::size_t count) {
   const auto start = Clock::now();
@@ -89,7 +112,7 @@ const std::vector<Tensor>& PreparedRun::run_steps(std::int64_t steps, const Tens
   take_slices(steps, values, count);
   CompiledPlan& plan = plan_for(slices_.data(), count);
   allocate_stacked(steps, plan);
-  bool as_one = plan.can_run_steps() && !session.options.node_times;
+  bool as_one = plan.can_run_steps() && !session.options.node_times && has_room_for(steps, plan);
   for (std::size_t i = 0; i < count; ++i) as_one = as_one && !(is_static_[i] && varies_[i]);
   if (!as_one) {
     for (std::int64_t step = 0; step < steps; ++step) {

@@ -71,6 +71,8 @@ struct PreparedRun {
   /// Finds out which feeds have a value for each step, and makes the first step's.
   void take_slices(std::int64_t steps, const Tensor* values, std::size_t count);
   void fill_slices(std::int64_t step, const Tensor* values);
+  /// Whether feeds and results of all steps at once are within the session's limits.
+  bool has_room_for(std::int64_t steps, const CompiledPlan& plan) const;
   void allocate_stacked(std::int64_t steps, const CompiledPlan& plan);
   void keep_results(std::int64_t steps, std::int64_t step, const std::vector<Tensor>& results);
 

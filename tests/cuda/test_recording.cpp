@@ -172,6 +172,33 @@ TEST_SUITE("cuda recording") {
     }
   }
 
+  TEST_CASE("where a limit has no room for all steps at once they run one by one") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {1000}, "x");
+    const auto total = gg::variable(graph, Tensor::zeros(gg::float32, {1000}), "total");
+    const auto sum = gg::sum(gg::assign_add(total, x));
+    Tensor steps(gg::float32, {100, 1000});
+    for (float& value : steps.span<float>()) value = 1;
+    const std::size_t needed =
+        gg::Session(graph, {.device = "cuda"})
+            .predict_memory({{x, Tensor::zeros(gg::float32, {1000})}}, {sum})
+            .total();
+    const auto free = [] { return gg::describe_devices()[1].free_bytes; };
+    const auto held = [&](const gg::MemoryLimit& limit) {
+      gg::Session session(graph, {.device = "cuda", .memory_limit = limit});
+      gg::Callable step = session.prepare({x}, {sum});
+      step.run_steps(100, {steps});
+      const std::size_t before = free();
+      for (int call = 1; call <= 2; ++call)
+        CHECK(step.run_steps(100, {steps})[0].data<float>()[99] ==
+              1e5f * static_cast<float>(call + 1));
+      return before - free();
+    };
+    CHECK(held({}) >= steps.bytes());
+    CHECK(held(needed) == 0);
+    CHECK(held({{"cuda:0", needed + steps.bytes() / 2}}) == 0);
+  }
+
   TEST_CASE("what a plan holds moves: it is recorded anew") {
     gg::Graph graph;
     const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");
