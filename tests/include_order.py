@@ -18,7 +18,7 @@ LIBRARIES = {
     "cuda": ["src/device/cuda/", "tests/cuda/", "tests/cuda_emulation/"],
     "doctest/": ["tests/"],
     "fmt/": ["src/", "tests/"],
-    "nlohmann/": ["src/io/", "tests/"],
+    "nlohmann/": ["src/io/", "src/session/device_costs.cpp", "tests/"],
     "omp.h": ["src/device/"],
     "xsimd/": ["src/device/cpu/"],
     "xtensor": ["src/device/cpu/", "include/gradgraph/xtensor.h", "tests/"],

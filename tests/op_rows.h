@@ -6,7 +6,7 @@
 
 #include "gradgraph/gradgraph.h"
 
-/// The table of op tests: a row builds a small graph, the harness (op_rows.cpp) does the rest.
+/// The table of op tests: a row builds a small graph, those who go through the table do the rest.
 namespace gradgraph::tests {
 
 struct OpRow {
@@ -44,6 +44,25 @@ void add_linalg_rows(std::vector<OpRow>& rows);
 void add_array_rows(std::vector<OpRow>& rows);
 void add_edge_case_rows(std::vector<OpRow>& rows);
 void add_control_flow_rows(std::vector<OpRow>& rows);
+
+struct RowFamily {
+  const char* name;
+  void (*add)(std::vector<OpRow>&);
+};
+constexpr RowFamily kRowFamilies[] = {
+    {"elementwise", add_elementwise_rows},
+    {"activation", add_activation_rows},
+    {"reduction", add_reduction_rows},
+    {"matmul", add_matmul_rows},
+    {"convolution", add_convolution_rows},
+    {"nn", add_nn_rows},
+    {"array", add_array_rows},
+    {"along axes", add_along_axes_rows},
+    {"linalg", add_linalg_rows},
+    {"losses", add_loss_rows},
+    {"edge cases", add_edge_case_rows},
+    {"control flow", add_control_flow_rows},
+};
 
 /// All rows, in the order above.
 const std::vector<OpRow>& op_rows();

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -30,6 +32,29 @@ class TemporaryDirectory {
 
  private:
   std::filesystem::path path_;
+};
+
+/// The user's cache folder ($XDG_CACHE_HOME), empty, as long as it lives.
+class TemporaryCache {
+ public:
+  TemporaryCache() {
+    if (const char* before = std::getenv("XDG_CACHE_HOME")) before_ = before;
+    setenv("XDG_CACHE_HOME", folder_.path().c_str(), 1);
+  }
+  ~TemporaryCache() {
+    if (before_)
+      setenv("XDG_CACHE_HOME", before_->c_str(), 1);
+    else
+      unsetenv("XDG_CACHE_HOME");
+  }
+  TemporaryCache(const TemporaryCache&) = delete;
+  TemporaryCache& operator=(const TemporaryCache&) = delete;
+
+  std::filesystem::path folder() const { return folder_ / "gradgraph"; }
+
+ private:
+  TemporaryDirectory folder_;
+  std::optional<std::string> before_;
 };
 
 }  // namespace gradgraph::tests

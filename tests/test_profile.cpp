@@ -82,6 +82,9 @@ TEST_CASE("bytes count every value once") {
   const auto a = gg::placeholder(graph, gg::float64, {4, 5}, "a");
   CHECK(gg::bytes_moved((a * a).node()) == 2 * 20 * 8);
   CHECK(gg::bytes_moved(gg::cast(a, gg::float32).node()) == 20 * 8 + 20 * 4);
+  // Of what they do not need, nothing is read.
+  const auto rows = gg::placeholder(graph, gg::int64, {2}, "rows");
+  CHECK(gg::bytes_moved(gg::gather(a, rows, 0).node()) == 2 * 10 * 8 + 2 * 8);
 }
 
 TEST_CASE("a profile adds up") {

@@ -5,6 +5,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "random_placement.h"
+#include "small_models.h"
 
 /// However a graph is split between devices, it gives the same bits as on the CPU alone. The
 /// simulated devices run the CPU's kernels, so any difference is a fault of placement, copies,
@@ -15,6 +16,7 @@ using gg::Tensor;
 using gg::tests::check_same;
 using gg::tests::open_session;
 using gg::tests::scatter;
+using gg::tests::SmallModel;
 
 namespace {
 
@@ -24,98 +26,23 @@ bool same_bits(const Tensor& a, const Tensor& b) {
          (a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0);
 }
 
-/// A graph to train: what a step takes and gives.
-struct Model {
-  gg::Graph graph;
-  std::vector<Output> feeds, fetches, variables;
-  std::vector<std::vector<Tensor>> batches;
-
-  /// The losses of all steps, then the variables.
-  std::vector<Tensor> train(const std::string& device = "cpu") {
-    gg::Session session = open_session(graph, device);
-    gg::Callable step = session.prepare(feeds, fetches);
-    std::vector<Tensor> results;
-    for (const auto& batch : batches)
-      for (const Tensor& result : step.run(batch.data(), batch.size()))
-        results.push_back(result ? result.clone() : result);
-    for (const Output& variable : variables) results.push_back(session.value(variable));
-    return results;
-  }
-
-  void finish(Output loss, Output train_op) {
-    fetches = {loss, train_op};
-    for (gg::Node& node : graph.nodes())
-      if (node.op().name == "variable") variables.push_back(node.output());
-  }
-
-  /// Batches of different sizes, so that there is more than one plan.
-  void add_batches(const gg::Shape& image, std::int64_t classes) {
-    std::mt19937_64 random(3);
-    std::normal_distribution<float> pixel;
-    for (const std::int64_t size : {4, 4, 3, 4}) {
-      gg::Shape shape{size};
-      for (const std::int64_t dim : image) shape.append(dim);
-      Tensor images(gg::float32, shape), labels(gg::int64, gg::Shape{size});
-      for (float& x : images.span<float>()) x = pixel(random);
-      for (std::int64_t& label : labels.span<std::int64_t>())
-        label = static_cast<std::int64_t>(random()) & (classes - 1);
-      batches.push_back({images, labels});
-    }
-  }
-};
-
-void build_softmax(Model& m) {
-  const auto x = gg::placeholder(m.graph, gg::float32, {gg::any, 12}, "x");
-  const auto labels = gg::placeholder(m.graph, gg::int64, {gg::any}, "labels");
-  const auto logits = gg::nn::dense(x, {.units = 4}, "logits");
-  const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(logits, labels));
-  m.feeds = {x, labels};
-  m.add_batches({12}, 4);
-  m.finish(loss, gg::GradientDescent{.learning_rate = 0.1, .momentum = 0.9}.minimize(loss));
+std::vector<Tensor> train(SmallModel& model, const std::string& device = "cpu") {
+  gg::Session session = open_session(model.graph, device);
+  return model.train(session);
 }
 
-void build_mlp(Model& m) {
-  const auto x = gg::placeholder(m.graph, gg::float32, {gg::any, 8}, "x");
-  const auto labels = gg::placeholder(m.graph, gg::int64, {gg::any}, "labels");
-  const auto training = gg::constant(m.graph, Tensor(true), "training");
-  auto y = gg::nn::dense(x, {.units = 6, .activation = gg::relu}, "dense1");
-  y = gg::nn::dense(y, {.units = 6, .activation = gg::relu}, "dense2");
-  y = gg::nn::dropout(y, 0.4, training);
-  y = gg::nn::dense(y, {.units = 4}, "logits");
-  const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(y, labels));
-  m.feeds = {x, labels};
-  m.add_batches({8}, 4);
-  m.finish(loss,
-           gg::Adam{.learning_rate = gg::cosine_schedule(0.01, 10), .clip = {.by_global_norm = 1}}
-               .minimize(loss));
-}
-
-void build_cnn(Model& m) {
-  const auto images = gg::placeholder(m.graph, gg::float32, {gg::any, 8, 8, 1}, "images");
-  const auto labels = gg::placeholder(m.graph, gg::int64, {gg::any}, "labels");
-  auto x = gg::nn::conv2d(images, {.filters = 3, .kernel = 3, .activation = gg::relu}, "conv1");
-  x = gg::nn::max_pool2d(x, 2);
-  x = gg::nn::conv2d(x, {.filters = 4, .kernel = 2, .activation = gg::relu}, "conv2");
-  x = gg::nn::dense(gg::flatten(x), {.units = 4}, "logits");
-  const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(x, labels));
-  m.feeds = {images, labels};
-  m.add_batches({8, 8, 1}, 4);
-  m.finish(loss, gg::AdamW{.learning_rate = 0.01}.minimize(loss));
-}
-
-void check_model(void (*build)(Model&), int placements) {
-  Model model;
-  build(model);
-  const std::vector<Tensor> expected = model.train();
+void check_model(const char* name, int placements) {
+  SmallModel model(name);
+  const std::vector<Tensor> expected = train(model);
   for (const std::string device : {"simulated:0", "simulated:1"}) {
     CAPTURE(device);
-    check_same(model.train(device), expected);
+    check_same(train(model, device), expected);
   }
   for (int i = 0; i < placements; ++i) {
     CAPTURE(i);
     std::mt19937_64 random(static_cast<std::uint64_t>(i));
     const std::string device = scatter(model.graph, random);
-    check_same(model.train(device), expected);
+    check_same(train(model, device), expected);
   }
 }
 
@@ -130,11 +57,11 @@ void gg::tests::check_same(const std::vector<Tensor>& actual,
 }
 
 TEST_SUITE("random placement") {
-  TEST_CASE("softmax regression with momentum") { check_model(build_softmax, 60); }
+  TEST_CASE("softmax regression with momentum") { check_model("softmax", 60); }
   TEST_CASE("a perceptron with dropout, clipping, Adam and a schedule") {
-    check_model(build_mlp, 60);
+    check_model("mlp", 60);
   }
-  TEST_CASE("a convolutional network with AdamW") { check_model(build_cnn, 60); }
+  TEST_CASE("a convolutional network with AdamW") { check_model("cnn", 60); }
 
   TEST_CASE("variables are read as of before or after their updates, on any device") {
     gg::Graph graph;
@@ -193,10 +120,9 @@ TEST_SUITE("random placement") {
 
   TEST_CASE("ops that a device lacks run elsewhere") {
     gg::tests::add_simulated_devices("limited", 1, {"matmul", "relu", "assign_sub"});
-    Model model;
-    build_mlp(model);
-    const std::vector<Tensor> expected = model.train();
-    check_same(model.train("limited"), expected);
+    SmallModel model("mlp");
+    const std::vector<Tensor> expected = train(model);
+    check_same(train(model, "limited"), expected);
 
     gg::Graph graph;
     const auto x = gg::placeholder(graph, gg::float32, {2}, "x");
@@ -213,9 +139,8 @@ TEST_SUITE("random placement") {
     for (const gg::OpDef* op : gg::op_registry().all())
       if (op->traits.fused) fused.push_back(op->name);
     gg::tests::add_simulated_devices("plain", 1, fused);
-    for (const auto build : {build_mlp, build_cnn}) {
-      Model model;
-      build(model);
+    for (const char* name : {"mlp", "cnn"}) {
+      SmallModel model(name);
       gg::Session session(model.graph, {.device = "plain", .soft_placement = false});
       gg::Callable step = session.prepare(model.feeds, model.fetches);
       CHECK_NOTHROW(step.run(model.batches[0].data(), model.batches[0].size()));
@@ -237,24 +162,22 @@ TEST_SUITE("random placement") {
   }
 
   TEST_CASE("sessions on one device do not disturb each other") {
-    Model model;
-    build_mlp(model);
-    const std::vector<Tensor> expected = model.train();
+    SmallModel model("mlp");
+    const std::vector<Tensor> expected = train(model);
     std::mt19937_64 random(1);
     scatter(model.graph, random);
     std::vector<std::vector<Tensor>> results(2);
     std::vector<std::thread> threads;
     for (auto& result : results)
-      threads.emplace_back([&] { result = model.train("simulated:0"); });
+      threads.emplace_back([&] { result = train(model, "simulated:0"); });
     for (std::thread& thread : threads) thread.join();
     for (const auto& result : results) check_same(result, expected);
   }
 
   TEST_CASE("nothing stays allocated on a device after its sessions") {
     gg::tests::add_simulated_devices("counted", 1);
-    Model model;
-    build_cnn(model);
-    model.train("counted");
+    SmallModel model("cnn");
+    train(model, "counted");
     const auto device = gg::device_registry().open("counted:0");
     CHECK(dynamic_cast<gg::tests::SimulatedDevice&>(*device).live_allocations() == 0);
   }

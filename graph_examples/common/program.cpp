@@ -157,7 +157,9 @@ void add_flags(CLI::App& app, Flags& flags) {
   option("--limit", flags.limit, "N",
          "Use only the first N training samples, and as many\nvalidation samples")
       ->check(at_least(1));
-  option("--device", flags.device, "NAME", "Where to compute: auto, cpu, cuda:0, ...")
+  option("--device", flags.device, "NAME",
+         "Where to compute: cpu, cuda:0, ...; auto: where a step is\nestimated to take the least "
+         "time")
       ->capture_default_str();
   option("--precision", flags.precision, "NAME",
          "Of products: fp32, exact; tf32, of 11 bits on a GPU; bf16\nor fp16, stored in 16 bits")

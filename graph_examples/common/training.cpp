@@ -25,10 +25,12 @@ namespace gg = gradgraph;
 /// Large enough to be fast, small enough to need little memory.
 constexpr std::int64_t kValidationBatch = 500;
 
-/// Whether nodes go to a GPU unless they ask for something else.
+/// Whether nodes go to a GPU unless they ask for something else, or may go there.
 bool is_on_gpu(const Flags& flags) {
-  if (flags.device != "auto") return flags.device.starts_with("cuda");
-  return gg::available_devices().size() > 1;
+  const auto is_gpu = [](const std::string& device) { return device.starts_with("cuda"); };
+  if (flags.device != "auto") return is_gpu(flags.device);
+  const std::vector<std::string> devices = gg::available_devices();
+  return std::any_of(devices.begin(), devices.end(), is_gpu);
 }
 
 /// How many batches of an epoch one call runs: as many as the flags say, else a few dozen that

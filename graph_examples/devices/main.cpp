@@ -1,7 +1,8 @@
-/// Prints the devices of this machine, and what they can do at most.
+/// Prints the devices of this machine, and what they can do at most; --measure: measures costs.
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 
 #include "gradgraph/gradgraph.h"
 
@@ -22,11 +23,27 @@ void print_devices() {
   }
 }
 
+constexpr const char* kUsage =
+    "usage: devices [--measure]\n\n"
+    "Prints the devices of this machine, and what they can do at most.\n"
+    "--measure: measures what nodes and copies cost on each, and keeps that in the cache folder\n"
+    "for programs whose --device is auto.\n";
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const std::string_view flag = argc > 1 ? argv[1] : "";
+  if (argc > 2 || (argc == 2 && flag != "--measure" && flag != "--help" && flag != "-h")) {
+    std::fprintf(stderr, "error: devices takes no %s (--help lists the flags)\n", argv[argc - 1]);
+    return 2;
+  }
   try {
-    print_devices();
+    if (flag == "--measure")
+      std::printf("%s", gg::measure_devices().c_str());
+    else if (argc == 2)
+      std::printf("%s", kUsage);
+    else
+      print_devices();
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

@@ -51,6 +51,8 @@ struct Traits {
   bool non_differentiable = false;
   /// Uses its inputs' shapes only, never their values.
   bool shape_only = false;
+  /// Reads no more of input 0 than it writes.
+  bool reads_part = false;
   /// Inputs (bit i = input i) whose values the plan must know: shapes, paddings, multiples.
   std::uint32_t static_inputs = 0;
   /// The input whose dtype chooses the kernel; kDefault is the first that is not static, or

@@ -22,6 +22,12 @@ struct Ceilings {
 Ceilings measure_ceilings(int threads = 0);
 Ceilings measure_ceilings(const std::string& device, int threads = 0);
 
+/// Measures what nodes and copies cost on every kind of device, and keeps that in the user's
+/// cache folder, where sessions look whose device is "auto". Takes seconds. Gives the costs in
+/// words, a line for each device, and where they are kept. Throws DataError where that cannot be
+/// written.
+std::string measure_devices(int threads = 0);
+
 /// Floating-point operations of a node of known shapes (NodeTime::planned): what its op's
 /// OpDef::flops says; of an elementwise op one per element, and for each op fused into a node. 0
 /// where they are not counted.

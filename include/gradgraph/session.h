@@ -38,7 +38,9 @@ class MemoryLimit {
 };
 
 struct SessionOptions {
-  /// Where nodes go that do not ask for a device: "auto", "cpu", "cuda:0".
+  /// Where nodes go that do not ask for a device: "cpu", "cuda:0"; or "auto", where a step is
+  /// estimated to take the least time, from what each kind of device costs (measure_devices). A
+  /// variable stays where the first run that has it puts it.
   std::string device = "auto";
   std::uint64_t seed = 0;
   /// Threads that CPU kernels use: 1 to 4096, 0 means all cores. One pool for the whole process.
@@ -216,7 +218,8 @@ class Session {
   void set_step(std::int64_t step);
 
   const RunStats& last_run() const;
-  /// A line per node that `fetches` need: name, op, device, and why it is there.
+  /// A line per node that `fetches` need: name, op, device, and why it is there. Where the
+  /// session's device is "auto" and there are several, also what that is estimated to cost.
   std::string explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                 SourceLocation where = SourceLocation::current());
   /// What the session will hold once it has run this, without running it.

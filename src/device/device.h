@@ -4,12 +4,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "device/kernel.h"
+#include "placement/costs.h"
 
 namespace gradgraph {
 
@@ -129,6 +131,11 @@ class Device {
     std::size_t total = 0, free = 0;
   };
   virtual Memory memory() const { return {}; }
+  /// What its work costs as long as nobody has measured it; none where only who asks for the
+  /// device shall get it. `threads` are those of the CPU's kernels.
+  virtual std::optional<DeviceCosts> modelled_costs([[maybe_unused]] int threads) const {
+    return {};
+  }
 
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual std::unique_ptr<Event> make_event() = 0;

@@ -1,15 +1,14 @@
 #include "gradgraph/profile.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <set>
 
 #include "core/text.h"
 #include "core/threads.h"
 #include "device/ceilings.h"
-#include "gradgraph/ops.h"
-#include "graph/program.h"
+#include "gradgraph/op.h"
+#include "io/measure_devices.h"
 #include "io/profile_state.h"
 
 namespace gradgraph {
@@ -24,10 +23,6 @@ std::string shapes_of(const Node& node) {
   for (int i = 0; i < node.num_outputs(); ++i)
     text += fmt::format(" {}{}", node.dtype(i), node.shape(i));
   return text;
-}
-
-double bytes_of_type(DType dtype, const Shape& shape) {
-  return static_cast<double>(shape.num_elements()) * static_cast<double>(size_of(dtype));
 }
 
 std::string rate(double amount, double seconds) {
@@ -45,63 +40,11 @@ Ceilings measure_ceilings(int threads) {
   return {measure_peak_flops(count), measure_triad_bandwidth(count), "cpu"};
 }
 
-namespace {
-
-/// The least time of a node of `op` in some runs of `result`.
-double least_seconds(const Output& result, const std::string& device, const char* op) {
-  constexpr int kRuns = 8;
-  Session session(result.graph(), {.device = device, .node_times = true});
-  Callable run = session.prepare({}, {group(result.graph(), {result})});
-  double least = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < kRuns; ++i) {
-    run();
-    for (const NodeTime& time : session.last_run().nodes)
-      if (time.node->op().name == op) least = std::min(least, time.seconds);
-  }
-  return least;
-}
-
-}  // namespace
-
 Ceilings measure_ceilings(const std::string& device, int threads) {
   if (device == "cpu") return measure_ceilings(threads);
-  constexpr std::int64_t kRows = 8192, kElements = 64 << 20;
-  Graph graph;
-  const auto scope = device_scope(graph, device);
-  // Zeros take less power: some devices are faster then.
-  const auto matrix = [&](const char* name) {
-    return variable(random_uniform(graph, {kRows, kRows}), name);
-  };
-  const auto product = matmul(matrix("a"), matrix("b"));
-  const auto b = variable(random_uniform(graph, {kElements}), "x"),
-             c = variable(random_uniform(graph, {kElements}), "y");
-  const auto triad = assign(variable(graph, float32, {kElements}, "z"), b + c * 0.5F);
-  return {2.0 * kRows * kRows * kRows / least_seconds(product, device, "matmul"),
-          3.0 * sizeof(float) * kElements / least_seconds(triad, device, "assign"), device};
-}
-
-double flops(const Node& node) {
-  double count = 0;
-  if (node.op().flops) count += node.op().flops(node);
-  if (node.attributes().find("program")) {
-    const ElementwiseProgram& program = program_of(node);
-    count += static_cast<double>(program.shape.num_elements()) *
-             static_cast<double>(program.instructions.size());
-  } else if (node.op().traits.elementwise && node.num_outputs() > 0) {
-    count += static_cast<double>(node.shape().num_elements());
-  }
-  return count;
-}
-
-double bytes_moved(const Node& node) {
-  double bytes = 0;
-  std::set<std::pair<const Node*, int>> seen;
-  for (const Output& input : node.inputs())
-    if (seen.insert({&input.node(), input.index()}).second)
-      bytes += bytes_of_type(input.dtype(), input.shape());
-  for (int i = 0; i < node.num_outputs(); ++i)
-    bytes += bytes_of_type(node.dtype(i), node.shape(i));
-  return bytes;
+  const MeasuringSizes sizes = sizes_for(device);
+  return {measure_product_flops(device, sizes.rows, threads),
+          measure_bandwidth(device, sizes.elements, threads), device};
 }
 
 Profile::Profile(ProfileOptions options) : state_(std::make_unique<State>()) {

@@ -9,6 +9,7 @@
 #include "graph/kernel_dtype.h"
 #include "graph/slot.h"
 #include "graph/static_inputs.h"
+#include "placement/cost_search.h"
 
 namespace gradgraph {
 namespace {
@@ -24,6 +25,7 @@ class Placer {
     result_.device.assign(graph_.nodes().size(), kNone);
     result_.reason.assign(graph_.nodes().size(), PlacementReason::session);
     collect_updates();
+    if (!options_.choices.empty()) search_devices();
     for (const Node& node : graph_.nodes()) decide(node);
     insert_copies();
     return std::move(result_);
@@ -78,6 +80,79 @@ class Placer {
   }
   static const Node& user_node(const Node& node) { return node.origin() ? *node.origin() : node; }
 
+  // --- By cost ---
+
+  /// Finds out where nodes go that ask for no device.
+  void search_devices() {
+    units_.of_node.assign(graph_.nodes().size(), kNone);
+    for (const Node& node : graph_.nodes()) find_unit(node);
+    UnitPlacement found = search_by_cost(graph_, units_, options_);
+    cheapest_ = std::move(found.device);
+    result_.estimate = std::move(found.estimate);
+  }
+
+  /// Nodes are of the unit of what they follow, variables that share a home of one.
+  void find_unit(const Node& node) {
+    const auto unit_of = [&](const Node& n) -> std::int32_t& { return units_.of_node[slot(n)]; };
+    const Node* current = &node;
+    while (unit_of(*current) == kNone && follows_input(*current) &&
+           &current->input(0).node().op() != &constant_) {
+      followers_.push_back(current);
+      current = &current->input(0).node();
+    }
+    if (unit_of(*current) == kNone && &current->op() != &constant_ && !only_orders(*current))
+      unit_of(*current) = unit_for(*current);
+    for (; !followers_.empty(); followers_.pop_back())
+      unit_of(*followers_.back()) = unit_of(*current);
+  }
+
+  std::int32_t unit_for(const Node& node) {
+    const auto next = static_cast<std::int32_t>(units_.units.size());
+    PlacementUnits::Unit limits = limits_of(node);
+    if (&node.op() == &variable_) {
+      const auto [known, is_new] = unit_of_home_.try_emplace(home_of(node), next);
+      if (!is_new) {
+        PlacementUnits::Unit& unit = units_.units[static_cast<std::size_t>(known->second)];
+        if (unit.device == kNone) unit.device = limits.device;
+        return known->second;
+      }
+    }
+    units_.units.push_back(limits);
+    return next;
+  }
+
+  PlacementUnits::Unit limits_of(const Node& node) {
+    if (&node.op() == &placeholder_ || &node.op() == &fetch_) return {.device = kHost};
+    const int requested = requested_device(node);
+    if (requested != kNone && !obstacle(node, requested)) return {.device = requested};
+    if (const int home = known_home(node); home != kNone) return {.device = home};
+    PlacementUnits::Unit unit;
+    for (std::size_t i = 0; i < options_.choices.size(); ++i)
+      if (!obstacle(node, options_.choices[i])) unit.choices |= std::uint64_t{1} << i;
+    if (unit.choices == 0) unit.device = choose(node).device;
+    return unit;
+  }
+  /// Where a variable was before, if it can stay there.
+  int known_home(const Node& node) const {
+    if (&node.op() != &variable_ || !options_.home) return kNone;
+    const int home = options_.home(user_node(node));
+    return home != kNone && !obstacle(node, home) ? home : kNone;
+  }
+  static bool only_orders(const Node& node) {
+    return node.op().traits.no_kernel && node.num_outputs() == 0;
+  }
+
+  /// By cost, where nodes go so.
+  Choice preferred(const Node& node) const {
+    const std::int32_t unit = cheapest_.empty() ? kNone : units_.of_node[slot(node)];
+    if (unit == kNone) return {options_.default_device, PlacementReason::session};
+    const int device = cheapest_[static_cast<std::size_t>(unit)];
+    if (device == known_home(node)) return {device, PlacementReason::home};
+    const auto& [fixed, choices] = units_.units[static_cast<std::size_t>(unit)];
+    const bool had_choice = fixed == kNone && (choices & (choices - 1)) != 0;
+    return {device, had_choice ? PlacementReason::cost : PlacementReason::only_kernel};
+  }
+
   /// Decides about `node`, and first about the nodes whose place it shares.
   void decide(const Node& node) {
     const Node* current = &node;
@@ -115,18 +190,17 @@ class Placer {
   Choice choose(const Node& node) {
     if (&node.op() == &placeholder_ || &node.op() == &fetch_)
       return {kHost, PlacementReason::host_value};
-    if (node.op().traits.no_kernel && node.num_outputs() == 0)
-      return {kHost, PlacementReason::order_only};
+    if (only_orders(node)) return {kHost, PlacementReason::order_only};
 
     const int requested = requested_device(node);
-    const int first = requested != kNone ? requested : options_.default_device;
+    const Choice usual = preferred(node);
+    const int first = requested != kNone ? requested : usual.device;
     if (!obstacle(node, first))
       return {first, requested != kNone      ? PlacementReason::requested
-                     : node.device().empty() ? PlacementReason::session
+                     : node.device().empty() ? usual.reason
                                              : PlacementReason::fallback};
     if (options_.soft) {
-      if (!obstacle(node, options_.default_device))
-        return {options_.default_device, PlacementReason::fallback};
+      if (!obstacle(node, usual.device)) return {usual.device, PlacementReason::fallback};
       for (int device = 0; device < static_cast<int>(options_.devices.size()); ++device)
         if (!obstacle(node, device)) return {device, PlacementReason::fallback};
     }
@@ -267,6 +341,9 @@ class Placer {
   Graph& graph_;
   const PlacementOptions& options_;
   Placement result_;
+  PlacementUnits units_;                // where nodes go by cost
+  std::vector<std::int32_t> cheapest_;  // by unit
+  std::unordered_map<const Node*, std::int32_t> unit_of_home_;
   std::unordered_map<const Node*, const Node*> shares_home_with_;
   std::unordered_map<const Node*, std::vector<const Node*>> updates_;  // by home_of the variable
   std::vector<const Node*> followers_;
@@ -280,6 +357,9 @@ std::string reason_in_words(const Node& node, PlacementReason reason,
   switch (reason) {
     case PlacementReason::requested: return "asked for";
     case PlacementReason::session: return "the session's device";
+    case PlacementReason::cost: return "by cost";
+    case PlacementReason::only_kernel: return "has the only kernel for it";
+    case PlacementReason::home: return "where the session has it";
     case PlacementReason::variable:
       return fmt::format("updates '{}'", node.input(0).node().name());
     case PlacementReason::beside_input:
@@ -299,6 +379,18 @@ std::string reason_in_words(const Node& node, PlacementReason reason,
     case PlacementReason::copy: return fmt::format("brings '{}'", node.input(0).name());
   }
   __builtin_unreachable();
+}
+
+std::string microseconds(double seconds) { return fmt::format("{:.1f} us", seconds * 1e6); }
+
+/// What is said of all nodes together where they are placed by cost.
+std::string in_words(const CostEstimate& estimate, const std::vector<std::string>& devices) {
+  std::string text =
+      fmt::format("estimated: {} a step as placed", microseconds(estimate.seconds));
+  for (const auto& [device, seconds] : estimate.alone)
+    text += fmt::format(", {} on {} alone", microseconds(seconds),
+                        devices[static_cast<std::size_t>(device)]);
+  return text + '\n';
 }
 
 /// Ids in the order of the data: what placement added stands before its first reader.
@@ -380,10 +472,16 @@ std::string explain(const Graph& graph, const Placement& placement,
   for (const int id : reading_order(graph)) {
     const auto at = static_cast<std::size_t>(id);
     const Node& node = graph.nodes()[at];
+    std::string why = reason_in_words(node, placement.reason[at], options);
+    if (placement.reason[at] == PlacementReason::cost) {
+      const CostEstimate::OfNode& it = placement.estimate.nodes[at];
+      why += fmt::format(": {} here, {} on {}", microseconds(it.here), microseconds(it.elsewhere),
+                         options.devices[static_cast<std::size_t>(it.other)]);
+    }
     text += row(node.name(), node.op().name,
-                options.devices[static_cast<std::size_t>(placement.device[at])],
-                reason_in_words(node, placement.reason[at], options));
+                options.devices[static_cast<std::size_t>(placement.device[at])], why);
   }
+  if (!placement.estimate.alone.empty()) text += in_words(placement.estimate, options.devices);
   return text;
 }
 

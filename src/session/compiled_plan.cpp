@@ -21,22 +21,14 @@ std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                            const std::vector<Output>& fetches, const SessionOptions& options,
-                           SessionMemory& memory, RewriteLog log)
+                           const DeviceChoices& choices, SessionMemory& memory, RewriteLog log)
     : memory_(memory) {
   SpecializedGraph specialized = rewritten_copy(graph, feeds, fetches, options, log);
   graph_ = std::move(specialized.graph);
   feed_nodes_ = std::move(specialized.feeds);
   read_variables_ = std::move(specialized.read_variables);
 
-  const auto& names = memory.device_names();
-  placement_options_ = {
-      .devices = names, .soft = options.soft_placement, .supports = has_kernel_for};
-  placement_options_.default_device =
-      static_cast<int>(std::find(names.begin(), names.end(), options.device) - names.begin());
-  if (verifies_stages) verify(*graph_);
-  placement_ = place(*graph_, placement_options_);
-  if (verifies_stages) verify(*graph_, placement_, placement_options_);
-
+  place_nodes(options, choices);
   plan_with_kernels(specialized, options);
   flushes_denormals_ = options.flush_denormals;
   is_recordable_ = options.record_steps;
@@ -64,6 +56,28 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
 
 CompiledPlan::~CompiledPlan() {
   for (const Backup& backup : backups_) memory_.forget_backup(backup.copy);
+}
+
+void CompiledPlan::place_nodes(const SessionOptions& options, const DeviceChoices& choices) {
+  const auto& names = memory_.device_names();
+  placement_options_ = {.devices = names,
+                        .soft = options.soft_placement,
+                        .supports = has_kernel_for,
+                        .choices = choices.devices,
+                        .costs = choices.costs};
+  placement_options_.default_device =
+      static_cast<int>(std::find(names.begin(), names.end(), options.device) - names.begin());
+  placement_options_.home = [this](const Node& variable) { return memory_.home_of(variable); };
+  if (!options.record_steps || options.node_times)
+    for (DeviceCosts& costs : placement_options_.costs)
+      costs.recorded_node_seconds = costs.node_seconds;
+  if (verifies_stages) verify(*graph_);
+  placement_ = place(*graph_, placement_options_);
+  if (verifies_stages) verify(*graph_, placement_, placement_options_);
+  if (choices.devices.empty()) return;
+  for (const Node& node : graph_->nodes())
+    if (node.op().name == "variable")
+      memory_.keep_home(user_node(node), placement_.device[slot(node)]);
 }
 
 void CompiledPlan::predict_memory() {

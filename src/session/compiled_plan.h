@@ -12,6 +12,7 @@
 #include "passes/pass_list.h"
 #include "placement/placement.h"
 #include "plan/plan.h"
+#include "session/device_costs.h"
 #include "session/memory.h"
 #include "session/nested_plan.h"
 #include "session/rewritten_copy.h"
@@ -37,7 +38,8 @@ class CompiledPlan {
   /// Plans, without any memory yet.
   CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                const std::vector<Output>& fetches, const SessionOptions& options,
-               SessionMemory& memory, RewriteLog log = RewriteLog());
+               const DeviceChoices& choices, SessionMemory& memory,
+               RewriteLog log = RewriteLog());
   ~CompiledPlan();
   CompiledPlan(const CompiledPlan&) = delete;
   CompiledPlan& operator=(const CompiledPlan&) = delete;
@@ -138,6 +140,7 @@ class CompiledPlan {
   };
   class StepRecorder;
 
+  void place_nodes(const SessionOptions& options, const DeviceChoices& choices);
   void predict_memory();
   void find_recordable();
   bool run_recorded(std::vector<Tensor>& results);

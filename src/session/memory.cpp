@@ -136,6 +136,11 @@ const VariableSlot* SessionMemory::find_variable(const Node& variable) const {
   return found == variables_.end() ? nullptr : found->second.get();
 }
 
+int SessionMemory::home_of(const Node& variable) const {
+  const auto found = homes_.find(&variable);
+  return found == homes_.end() ? -1 : found->second;
+}
+
 void SessionMemory::place_variable(const Node& node, std::size_t device_index) {
   VariableSlot& slot = variable(node);
   if (slot.buffer.device() == device(device_index)) return;

@@ -95,6 +95,10 @@ class SessionMemory {
   /// The slot of a user's variable; its memory is on the host until a plan asks for more.
   VariableSlot& variable(const Node& variable);
   const VariableSlot* find_variable(const Node& variable) const;
+  /// Where plans that are placed by cost have the variable: where the first of them put it, since
+  /// it would move whenever plans take turns; -1 as long as there is none.
+  int home_of(const Node& variable) const;
+  void keep_home(const Node& variable, int device) { homes_.emplace(&variable, device); }
   /// Moves the variable's value, where it is elsewhere.
   void place_variable(const Node& variable, std::size_t device);
   /// Of all variables, and of the backups that plans keep.
@@ -110,6 +114,7 @@ class SessionMemory {
   std::vector<DeviceBuffer> arenas_;
   /// Null where there was no memory for one.
   std::unordered_map<const Node*, std::unique_ptr<VariableSlot>> variables_;
+  std::unordered_map<const Node*, int> homes_;
   std::size_t variable_bytes_ = 0;
   std::vector<std::size_t> backup_bytes_;  ///< by device
   std::int64_t generation_ = 0;

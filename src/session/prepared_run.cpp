@@ -135,8 +135,9 @@ CompiledPlan& PreparedRun::plan_for(const Tensor* values, std::size_t count) {
     entry.static_values.push_back(feed.value);
   }
   try {
-    entry.plan = std::make_unique<CompiledPlan>(
-        graph, fed, fetches, session.options, session.memory, RewriteLog(false, rewrite_budget));
+    entry.plan =
+        std::make_unique<CompiledPlan>(graph, fed, fetches, session.options, session.choices,
+                                       session.memory, RewriteLog(false, rewrite_budget));
     check_memory(*entry.plan);
     entry.plan->attach();
   } catch (const BuildError& error) {

@@ -14,13 +14,13 @@
 namespace gradgraph {
 namespace {
 
-/// The device's full name: "cuda" stands for "cuda:0", "auto" for the best there is.
+/// The device's full name: "cuda" stands for "cuda:0", "auto" for `best`.
 std::string resolve_device(const std::string& requested, const std::vector<std::string>& names,
-                           SourceLocation where) {
+                           const std::string& best, SourceLocation where) {
   const auto exists = [&](const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
-  if (requested == "auto") return exists("cuda:0") ? "cuda:0" : "cpu";
+  if (requested == "auto") return best;
   if (exists(requested)) return requested;
   if (exists(requested + ":0")) return requested + ":0";
   const std::string absence =
@@ -60,18 +60,23 @@ std::vector<DeviceDescription> describe_devices() {
 
 SessionState::SessionState(Graph& graph_, SessionOptions options_, SourceLocation where)
     : graph(graph_), options(std::move(options_)), memory(available_devices()) {
-  options.device = resolve_device(options.device, memory.device_names(), where);
   memory.device(0);  // the CPU, which is always used: if it cannot be opened, it is said here
   if (options.threads < 0 || options.threads > kMaxThreads)
     throw RunError(fmt::format("{} is no number of threads: 0 (all cores) to {}", options.threads,
                                kMaxThreads),
                    where);
   require_passes(options.disabled_passes, where);
+  const std::vector<std::string>& names = memory.device_names();
+  if (options.device == "auto")
+    choices = find_device_choices(memory, thread_count(options.threads));
+  // Passes make nodes that suit the device beside the host.
+  const std::string best =
+      names[choices.devices.empty() ? 0 : static_cast<std::size_t>(choices.devices[1])];
+  options.device = resolve_device(options.device, names, best, where);
   device_limits.resize(memory.device_names().size(), 0);
   for (const auto& [name, bytes] : options.memory_limit.devices()) {
-    const std::string full = resolve_device(name, memory.device_names(), where);
-    const auto found = std::ranges::find(memory.device_names(), full);
-    device_limits[static_cast<std::size_t>(found - memory.device_names().begin())] = bytes;
+    const auto found = std::ranges::find(names, resolve_device(name, names, best, where));
+    device_limits[static_cast<std::size_t>(found - names.begin())] = bytes;
   }
 }
 
@@ -268,7 +273,7 @@ std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output
 
 std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                        SourceLocation where) {
-  return compile(*state_, feeds, fetches, where).explain_placement();
+  return compile(*state_, feeds, fetches, where).explain_placement() + state_->choices.words;
 }
 
 std::string Session::explain_passes(const Feeds& feeds, const std::vector<Output>& fetches,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "session/compiled_plan.h"
+#include "session/device_costs.h"
 #include "session/memory.h"
 
 namespace gradgraph {
@@ -101,6 +102,7 @@ class SessionState {
   Graph& graph;
   SessionOptions options;
   SessionMemory memory;
+  DeviceChoices choices;                   ///< where the session's device is "auto"
   std::vector<std::size_t> device_limits;  ///< bytes by device; 0 means no limit
   std::int64_t step = 0;
   RunStats stats;

@@ -27,6 +27,8 @@ constexpr struct {
     {"with checks", {.check = true}},
 };
 
+TEST_SUITE_BEGIN("cuda orders");
+
 TEST_CASE("op rows on the emulated GPU: the same bits in every order, and clean accesses") {
   announce_operands();
   SessionOptions options;
@@ -53,6 +55,8 @@ TEST_CASE("op rows on the emulated GPU: the same bits in every order, and clean 
   // That they ran at all, and not on the CPU.
   CHECK(cuda_emulation::kernels_run() - kernels > 10 * op_rows().size());
 }
+
+TEST_SUITE_END();
 
 }  // namespace
 }  // namespace gradgraph::tests

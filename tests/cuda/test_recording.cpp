@@ -86,14 +86,6 @@ void check_same(const std::vector<Tensor>& actual, const std::vector<Tensor>& ex
 }  // namespace
 
 TEST_SUITE("cuda recording") {
-  TEST_CASE("models train to the same bits, recorded or not, many steps at once or one by one") {
-    for (const char* name : {"mlp", "cnn"}) {
-      CAPTURE(name);
-      const std::vector<Tensor> plain = trained(name, false, 2, 2);
-      gg::tests::in_every_order([&] { check_same(trained(name, true, 2, 2), plain); });
-    }
-  }
-
   TEST_CASE("every op row, recorded") {
     for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
       CAPTURE(row.name);
@@ -155,20 +147,15 @@ TEST_SUITE("cuda recording") {
     gg::tests::in_every_setting([&] { gg::tests::check_close(run_on("cuda"), expected, 1e-6); });
   }
 
-  TEST_CASE("training allocates nothing once it runs") {
-    for (const bool record : {false, true}) {
-      CAPTURE(record);
-      gg::Graph graph;
-      const bench::Model model = bench::make_model(graph, "mlp");
-      gg::Session session(graph, {.device = "cuda", .threads = 1, .record_steps = record});
-      gg::Callable step = session.prepare(model.feeds, {model.loss, model.train});
-      const std::vector<Tensor> many = stacked_feeds(model, 2), one = first_of(many);
-      const auto train = [&] {
-        step.run(one.data(), one.size());
-        step.run_steps(2, many.data(), many.size());
-      };
-      for (int i = 0; i < 2; ++i) train();
-      CHECK(gg::tests::allocations_in(train) == 0);
+  TEST_CASE("what a plan holds moves: it is recorded anew") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");
+    const auto y = gg::sum(gg::softmax(x), 1);
+    gg::Session session(graph, {.device = "cuda"});
+    gg::Callable run = session.prepare({x}, {y});
+    for (const std::int64_t rows : {2, 2, 500, 500, 2, 2, 9000, 2, 500}) {
+      const Tensor& sums = run({Tensor::zeros(gg::float32, {rows, 100})})[0];
+      gg::tests::check_close(sums, Tensor::full(gg::float32, {rows}, 1), 1e-5);
     }
   }
 
@@ -198,16 +185,31 @@ TEST_SUITE("cuda recording") {
     CHECK(held(needed) == 0);
     CHECK(held({{"cuda:0", needed + steps.bytes() / 2}}) == 0);
   }
+}
 
-  TEST_CASE("what a plan holds moves: it is recorded anew") {
-    gg::Graph graph;
-    const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");
-    const auto y = gg::sum(gg::softmax(x), 1);
-    gg::Session session(graph, {.device = "cuda"});
-    gg::Callable run = session.prepare({x}, {y});
-    for (const std::int64_t rows : {2, 2, 500, 500, 2, 2, 9000, 2, 500}) {
-      const Tensor& sums = run({Tensor::zeros(gg::float32, {rows, 100})})[0];
-      gg::tests::check_close(sums, Tensor::full(gg::float32, {rows}, 1), 1e-5);
+TEST_SUITE("cuda training") {
+  TEST_CASE("models train to the same bits, recorded or not, many steps at once or one by one") {
+    for (const char* name : {"mlp", "cnn"}) {
+      CAPTURE(name);
+      const std::vector<Tensor> plain = trained(name, false, 2, 2);
+      gg::tests::in_every_order([&] { check_same(trained(name, true, 2, 2), plain); });
+    }
+  }
+
+  TEST_CASE("training allocates nothing once it runs") {
+    for (const bool record : {false, true}) {
+      CAPTURE(record);
+      gg::Graph graph;
+      const bench::Model model = bench::make_model(graph, "mlp");
+      gg::Session session(graph, {.device = "cuda", .threads = 1, .record_steps = record});
+      gg::Callable step = session.prepare(model.feeds, {model.loss, model.train});
+      const std::vector<Tensor> many = stacked_feeds(model, 2), one = first_of(many);
+      const auto train = [&] {
+        step.run(one.data(), one.size());
+        step.run_steps(2, many.data(), many.size());
+      };
+      for (int i = 0; i < 2; ++i) train();
+      CHECK(gg::tests::allocations_in(train) == 0);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "device/cpu/cpu_device.h"
 
+#include <algorithm>
 #include <fstream>
 #include <new>
 #include <string>
@@ -43,6 +44,13 @@ class CpuDevice final : public Device {
                        isa_in_words(best_isa()));
   }
   bool host_memory() const override { return true; }
+  /// A core of today that is shared with others; memory feeds a few of them.
+  std::optional<DeviceCosts> modelled_costs(int threads) const override {
+    return DeviceCosts{.flops_per_second = 40e9 * threads,
+                       .bytes_per_second = 8e9 * std::min(threads, 8),
+                       .node_seconds = 1e-6,
+                       .recorded_node_seconds = 1e-6};
+  }
   bool calls_kernels() const override { return true; }
   void* allocate(std::size_t bytes) override {
     if (void* memory = allocate_host(bytes, kPage)) return memory;

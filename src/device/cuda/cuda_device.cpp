@@ -27,6 +27,15 @@ class CudaDevice final : public Device {
                        properties.major, properties.minor, properties.multiProcessorCount);
   }
   bool host_memory() const override { return false; }
+  /// A GPU of modest size, and copies through PCI Express for which the host waits.
+  std::optional<DeviceCosts> modelled_costs(int) const override {
+    return DeviceCosts{.flops_per_second = 10e12,
+                       .bytes_per_second = 500e9,
+                       .node_seconds = 8e-6,
+                       .recorded_node_seconds = 3e-6,
+                       .from_host = {.seconds = 10e-6, .bytes_per_second = 10e9},
+                       .to_host = {.seconds = 20e-6, .bytes_per_second = 10e9}};
+  }
 
   void* allocate(std::size_t bytes) override {
     use_device(number_);

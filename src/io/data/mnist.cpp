@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/cache_folder.h"
 #include "core/text.h"
 #include "gradgraph/data.h"
 
@@ -80,16 +81,10 @@ Dataset read_pair(const fs::path& images_path, const fs::path& labels_path) {
   return dataset;
 }
 
-fs::path environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? fs::path(value) : fs::path();
-}
-
 /// Where `run` puts what it downloads; empty when there is no home.
 fs::path cache_directory() {
-  const fs::path cache = environment("XDG_CACHE_HOME"), home = environment("HOME");
-  if (!cache.empty()) return cache / "gradgraph/mnist";
-  return home.empty() ? home : home / ".cache/gradgraph/mnist";
+  const fs::path cache = cache_folder();
+  return cache.empty() ? cache : cache / "mnist";
 }
 
 Mnist read_as(const fs::path& directory, std::string_view data_set, std::string_view remark) {
@@ -118,7 +113,7 @@ Mnist read_mnist(const fs::path& directory) {
 
 Mnist find_mnist(const fs::path& directory) {
   if (!directory.empty()) return read_mnist(directory);
-  if (const fs::path named = environment("MNIST_DIR"); !named.empty())
+  if (const char* named = std::getenv("MNIST_DIR"); named && *named)
     return read_as(named, "MNIST", "from $MNIST_DIR");
 
   struct Place {

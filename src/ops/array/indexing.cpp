@@ -109,7 +109,12 @@ Output one_hot(Output indices, std::int64_t depth, DType dtype, Where where) {
 }
 
 void register_indexing_ops(OpRegistry& registry) {
-  registry.add({"gather", {.may_fail = true}, infer_gather, grad_gather, gather_value})
+  registry
+      .add({"gather",
+            {.may_fail = true, .reads_part = true},
+            infer_gather,
+            grad_gather,
+            gather_value})
       .describe("the parts of x along an axis that indices name", {"x", "indices"})
       .required_attribute<std::int64_t>("axis", "from 0");
   registry

@@ -226,6 +226,7 @@ Output pad(Output x, IntVector before, IntVector after, Number value, Where wher
 
 void register_movement_ops(OpRegistry& registry) {
   const Traits cut = {.static_inputs = 0b110};
+  const Traits part = {.reads_part = true, .static_inputs = 0b110};
   registry.add({"transpose", {}, infer_transpose, grad_transpose})
       .describe("axes in another order", {"x"})
       .required_attribute<std::vector<std::int64_t>>("permutation",
@@ -237,7 +238,7 @@ void register_movement_ops(OpRegistry& registry) {
       .describe("pieces along an axis", {"x"})
       .required_attribute<std::vector<std::int64_t>>("sizes", "of the pieces")
       .required_attribute<std::int64_t>("axis", "from 0");
-  registry.add({"slice", cut, infer_slice, grad_slice, slice_value})
+  registry.add({"slice", part, infer_slice, grad_slice, slice_value})
       .describe("a block of x", {"x", "begin", "size"});
   registry.add({"pad", cut, infer_pad, grad_pad})
       .describe("x with a border", {"x", "before", "after"})

@@ -127,11 +127,13 @@ void register_slicing_ops(OpRegistry& registry) {
   registry.add({"flip", {}, infer_flip, grad_flip})
       .describe("axes in reverse", {"x"})
       .required_attribute<Ints>("axes", "from 0");
-  add_slices(
-      registry
-          .add(
-              {"strided_slice", {}, infer_strided_slice, grad_strided_slice, strided_slice_value})
-          .describe("x[begin:end:step], as in Python", {"x"}));
+  add_slices(registry
+                 .add({"strided_slice",
+                       {.reads_part = true},
+                       infer_strided_slice,
+                       grad_strided_slice,
+                       strided_slice_value})
+                 .describe("x[begin:end:step], as in Python", {"x"}));
   add_slices(registry
                  .add({"strided_slice_grad",
                        {.static_inputs = 0b1, .kernel_input = 1},

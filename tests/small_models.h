@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "gradgraph/gradgraph.h"
+
+namespace gradgraph::tests {
+
+/// The example programs' models, so small that a step takes no time: "softmax", with momentum;
+/// "mlp", with dropout, clipping, Adam and a schedule; "cnn", with AdamW.
+struct SmallModel {
+  explicit SmallModel(const std::string& name);
+
+  /// The losses of all steps, then the variables.
+  std::vector<Tensor> train(Session& session) const;
+
+  Graph graph;
+  std::vector<Output> feeds, fetches, variables;
+  /// Of different sizes, so that there is more than one plan.
+  std::vector<std::vector<Tensor>> batches;
+};
+
+}  // namespace gradgraph::tests
