@@ -11,6 +11,9 @@
 namespace cuda_emulation {
 namespace {
 
+/// Larger allocations are not filled: work memory of cuBLAS, which ours does without. Pages that
+/// nobody has touched cost nothing when memory is opened and closed, which is done all the time.
+constexpr std::size_t kMostFilled = std::size_t{16} << 20;
 /// The alignment of cudaMalloc.
 constexpr std::size_t kAlignment = 256;
 
@@ -42,7 +45,7 @@ void* Memory::allocate(std::size_t bytes) {
   if (pages + page_bytes() > static_cast<std::size_t>(low_ + kReserved - next_)) return nullptr;
   if (mprotect(next_, pages, PROT_READ | PROT_WRITE) != 0) return nullptr;
   std::byte* const memory = next_ + pages - padded;
-  std::memset(next_, 0xCD, pages);
+  if (pages <= kMostFilled) std::memset(next_, 0xCD, pages);
   if (!open_) mprotect(next_, pages, PROT_NONE);
   forbid(next_, pages);
   permit(memory, bytes);
