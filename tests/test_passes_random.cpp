@@ -25,7 +25,8 @@ std::string differ(const Tensor& actual, const Tensor& expected, double toleranc
                    bool zeros_have_signs) {
   if (!expected) return actual ? "there is a value" : "";
   double scale = 1;
-  for (const double value : expected.cast(float64).span<double>())
+  const Tensor numbers = expected.cast(float64);
+  for (const double value : numbers.span<double>())
     if (std::isfinite(value)) scale = std::max(scale, std::fabs(value));
   const auto unsigned_zeros = [&](const Tensor& tensor) {
     if (zeros_have_signs || !is_floating(tensor.dtype())) return tensor;
