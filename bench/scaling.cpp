@@ -185,7 +185,7 @@ void measure(const Kind& kind, int nodes) {
     kernels.reserve(plan.steps.size());
     for (const gg::PlannedStep& step : plan.steps)
       if (!step.node->op().traits.moves_value)
-        kernels.push_back(gg::make_kernel(*step.node, "cpu", 1));
+        kernels.push_back(gg::make_kernel(gg::KernelSite(*step.node), "cpu"));
   });
   row.print();
 }

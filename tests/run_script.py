@@ -273,8 +273,12 @@ class RunScript(unittest.TestCase):
                             ("cuda_emulation/cuda_emulation_tests", 0)):
             program = self.root / "build/tests" / name
             program.parent.mkdir(parents=True, exist_ok=True)
-            self.write_program(
-                program, f"echo 'test cases: {cases} | {cases} passed | 0 failed | 0 skipped'")
+            self.write_program(program, f"""case "$*" in
+                *--list-test-cases*) ;;
+                *) echo 'test cases: {cases} | {cases} passed | 0 failed | 0 skipped' ;;
+            esac""")
+        (self.root / "tests/cuda").mkdir(parents=True)
+        shutil.copy(ROOT / "tests/cuda/side_by_side.py", self.root / "tests/cuda")
         step = "[1/2] Compiling C++ object src/x.p/a.cpp.o"
         self.ninja_with(step, "a.cpp:1: warning: unused",
                         "[2/2] Compiling C++ object src/x.p/b.cpp.o")
