@@ -17,4 +17,13 @@ inline Tensor noise(const Shape& shape, std::uint32_t seed, DType dtype = float6
   return tensor.cast(dtype);
 }
 
+/// Float32 numbers of a normal distribution, the same for the same seed.
+inline Tensor normal_noise(const Shape& shape, std::uint64_t seed) {
+  Tensor tensor(float32, shape);
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> draw;
+  for (float& x : tensor.span<float>()) x = draw(random);
+  return tensor;
+}
+
 }  // namespace gradgraph::tests

@@ -63,8 +63,12 @@ void build_cnn(SmallModel& m) {
 
 SmallModel::SmallModel(const std::string& name) {
   (name == "softmax" ? build_softmax : name == "mlp" ? build_mlp : build_cnn)(*this);
-  for (Node& node : graph.nodes())
-    if (node.op().name == "variable") variables.push_back(node.output());
+  variables = gradgraph::variables(graph);
+}
+
+std::vector<Tensor> SmallModel::train_on(const std::string& device) {
+  Session session(graph, {.device = device, .seed = 17, .threads = 1});
+  return train(session);
 }
 
 std::vector<Tensor> SmallModel::train(Session& session) const {

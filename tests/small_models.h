@@ -14,6 +14,8 @@ struct SmallModel {
 
   /// The losses of all steps, then the variables.
   std::vector<Tensor> train(Session& session) const;
+  /// In a session of its own, with dropout drawn alike.
+  std::vector<Tensor> train_on(const std::string& device);
 
   Graph graph;
   std::vector<Output> feeds, fetches, variables;

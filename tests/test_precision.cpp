@@ -3,13 +3,13 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
-#include <random>
 #include <string>
 
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
 #include "messages.h"
-#include "op_rows.h"
+#include "noise.h"
+#include "op_row_graph.h"
 #include "passes/lower_precision.h"
 
 /// SessionOptions::precision, and the loss scale that float16 needs.
@@ -20,19 +20,12 @@ using gg::Tensor;
 using gg::tests::close;
 using gg::tests::contains;
 using gg::tests::message_of;
+using gg::tests::normal_noise;
 using gg::tests::same_bits;
 
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-Tensor normal(gg::Shape shape, std::uint64_t seed) {
-  Tensor tensor(gg::float32, shape);
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> draw;
-  for (float& x : tensor.span<float>()) x = draw(random);
-  return tensor;
-}
 
 Tensor run(gg::Graph& graph, const Output& fetch, Precision precision) {
   return gg::Session(graph, {.device = "cpu", .precision = precision}).run(fetch);
@@ -57,7 +50,7 @@ struct Network {
     gg::Callable step = session.prepare({x, labels}, {loss, train});
     std::vector<float> values;
     for (int i = 0; i < steps; ++i)
-      values.push_back(step(normal({6, 8, 8, 1}, 3),
+      values.push_back(step(normal_noise({6, 8, 8, 1}, 3),
                             Tensor{std::int64_t{0}, std::int64_t{1}, std::int64_t{2},
                                    std::int64_t{0}, std::int64_t{1}, std::int64_t{2}})[0]
                            .item<float>());
@@ -100,9 +93,9 @@ TEST_SUITE("precision") {
          {std::pair{Precision::bf16, gg::bfloat16}, {Precision::fp16, gg::float16}}) {
       CAPTURE(dtype);
       gg::Graph graph;
-      const auto x = gg::variable(graph, normal({5, 7}, 1)),
-                 w = gg::variable(graph, normal({7, 3}, 2)),
-                 bias = gg::variable(graph, normal({3}, 3));
+      const auto x = gg::variable(graph, normal_noise({5, 7}, 1)),
+                 w = gg::variable(graph, normal_noise({7, 3}, 2)),
+                 bias = gg::variable(graph, normal_noise({3}, 3));
       const auto half = [&](const Output& value) { return gg::cast(value, dtype); };
       const auto wide = [&](const Output& value) { return gg::cast(value, gg::float32); };
       const auto plain = gg::relu(gg::bias_add(gg::matmul(x, w), bias));
@@ -119,10 +112,10 @@ TEST_SUITE("precision") {
 
   TEST_CASE("what multiplies nothing is as it was, and so are other dtypes") {
     gg::Graph graph;
-    const auto x = gg::variable(graph, normal({64}, 1));
+    const auto x = gg::variable(graph, normal_noise({64}, 1));
     const auto plain = gg::tanh(x * 3 + 1) - x;
     CHECK(same_bits(run(graph, plain, Precision::bf16), run(graph, plain, Precision::fp32)));
-    const auto exact = gg::variable(graph, normal({8, 8}, 2).cast(gg::float64));
+    const auto exact = gg::variable(graph, normal_noise({8, 8}, 2).cast(gg::float64));
     const auto product = gg::matmul(exact, exact);
     CHECK(same_bits(run(graph, product, Precision::bf16), run(graph, product, Precision::fp32)));
   }
@@ -160,18 +153,14 @@ TEST_SUITE("precision") {
   TEST_CASE("every op row runs, and gives about what it gives in float32") {
     for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
       CAPTURE(row.name);
-      gg::Graph graph;
-      std::vector<Output> inputs;
-      gg::Feeds feeds;
-      for (const Tensor& value : row.inputs) {
-        inputs.push_back(gg::placeholder(graph, value.dtype(), value.shape()));
-        feeds.emplace_back(inputs.back(), value);
-      }
-      if (inputs.empty()) continue;  // makes a graph of its own
-      const auto fetches = gg::tests::with_gradients(row, inputs, row.build(inputs));
-      const auto expected = gg::Session(graph, {.device = "cpu"}).run(feeds, fetches);
-      const auto actual =
-          gg::Session(graph, {.device = "cpu", .precision = Precision::bf16}).run(feeds, fetches);
+      if (row.inputs.empty()) continue;  // makes a graph of its own
+      gg::tests::RowGraph made(row, row.inputs, gg::tests::Dims::known);
+      const auto fetches = gg::tests::with_gradients(row, made.inputs, made.outputs);
+      const auto run_in = [&](Precision precision) {
+        return gg::Session(made.graph, {.device = "cpu", .precision = precision})
+            .run(made.feeds, fetches);
+      };
+      const auto expected = run_in(Precision::fp32), actual = run_in(Precision::bf16);
       for (std::size_t i = 0; i < fetches.size(); ++i) {
         REQUIRE(actual[i].dtype() == expected[i].dtype());
         REQUIRE(actual[i].shape() == expected[i].shape());
@@ -191,7 +180,7 @@ TEST_SUITE("precision") {
 
   TEST_CASE("a node that waits for others, or reads a new value, is left as it is") {
     gg::Graph graph;
-    const auto w = gg::variable(graph, normal({4, 4}, 1), "w");
+    const auto w = gg::variable(graph, normal_noise({4, 4}, 1), "w");
     const auto doubled = gg::assign(w, w * 2);
     const auto late = gg::matmul(doubled, doubled);
     gg::Session session(graph, {.device = "cpu", .precision = Precision::bf16});

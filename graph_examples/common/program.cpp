@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
-#include <map>
 #include <string_view>
 
 namespace examples {
@@ -38,10 +37,14 @@ const std::array<OptimizerChoice, 6> kOptimizers = {{
     {"sgd", 1e-1, make<gg::GradientDescent>},
 }};
 
-const std::map<std::string, gg::Precision> kPrecisions = {{"fp32", gg::Precision::fp32},
-                                                          {"tf32", gg::Precision::tf32},
-                                                          {"bf16", gg::Precision::bf16},
-                                                          {"fp16", gg::Precision::fp16}};
+struct PrecisionChoice {
+  const char* name;
+  gg::Precision precision;
+};
+const std::array<PrecisionChoice, 4> kPrecisions = {{{"fp32", gg::Precision::fp32},
+                                                     {"tf32", gg::Precision::tf32},
+                                                     {"bf16", gg::Precision::bf16},
+                                                     {"fp16", gg::Precision::fp16}}};
 
 const OptimizerChoice& optimizer_choice(const std::string& name) {
   for (const OptimizerChoice& choice : kOptimizers)
@@ -59,28 +62,33 @@ CLI::Validator at_least(std::int64_t least) {
   return {check, ""};
 }
 
-CLI::Validator is_optimizer() {
-  const auto check = [](const std::string& text) {
+/// One of `choices` by its name; `use(choice, text)` may put something else in its place.
+template <class Choices, class Use>
+CLI::Validator is_one_of(const char* kind, const Choices& choices, const Use& use) {
+  const auto check = [&choices, kind, use](std::string& text) {
     std::string names;
-    for (const OptimizerChoice& choice : kOptimizers) {
-      if (text == choice.name) return std::string();
+    for (const auto& choice : choices) {
+      if (text == choice.name) {
+        use(choice, text);
+        return std::string();
+      }
       names += std::string(names.empty() ? "" : ", ") + choice.name;
     }
-    return "there is no optimizer '" + text + "', only " + names;
+    return std::string("there is no ") + kind + " '" + text + "', only " + names;
   };
   return {check, ""};
 }
 
+CLI::Validator is_optimizer() {
+  return is_one_of("optimizer", kOptimizers, [](const OptimizerChoice&, std::string&) {});
+}
+
 /// Makes a name the number that CLI11 reads an enumeration from.
 CLI::Validator is_precision() {
-  const auto check = [](std::string& text) {
-    if (const auto known = kPrecisions.find(text); known != kPrecisions.end()) {
-      text = std::to_string(static_cast<int>(known->second));
-      return std::string();
-    }
-    return "there is no precision '" + text + "', only fp32, tf32, bf16, fp16";
-  };
-  return {check, ""};
+  return is_one_of("precision", kPrecisions,
+                   [](const PrecisionChoice& choice, std::string& text) {
+                     text = std::to_string(static_cast<int>(choice.precision));
+                   });
 }
 
 CLI::Validator positive_number() {

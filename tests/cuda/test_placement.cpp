@@ -8,7 +8,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "models.h"
-#include "op_rows.h"
+#include "op_row_graph.h"
 #include "random_graph.h"
 #include "small_models.h"
 #include "special_values.h"
@@ -75,20 +75,14 @@ TEST_SUITE("cuda placement") {
     std::mt19937_64 random(11);
     for (const gg::tests::OpRow& row : gg::tests::op_rows()) {
       CAPTURE(row.name);
-      gg::Graph graph;
-      gg::Feeds feeds;
-      std::vector<Output> inputs;
-      for (const Tensor& value : row.inputs) {
-        inputs.push_back(gg::placeholder(graph, value.dtype(), value.shape()));
-        feeds.emplace_back(inputs.back(), value);
-      }
-      if (inputs.empty()) continue;  // makes a graph of its own
-      const std::vector<Output> fetches = with_gradients(row, inputs, row.build(inputs));
+      if (row.inputs.empty()) continue;  // makes a graph of its own
+      gg::tests::RowGraph made(row, row.inputs, gg::tests::Dims::known);
+      const std::vector<Output> fetches = with_gradients(row, made.inputs, made.outputs);
       const auto expected =
-          gg::Session(graph, {.device = "cpu", .threads = 1}).run(feeds, fetches);
-      scatter(graph, random);
-      gg::Session session(graph, {.device = any_device(random), .threads = 1});
-      check_close(session.run(feeds, fetches), expected, std::max(1e-5, row.tolerance));
+          gg::Session(made.graph, {.device = "cpu", .threads = 1}).run(made.feeds, fetches);
+      scatter(made.graph, random);
+      gg::Session session(made.graph, {.device = any_device(random), .threads = 1});
+      check_close(session.run(made.feeds, fetches), expected, std::max(1e-5, row.tolerance));
     }
   }
 
@@ -149,11 +143,7 @@ TEST_SUITE("cuda placement") {
     for (const char* name : {"softmax", "mlp", "cnn"}) {
       CAPTURE(name);
       gg::tests::SmallModel model(name);
-      const auto train_on = [&](const std::string& device) {
-        gg::Session session(model.graph, {.device = device, .seed = 17, .threads = 1});
-        return model.train(session);
-      };
-      check_close(train_on("auto"), train_on("cpu"), 1e-4);
+      check_close(model.train_on("auto"), model.train_on("cpu"), 1e-4);
     }
   }
 
@@ -161,16 +151,12 @@ TEST_SUITE("cuda placement") {
     for (const char* name : {"softmax", "mlp", "cnn"}) {
       CAPTURE(name);
       gg::tests::SmallModel model(name);
-      const auto train_on = [&](const std::string& device) {
-        gg::Session session(model.graph, {.device = device, .seed = 17, .threads = 1});
-        return model.train(session);
-      };
-      const std::vector<Tensor> expected = train_on("cpu");
+      const std::vector<Tensor> expected = model.train_on("cpu");
       std::mt19937_64 random(23);
       for (int placement = 0; placement < 40; ++placement) {
         CAPTURE(placement);
         scatter(model.graph, random);
-        check_close(train_on(any_device(random)), expected, 1e-4);
+        check_close(model.train_on(any_device(random)), expected, 1e-4);
       }
     }
   }

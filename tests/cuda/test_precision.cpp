@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
+#include "noise.h"
 #include "settings.h"
 
 /// Products in 16 bits and in TF32 on the GPU.
@@ -13,17 +13,10 @@ namespace gg = gradgraph;
 using gg::Output;
 using gg::Precision;
 using gg::Tensor;
+using gg::tests::normal_noise;
 using gg::tests::same_bits;
 
 namespace {
-
-Tensor normal(gg::Shape shape, std::uint64_t seed) {
-  Tensor tensor(gg::float32, shape);
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> draw;
-  for (float& x : tensor.span<float>()) x = draw(random);
-  return tensor;
-}
 
 /// The largest difference, as part of the largest number.
 double distance(const Tensor& a, const Tensor& b) {
@@ -58,7 +51,7 @@ std::vector<Tensor> trained(const std::string& device, Precision precision, bool
   gg::Callable step = session.prepare({x}, {loss, train});
   std::vector<Tensor> values;
   for (std::uint64_t i = 0; i < 8; ++i)
-    values.push_back(step({normal({4, 8, 8, 3}, i % 2)})[0].clone());
+    values.push_back(step({normal_noise({4, 8, 8, 3}, i % 2)})[0].clone());
   for (const Output& variable : gg::variables(graph)) values.push_back(session.value(variable));
   return values;
 }
@@ -83,7 +76,8 @@ TEST_SUITE("cuda precision") {
   TEST_CASE("TF32 rounds what is multiplied, where it is asked for, and nothing else") {
     gg::Graph graph;
     const auto given = [&](gg::Shape shape) {
-      return gg::variable(graph, normal(shape, static_cast<std::uint64_t>(graph.num_nodes())));
+      return gg::variable(graph,
+                          normal_noise(shape, static_cast<std::uint64_t>(graph.num_nodes())));
     };
     std::vector<Output> results;
     std::size_t rounds = 0;  // as many of them
@@ -119,7 +113,8 @@ TEST_SUITE("cuda precision") {
     for (const Precision precision : {Precision::bf16, Precision::fp16}) {
       gg::Graph graph;
       const auto given = [&](gg::Shape shape) {
-        return gg::variable(graph, normal(shape, static_cast<std::uint64_t>(graph.num_nodes())));
+        return gg::variable(graph,
+                            normal_noise(shape, static_cast<std::uint64_t>(graph.num_nodes())));
       };
       const auto x = given({3, 10, 8, 4}), w = given({3, 3, 4, 24}), bias = given({24});
       const auto pooled = gg::max_pool2d(gg::relu(gg::bias_add(gg::conv2d(x, w), bias)));

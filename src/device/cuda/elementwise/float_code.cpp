@@ -71,7 +71,6 @@ class FloatEncoder {
   static bool is_cast(const Instruction& instruction) { return instruction.op->name == "cast"; }
   bool rounds(const Instruction& instruction) const {
     const DType from = program_.dtype(instruction.operands[0]);
-    // All bytes are numbers of float16, and small ones of bfloat16.
     return is_half(instruction.dtype) && from != instruction.dtype;
   }
 
