@@ -2,12 +2,10 @@
 #include <limits>
 
 #include "golden_rows.h"
+#include "row_helpers.h"
 
 namespace gradgraph::tests {
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 using Outputs = std::vector<Output>;
 
@@ -48,12 +46,12 @@ void add_pooling_rows(std::vector<OpRow>& rows) {
   const Pool2dOptions pairs = {.window = {1, 2}, .strides = {1, 2}};
   rows.push_back(
       {.name = "max_pool2d/ties_nan_infinity",
-       .inputs = {Tensor{3.f, 3.f, kNan, 1.f, -kInfinity, -kInfinity}.reshaped(line)},
+       .inputs = {Tensor{3.f, 3.f, kNan, 1.f, -kInf, -kInf}.reshaped(line)},
        .build = [=](const Outputs& in) -> Outputs { return {max_pool2d(in[0], pairs)}; },
-       .expected = {Tensor{3.f, kNan, -kInfinity}.reshaped(half)},
+       .expected = {Tensor{3.f, kNan, -kInf}.reshaped(half)},
        .gradient = false});
   rows.push_back({.name = "max_pool2d_grad/ties_nan_infinity",
-                  .inputs = {Tensor{3.f, 3.f, 1.f, kNan, -kInfinity, -kInfinity}.reshaped(line),
+                  .inputs = {Tensor{3.f, 3.f, 1.f, kNan, -kInf, -kInf}.reshaped(line),
                              Tensor{1.f, 2.f, 3.f}.reshaped(half)},
                   .build = [=](const Outputs& in) -> Outputs {
                     return {max_pool2d_grad(in[0], in[1], pairs)};
@@ -61,7 +59,7 @@ void add_pooling_rows(std::vector<OpRow>& rows) {
                   .expected = {Tensor{1.f, 0.f, 0.f, 2.f, 3.f, 0.f}.reshaped(line)},
                   .gradient = false});
   rows.push_back({.name = "max_pool2d_pick/ties_nan_infinity",
-                  .inputs = {Tensor{3.f, 3.f, kNan, kNan, -kInfinity, -kInfinity}.reshaped(line),
+                  .inputs = {Tensor{3.f, 3.f, kNan, kNan, -kInf, -kInf}.reshaped(line),
                              Tensor{1.f, 2.f, 3.f, 4.f, 5.f, 6.f}.reshaped(line)},
                   .build = [=](const Outputs& in) -> Outputs {
                     return {max_pool2d_pick(in[0], in[1], pairs)};
@@ -115,43 +113,66 @@ void add_softmax_rows(std::vector<OpRow>& rows) {
                   },
                   .expected = {Tensor{{.5f, .5f}, {1.f, 0.f}, {.5f, .5f}},
                                Tensor{{-std::log(2.f), -std::log(2.f)},
-                                      {0.f, -kInfinity},
+                                      {0.f, -kInf},
                                       {-std::log(2.f), -std::log(2.f)}}},
                   .gradient = false,
                   .also = {}});
-  rows.push_back({.name = "softmax/minus_infinity_excludes",
-                  .inputs = {Tensor{{-kInfinity, 1.f, 1.f}, {-kInfinity, -kInfinity, 0.f}}},
-                  .build = [](const Outputs& in) -> Outputs {
-                    return {softmax(in[0]), log_softmax(in[0])};
-                  },
-                  .expected = {Tensor{{0.f, .5f, .5f}, {0.f, 0.f, 1.f}},
-                               Tensor{{-kInfinity, -std::log(2.f), -std::log(2.f)},
-                                      {-kInfinity, -kInfinity, 0.f}}},
-                  .gradient = false});
+  rows.push_back(
+      {.name = "softmax/minus_infinity_excludes",
+       .inputs = {Tensor{{-kInf, 1.f, 1.f}, {-kInf, -kInf, 0.f}}},
+       .build = [](const Outputs& in) -> Outputs {
+         return {softmax(in[0]), log_softmax(in[0])};
+       },
+       .expected = {Tensor{{0.f, .5f, .5f}, {0.f, 0.f, 1.f}},
+                    Tensor{{-kInf, -std::log(2.f), -std::log(2.f)}, {-kInf, -kInf, 0.f}}},
+       .gradient = false});
   rows.push_back(
       {.name = "softmax/infinity_and_nan",
-       .inputs = {Tensor{{kInfinity, 1.f}, {-kInfinity, -kInfinity}, {kNan, 1.f}}},
+       .inputs = {Tensor{{kInf, 1.f}, {-kInf, -kInf}, {kNan, 1.f}}},
        .build = [](const Outputs& in) -> Outputs {
          return {softmax(in[0]), log_softmax(in[0])};
        },
        .expected = {Tensor::full(float32, {3, 2}, kNan), Tensor::full(float32, {3, 2}, kNan)},
        .gradient = false});
   rows.push_back({.name = "softmax_cross_entropy/excluded_class",
-                  .inputs = {Tensor{{-kInfinity, 1.f, 1.f}}, Tensor{{0.f, 1.f, 0.f}}},
+                  .inputs = {Tensor{{-kInf, 1.f, 1.f}}, Tensor{{0.f, 1.f, 0.f}}},
                   .build = [](const Outputs& in) -> Outputs {
                     const Output loss = softmax_cross_entropy(in[0], in[1]);
                     return {loss, gradients({loss}, {in[0]})[0]};
                   },
                   .expected = {Tensor{std::log(2.f)}, Tensor{{0.f, -.5f, .5f}}},
                   .gradient = false});
+  rows.push_back({.name = "sparse_softmax_cross_entropy/excluded_class",
+                  .inputs = {Tensor{{-kInf, 1.f, 1.f}, {-kInf, 0.f, 0.f}}, Tensor{1, 0}},
+                  .build = [](const Outputs& in) -> Outputs {
+                    return {sparse_softmax_cross_entropy(in[0], in[1])};
+                  },
+                  .expected = {Tensor{std::log(2.f), kInf}},
+                  .gradient = false});
+}
+
+void add_standardize_rows(std::vector<OpRow>& rows) {
+  const Tensor x{{1.f, 2.f, 4.f}, {-3.f, 0.5f, 1.f}};
+  const auto build = [](In in) { return Out{standardize(in[0])}; };
+  rows.push_back(row(
+      "standardize/plain", {x}, build,
+      {Tensor{{-1.0690415f, -0.26726038f, 1.3363019f}, {-1.4048765f, 0.5619506f, 0.8429259f}}}));
+  rows.push_back(row("standardize_grad/plain", {x, Tensor{{1.f, -1.f, 0.5f}, {0.f, 2.f, 1.f}}},
+                     [](In in) { return Out{standardize_grad(in[0], in[1])}; },
+                     {Tensor{{0.62997115f, -0.9449563f, 0.31498514f},
+                             {-0.044366156f, 0.35491682f, -0.31055067f}}}));
   rows.push_back(
-      {.name = "sparse_softmax_cross_entropy/excluded_class",
-       .inputs = {Tensor{{-kInfinity, 1.f, 1.f}, {-kInfinity, 0.f, 0.f}}, Tensor{1, 0}},
-       .build = [](const Outputs& in) -> Outputs {
-         return {sparse_softmax_cross_entropy(in[0], in[1])};
-       },
-       .expected = {Tensor{std::log(2.f), kInfinity}},
-       .gradient = false});
+      values("standardize/empty", {Tensor(float32, {2, 0})}, build, {Tensor(float32, {2, 0})}));
+  // Of one element, and of equal ones, nothing is left.
+  rows.push_back(values("standardize/equal", {Tensor{{0.1f, 0.1f, 0.1f}}}, build,
+                        {Tensor{{0.f, 0.f, 0.f}}}));
+  rows.push_back(values("standardize/one", {Tensor{{7.f}}}, build, {Tensor{{0.f}}}));
+  rows.push_back(values("standardize/infinity_and_nan", {Tensor{{kInf, 1.f}, {1.f, kNan}}}, build,
+                        {Tensor::full(float32, {2, 2}, kNan)}));
+  // Whose squares are above the largest float, or below the least.
+  rows.push_back(float32_values(
+      "standardize/huge_and_tiny", {Tensor{{-1e30f, 1e30f}, {-1e-25f, 1e-25f}}},
+      [](In in) { return Out{standardize(in[0], 0)}; }, {Tensor{{-1.f, 1.f}, {-1.f, 1.f}}}));
 }
 
 }  // namespace
@@ -159,6 +180,7 @@ void add_softmax_rows(std::vector<OpRow>& rows) {
 void add_nn_rows(std::vector<OpRow>& rows) {
   add_pooling_rows(rows);
   add_softmax_rows(rows);
+  add_standardize_rows(rows);
 }
 
 }  // namespace gradgraph::tests

@@ -369,6 +369,13 @@ Output bias_add(Output x, Output bias, Layout layout = Layout::nhwc,
 /// float32 or float64. Source: tf.nn.softmax, log_softmax.
 Output softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
 Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
+/// (x - mean) / sqrt(variance + epsilon) along the last axis. Of float32 or float64. Source:
+/// jax.nn.standardize.
+Output standardize(Output x, double epsilon = 1e-5, Where where = Where::current());
+/// What standardize passes back to `x`, given `grad`, of x's shape. Source: PyTorch's
+/// native_layer_norm_backward.
+Output standardize_grad(Output x, Output grad, double epsilon = 1e-5,
+                        Where where = Where::current());
 /// One loss a row: `logits` [..., classes], `labels` [..., classes] of any sum, usually 1.
 /// Of float32 or float64. Source: tf.nn.softmax_cross_entropy_with_logits.
 Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());

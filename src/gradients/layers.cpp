@@ -108,8 +108,8 @@ Output pool2d(std::string_view kind,
 /// What the mean of x lacks, given the distances from it: it has been rounded, which counts where
 /// x is far from 0 and its elements are close together. It is 0 but for that, and so is its
 /// gradient.
-Output rest_of_mean(Output distance, const Axes& axes, bool keep_dims) {
-  return stop_gradient(mean(distance, axes, keep_dims));
+Output rest_of_mean(Output distance, const Axes& axes) {
+  return stop_gradient(mean(distance, axes));
 }
 
 }  // namespace
@@ -216,7 +216,7 @@ BatchNormResult batch_norm(Output x, BatchNormOptions options, std::string_view 
 
   const Output rounded_mean = mean(x, others);
   const Output distance = x - line_up(rounded_mean);
-  const Output rest = rest_of_mean(distance, others, false);
+  const Output rest = rest_of_mean(distance, others);
   const Output batch_variance = mean(square(distance - line_up(rest)), others);
   const auto choose = [&](Output batch, Output running) {
     return gradgraph::where(options.training, batch, stop_gradient(running));
@@ -247,10 +247,7 @@ Output layer_norm(Output x, double epsilon, std::string_view name, SourceLocatio
   const Shape features = {layer.size(x, x.rank() - 1)};
   const Output scale = layer.trainable("scale", features, x.dtype(), ones());
   const Output offset = layer.trainable("offset", features, x.dtype(), zeros());
-  const Output distance = x - mean(x, -1, true);
-  const Output centered = distance - rest_of_mean(distance, -1, true);
-  const Output variance = mean(square(centered), -1, true);
-  return layer.finish(centered * rsqrt(variance + epsilon) * scale + offset);
+  return layer.finish(standardize(x, epsilon) * scale + offset);
 }
 
 Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension, DType dtype,

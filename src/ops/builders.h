@@ -29,6 +29,7 @@ void register_softmax_ops(OpRegistry& registry);
 void register_solving_ops(OpRegistry& registry);
 void register_sorting_ops(OpRegistry& registry);
 void register_source_ops(OpRegistry& registry);
+void register_standardize_ops(OpRegistry& registry);
 
 /// Throws BuildError "[op] '<scope>op': message" for a node that cannot even be asked for.
 [[noreturn]] void fail_to_build(std::string_view op, Graph& graph, const std::string& message,

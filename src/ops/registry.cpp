@@ -27,6 +27,7 @@ OpRegistry& op_registry() {
     register_solving_ops(ops);
     register_sorting_ops(ops);
     register_source_ops(ops);
+    register_standardize_ops(ops);
     return ops;
   }();
   return registry;

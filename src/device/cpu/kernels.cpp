@@ -9,6 +9,7 @@ void register_reference_kernels(KernelRegistry& registry) {
   register_reference_reductions(registry);
   register_reference_softmax(registry);
   register_reference_sorting(registry);
+  register_reference_standardize(registry);
   register_reference_windows(registry);
 }
 
@@ -35,6 +36,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_shape_kernels(registry);
   register_softmax_kernels(registry);
   register_source_kernels(registry);
+  register_standardize_kernels(registry);
   register_half_kernels(registry);  // the last: for what has kernels
 }
 

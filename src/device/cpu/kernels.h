@@ -30,6 +30,7 @@ void register_scan_kernels(KernelRegistry& registry);
 void register_shape_kernels(KernelRegistry& registry);
 void register_softmax_kernels(KernelRegistry& registry);
 void register_source_kernels(KernelRegistry& registry);
+void register_standardize_kernels(KernelRegistry& registry);
 /// For float16 and bfloat16, of every op that has a kernel of float32 and none of theirs.
 void register_half_kernels(KernelRegistry& registry);
 

@@ -16,6 +16,7 @@ void register_cuda_kernels(KernelRegistry& registry) {
   cuda::register_reduction_kernels(registry);
   cuda::register_softmax_kernels(registry);
   cuda::register_sorting_kernels(registry);
+  cuda::register_standardize_kernels(registry);
   cuda::register_half_kernels(registry);              // for what has kernels
   cuda::register_half_convolution_kernels(registry);  // asked before those
 }

@@ -22,6 +22,7 @@ void register_random_kernels(KernelRegistry& registry);
 void register_reduction_kernels(KernelRegistry& registry);
 void register_softmax_kernels(KernelRegistry& registry);
 void register_sorting_kernels(KernelRegistry& registry);
+void register_standardize_kernels(KernelRegistry& registry);
 /// For float16 and bfloat16, of every op that has a kernel of float32 and none of theirs.
 void register_half_kernels(KernelRegistry& registry);
 void register_half_convolution_kernels(KernelRegistry& registry);

@@ -108,13 +108,16 @@ void ProgramRunner::add_parameters(const ElementwiseProgram::Instruction& instru
 }
 
 /// Runs that are long enough spare laying out what is broadcast. But chains go by whole blocks,
-/// and rows that repeat are laid out once for many tiles.
+/// and rows of which a tile has a whole number are laid out once for many tiles.
 void ProgramRunner::choose_runs() {
+  if (expanded_.empty()) return;
   const auto stays = [](const Expanded& input) { return input.walk.inner_steps()[0] == 0; };
-  if (expanded_.empty() || (steps_.size() > 1 && std::ranges::none_of(expanded_, stays))) return;
   const auto extent = [](const Expanded& input) { return input.walk.inner_extent(); };
   const int64_t shortest = extent(std::ranges::min(expanded_, {}, extent));
   if (shortest < kShortestRun) return;
+  if (steps_.size() > 1 && std::ranges::none_of(expanded_, stays) &&
+      (chunk_size_ > 0 || kTile % shortest == 0))
+    return;
   run_length_ = shortest;
   for (const Expanded& input : expanded_)
     if (stays(input)) registers_[at(input.reg)].kind = Register::run_input;

@@ -12,6 +12,7 @@ void register_reference_indexing(KernelRegistry& registry);
 void register_reference_reductions(KernelRegistry& registry);
 void register_reference_softmax(KernelRegistry& registry);
 void register_reference_sorting(KernelRegistry& registry);
+void register_reference_standardize(KernelRegistry& registry);
 void register_reference_windows(KernelRegistry& registry);  ///< convolution and pooling
 
 }  // namespace gradgraph

@@ -1,11 +1,10 @@
 #pragma once
 
 #include <limits>
-#include <utility>
 
 #include "device/cpu/broadcast.h"
+#include "device/cpu/isa/row_steps.h"
 #include "device/cpu/isa/upper_halves.h"
-#include "device/cpu/isa/vector_of.h"
 #include "device/cpu/isa/vectors.h"
 #include "device/cpu/softmax/softmax_rows.h"
 #include "device/shared/math_functions.h"
@@ -14,10 +13,15 @@
 /// loops_table.h is.
 namespace gradgraph::GRADGRAPH_ISA {
 
-/// A row goes through registers in steps of 16 elements, at every level, each with sums of its
-/// own. What the last step has too many counts as -infinity, whose exponential is 0.
+/// What the last step of a row has too many counts as -infinity, whose exponential is 0.
 template <class T>
-class Softmax {
+class Softmax : RowSteps<T> {
+  using Steps = RowSteps<T>;
+  using Steps::fold, Steps::for_rows, Steps::kSize, Steps::kStep, Steps::kVectors, Steps::load,
+      Steps::map, Steps::store;
+  using typename Steps::Step;
+  using typename Steps::V;
+
  public:
   static void softmax(const T* x, T* y, std::int64_t rows, std::int64_t count) {
     for_rows(x, y, rows, count, [](const T* from, T* to, std::int64_t size, std::int64_t room) {
@@ -63,9 +67,6 @@ class Softmax {
   }
 
  private:
-  using V = typename VectorOf<T>::Type;
-  static constexpr std::int64_t kStep = 16;
-  static constexpr int kSize = VectorOf<T>::kLanes, kVectors = kStep / kSize;
   /// Steps whose terms are added before the sums go into a double, since rows may be long.
   static constexpr std::int64_t kRun = 8 * kStep;
   /// Where the rest is smaller than this, the logits behind the largest one are so far behind
@@ -73,67 +74,8 @@ class Softmax {
   static constexpr T kSmallRest = T{1} / 256;
   static constexpr T kLowest = -std::numeric_limits<T>::infinity();
 
-  struct Step {
-    V v[kVectors];
-  };
-
-  /// Calls `body(x of a row, y of a row, count, room)`; a step may read and write up to `room`
-  /// elements, and so into the rows that come after it.
-  template <class Body>
-  [[gnu::always_inline]] static void for_rows(const T* x, T* y, std::int64_t rows,
-                                              std::int64_t count, const Body& body) {
-    for (std::int64_t row = 0; row < rows; ++row)
-      body(x + row * count, y ? y + row * count : nullptr, count, (rows - row) * count);
-  }
-
-  /// Vector by vector: as a whole a step may go in pieces of other sizes than it is read in,
-  /// for which processors wait.
-  [[gnu::always_inline]] static Step load(const T* x) {
-    Step step;
-    GRADGRAPH_UNROLL
-    for (int k = 0; k < kVectors; ++k) __builtin_memcpy(&step.v[k], x + k * kSize, sizeof(V));
-    return step;
-  }
-  [[gnu::always_inline]] static void store(T* y, const Step& step) {
-    GRADGRAPH_UNROLL
-    for (int k = 0; k < kVectors; ++k) __builtin_memcpy(y + k * kSize, &step.v[k], sizeof(V));
-  }
-  /// The first `count` elements, then -infinity.
   [[gnu::always_inline]] static Step load(const T* x, std::int64_t count, std::int64_t room) {
-    if (room < kStep) {
-      T elements[kStep];
-      for (std::int64_t i = 0; i < kStep; ++i) elements[i] = i < count ? x[i] : kLowest;
-      return load(elements);
-    }
-    Step step = load(x);
-    GRADGRAPH_UNROLL
-    for (int k = 0; k < kVectors; ++k) {
-      V index;
-      for (int i = 0; i < kSize; ++i) index[i] = static_cast<T>(k * kSize + i);
-      step.v[k] = index < static_cast<T>(count) - V{} ? step.v[k] : kLowest + V{};
-    }
-    return step;
-  }
-  [[gnu::always_inline]] static void store(T* y, const Step& step, std::int64_t count,
-                                           std::int64_t room) {
-    if (room >= kStep) return store(y, step);
-    T elements[kStep];
-    store(elements, step);
-    for (std::int64_t i = 0; i < count; ++i) y[i] = elements[i];
-  }
-
-  /// y = f(x)
-  template <class F>
-  [[gnu::always_inline]] static void map(const T* x, T* y, std::int64_t count, std::int64_t room,
-                                         const F& f) {
-    std::int64_t i = 0;
-    const auto apply = [&](Step step) {
-      GRADGRAPH_UNROLL
-      for (int k = 0; k < kVectors; ++k) step.v[k] = f(step.v[k]);
-      return step;
-    };
-    for (; i + kStep <= count; i += kStep) store(y + i, apply(load(x + i)));
-    if (i < count) store(y + i, apply(load(x + i, count - i, room - i)), count - i, room - i);
+    return Steps::load(x, count, room, kLowest);
   }
 
   /// One loop for the whole step: in one for each of its vectors GCC may find none.
@@ -143,24 +85,6 @@ class Softmax {
     GRADGRAPH_VECTORIZE
     for (int i = 0; i < kStep; ++i) to[i] = math::exp(from[i]);
     return load(to);
-  }
-
-  /// Combines elements 8 apart, then 4, 2 and 1.
-  template <class Combine>
-  [[gnu::always_inline]] static T fold(Step step, const Combine& combine) {
-    GRADGRAPH_UNROLL
-    for (int half = kVectors / 2; half > 0; half /= 2) GRADGRAPH_UNROLL
-    for (int k = 0; k < half; ++k) step.v[k] = combine(step.v[k], step.v[k + half]);
-    return fold<kSize / 2>(step.v[0], combine, std::make_integer_sequence<int, kSize>{});
-  }
-  template <int Half, class Combine, int... I>
-  [[gnu::always_inline]] static T fold(V v, const Combine& combine,
-                                       std::integer_sequence<int, I...> lanes) {
-    v = combine(v, __builtin_shufflevector(v, v, ((I + Half) % kSize)...));
-    if constexpr (Half == 1)
-      return v[0];
-    else
-      return fold<Half / 2>(v, combine, lanes);
   }
 
   /// Not of NaN, which the exponentials find.
