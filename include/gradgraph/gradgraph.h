@@ -18,3 +18,4 @@
 #include "gradgraph/session.h"
 #include "gradgraph/shape.h"
 #include "gradgraph/tensor.h"
+#include "gradgraph/weights.h"

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Writes pytorch_model.safetensors, the weights of a small network that PyTorch trained for a few
+steps; pytorch_logits.safetensors, a batch and what the network makes of it; and
+every_dtype.safetensors, a tensor of each dtype that both libraries have.
+
+Needs torch and safetensors."""
+
+import pathlib
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def make_model():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4 * 5 * 5, 8), nn.LayerNorm(8), nn.ReLU(),
+        nn.Linear(8, 10))
+
+
+def main():
+    torch.manual_seed(1)
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    images = torch.rand(16, 1, 12, 12)
+    labels = torch.arange(16) % 10
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        logits = model(images[:4])
+    save_file(model.state_dict(), HERE / "pytorch_model.safetensors", {"format": "pt"})
+    save_file({"images": images[:4].contiguous(), "logits": logits},
+              HERE / "pytorch_logits.safetensors")
+
+    numbers = torch.tensor([[0.0, 1.0, -2.5], [3.25, 100.0, 1e-3]])
+    save_file({
+        "float32": numbers, "float64": numbers.double(), "float16": numbers.half(),
+        "bfloat16": numbers.bfloat16(), "int32": torch.tensor([-1, 2**31 - 1], dtype=torch.int32),
+        "int64": torch.tensor([-1, 2**62]), "uint8": torch.tensor([0, 255], dtype=torch.uint8),
+        "bool": torch.tensor([True, False, True]), "scalar": torch.tensor(7.5),
+        "empty": torch.zeros(0, 3)}, HERE / "every_dtype.safetensors", {"made by": "PyTorch"})
+
+
+if __name__ == "__main__":
+    main()
