@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -75,6 +76,13 @@ T common(const json& spec) {
   optimizer.clip = {.by_value = spec["clip"].value("by_value", 0.0),
                     .by_norm = spec["clip"].value("by_norm", 0.0),
                     .by_global_norm = spec["clip"].value("by_global_norm", 0.0)};
+  for (const json& group : spec["settings"].value("groups", json::array())) {
+    ParameterGroup& added = optimizer.groups.emplace_back();
+    added.pattern = group["pattern"];
+    if (group.contains("learning_rate"))
+      added.learning_rate = group["learning_rate"].get<double>();
+    if (group.contains("weight_decay")) added.weight_decay = group["weight_decay"].get<double>();
+  }
   return optimizer;
 }
 
@@ -114,6 +122,18 @@ Optimizer optimizer_of(const json& spec) {
     return optimizer;
   }
   if (kind == "Adam") return adam<Adam>(spec);
+  if (kind == "Lamb") return adam<Lamb>(spec);
+  if (kind == "Nadam") {
+    auto optimizer = adam<Nadam>(spec);
+    optimizer.momentum_decay = settings.value("momentum_decay", optimizer.momentum_decay);
+    return optimizer;
+  }
+  if (kind == "Lion") {
+    auto optimizer = common<Lion>(spec);
+    optimizer.beta1 = settings.value("beta1", optimizer.beta1);
+    optimizer.beta2 = settings.value("beta2", optimizer.beta2);
+    return optimizer;
+  }
   REQUIRE(kind == "AdamW");
   return adam<AdamW>(spec);
 }
@@ -317,4 +337,92 @@ TEST_CASE("optimizers: wrong settings and arguments name what is wrong and the l
   // Nothing is left behind in the graph's context.
   CHECK(graph.context().scope.empty());
   CHECK(neg(x).node().phase() == Phase::forward);
+}
+
+TEST_CASE("optimizers: groups that cannot be are refused, and leave the graph as it was") {
+  Network network;
+  const int nodes = network.graph.num_nodes();
+  CHECK(contains(message_of([&] { Adam{.groups = {{"layer*"}}}.minimize(network.loss); }),
+                 "adam: the group 'layer*' fits none of the variables ('kernel1', ...)"));
+  CHECK(contains(message_of([&] {
+                   Lion{.groups = {{.pattern = "*", .weight_decay = -1.0}}}.minimize(
+                       network.loss);
+                 }),
+                 "lion: weight_decay must not be negative, but is -1"));
+  CHECK(network.graph.num_nodes() == nodes);
+}
+
+TEST_CASE("optimizers: two on disjoint variables keep their own steps and state") {
+  // As one optimiser on both: what one moves, the other's gradients see a step later.
+  Network one, two;
+  const Output all = Adam{.learning_rate = 0.02}.minimize(one.loss);
+  const auto part = [&](const char* pattern) {
+    return Adam{.learning_rate = 0.02}.minimize(two.loss,
+                                                trainable_variables(two.graph, pattern));
+  };
+  const Output both = group(two.graph, {part("kernel*"), part("bias*")});
+  Session first(one.graph), second(two.graph);
+  for (int i = 0; i < 5; ++i) {
+    first.run(all);
+    second.run(both);
+  }
+  for (std::size_t i = 0; i < one.variables.size(); ++i) {
+    const Tensor a = first.value(one.variables[i].second);
+    const Tensor b = second.value(two.variables[i].second);
+    CHECK(std::ranges::equal(a.span<double>(), b.span<double>()));
+  }
+}
+
+TEST_CASE("optimizers: variables by pattern") {
+  Network network;
+  CHECK(variables(network.graph).size() == 4);
+  CHECK(variables(network.graph, "bias?").size() == 2);
+  CHECK(variables(network.graph, "*2").front().name() == "kernel2");
+  Adam{}.minimize(network.loss);
+  CHECK(variables(network.graph, "kernel1/*").size() == 2);
+  CHECK(trainable_variables(network.graph, "kernel1*").size() == 1);
+  CHECK(contains(message_of([&] { trainable_variables(network.graph, "kernel1/*"); }),
+                 "'kernel1/*' fits none of the variables ('kernel1', ...)"));
+  Graph empty;
+  CHECK(contains(message_of([&] { variables(empty, "x"); }),
+                 "'x' fits no variable: there are none"));
+}
+
+TEST_CASE("optimizers: averages follow the variables, and change places with them") {
+  for (const double decay : {0.6, 0.0}) {
+    CAPTURE(decay);
+    Graph graph;
+    const Output x = variable(graph, Tensor(4.0), "x");
+    const MovingAverages averages =
+        moving_averages(GradientDescent{.learning_rate = 0.5}.minimize(square(x) / 2), decay);
+    verify(graph);
+    REQUIRE(averages.averages.size() == 1);
+    const Output average = averages.averages[0].second;
+    CHECK(average.name() == "x/average");
+    Session session(graph);
+    CHECK(session.value(average).item<double>() == 4);
+    double expected = 4, now = 4;
+    for (int step = 0; step < 12; ++step) {
+      session.run(averages.train);
+      now /= 2;
+      const double kept = std::min(decay, (1.0 + step) / (10 + step));
+      expected += (1 - kept) * (now - expected);
+      CHECK(session.value(x).item<double>() == now);
+      CHECK(session.value(average).item<double>() == doctest::Approx(expected).epsilon(1e-12));
+    }
+    session.run(averages.swap);
+    CHECK(session.value(x).item<double>() == doctest::Approx(expected).epsilon(1e-12));
+    CHECK(session.value(average).item<double>() == now);
+    session.run(averages.swap);
+    CHECK(session.value(x).item<double>() == now);
+  }
+  Graph graph;
+  const Output x = variable(graph, Tensor(1.0), "x");
+  const Output train = GradientDescent{}.minimize(square(x));
+  const int nodes = graph.num_nodes();
+  CHECK(
+      contains(message_of([&] { moving_averages(train, 1); }), "decay must be in [0, 1), not 1"));
+  CHECK(contains(message_of([&] { moving_averages(train, 0.9, {x + 1.0}); }),
+                 "is no floating variable of the graph"));
+  CHECK(graph.num_nodes() == nodes + 2);  // the constant 1 and the sum
 }

@@ -15,6 +15,7 @@
 #include "gradgraph/optimizers.h"
 #include "gradgraph/precision.h"
 #include "gradgraph/profile.h"
+#include "gradgraph/sequence.h"
 #include "gradgraph/session.h"
 #include "gradgraph/shape.h"
 #include "gradgraph/tensor.h"

@@ -2,17 +2,27 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "gradgraph/graph.h"
 #include "gradgraph/ops.h"
 
-/// Layers: functions that make variables ("fc1/kernel", "fc1/bias") and ops under a scope of
-/// their own, with the dtype of their input, which is float32 or float64. Training or inference
-/// is a graph input (`training`, a boolean scalar), never a global. Errors are BuildErrors with
-/// the layer's name.
+/// Layers make variables ("fc1/kernel", "fc1/bias") and ops under a scope of their own, with the
+/// dtype of their input, which is float32 or float64. Those with variables come in two forms: an
+/// object, which may be applied several times and has its variables from the first time on,
+///
+///     const gg::nn::Dense encode({.units = 64, .activation = gg::tanh}, "encode");
+///     const auto left = encode(x), right = encode(y);
+///
+/// and a function, which is such an object applied once: `gg::nn::dense(x, {.units = 64})`.
+/// Training or inference is a graph input (`training`, a boolean scalar), never a global. Errors
+/// are BuildErrors with the layer's name.
 namespace gradgraph GRADGRAPH_API {
 namespace nn {
 
@@ -39,12 +49,41 @@ Initializer orthogonal(double gain = 1, std::uint64_t seed = 0);
 /// Applied to a layer's output; a default one means none.
 using Activation = UnaryFunction;
 
+class LayerBuilder;
+struct ModuleState;
+
+/// What layers that are objects have in common. Copies are the same layer: they share variables.
+/// A layer belongs to the graph that it is first applied in.
+class Module {
+ public:
+  /// The variables, in the order in which they were made; none before the first application.
+  std::vector<Output> variables() const;
+
+ protected:
+  explicit Module(std::string_view name);
+  ~Module();
+  Module(const Module&);
+  Module& operator=(const Module&);
+
+  friend class LayerBuilder;
+  std::shared_ptr<ModuleState> state_;
+};
+
 struct DenseOptions {
   std::int64_t units = 0;
   Activation activation = {};
   bool use_bias = true;
   Initializer kernel_initializer = glorot_uniform();
   Initializer bias_initializer = zeros();
+};
+class Dense : public Module {
+ public:
+  explicit Dense(DenseOptions options, std::string_view name = "dense");
+  /// See dense. Each application has the first one's number of inputs.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  DenseOptions options_;
 };
 /// x [..., inputs] times a kernel [inputs, units], plus a bias. Source: keras.layers.Dense.
 Output dense(Output x, DenseOptions options, std::string_view name = "dense",
@@ -63,6 +102,15 @@ struct Conv2dOptions {
   bool use_bias = true;
   Initializer kernel_initializer = glorot_uniform();
   Initializer bias_initializer = zeros();
+};
+class Conv2d : public Module {
+ public:
+  explicit Conv2d(Conv2dOptions options, std::string_view name = "conv2d");
+  /// See conv2d. Each application has the first one's number of channels.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  Conv2dOptions options_;
 };
 /// x, images [N,H,W,C] or [N,C,H,W] as `layout` says, convolved with a kernel [height, width,
 /// channels / groups, filters], plus a bias. Source: keras.layers.Conv2D.
@@ -109,8 +157,18 @@ struct BatchNormOptions {
 struct BatchNormResult {
   Output output;
   /// Moves the running mean and variance, towards those of the batch while `training` is true.
-  /// The train op of `minimize` runs it; a loop that makes its train op by `apply` has to.
+  /// The train ops of `minimize` and `apply` run it.
   Output update;
+};
+class BatchNorm : public Module {
+ public:
+  explicit BatchNorm(BatchNormOptions options, std::string_view name = "batch_norm");
+  /// See batch_norm. Only the first application moves the running averages: the others' `update`
+  /// is empty.
+  BatchNormResult operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  BatchNormOptions options_;
 };
 /// x normalised over all axes but `axis`, of known size, times a scale, plus an offset: by the
 /// batch's mean and variance while training, else by their running averages.
@@ -119,17 +177,53 @@ BatchNormResult batch_norm(Output x, BatchNormOptions options,
                            std::string_view name = "batch_norm",
                            SourceLocation where = SourceLocation::current());
 
+class LayerNorm : public Module {
+ public:
+  explicit LayerNorm(double epsilon = 1e-5, std::string_view name = "layer_norm");
+  /// See layer_norm.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  double epsilon_;
+};
 /// x normalised over its last axis, of known size, times a scale, plus an offset. Source: Ba et
 /// al. 2016.
 Output layer_norm(Output x, double epsilon = 1e-5, std::string_view name = "layer_norm",
                   SourceLocation where = SourceLocation::current());
 
+class Embedding : public Module {
+ public:
+  Embedding(std::int64_t vocabulary, std::int64_t dimension, DType dtype = float32,
+            std::string_view name = "embedding");
+  /// See embedding.
+  Output operator()(Output ids, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  std::int64_t vocabulary_, dimension_;
+  DType dtype_;
+};
 /// Rows of a table [vocabulary, dimension] of `dtype` at `ids` (int32 or int64, of any shape):
 /// one more axis. An id outside [0, vocabulary) throws RunError in a run. Source:
 /// keras.layers.Embedding.
 Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension,
                  DType dtype = float32, std::string_view name = "embedding",
                  SourceLocation where = SourceLocation::current());
+
+/// Layers one after the other: modules, gg::relu and the like, lambdas.
+///
+///     const gg::nn::Sequential model = {gg::nn::Dense({.units = 64}), gg::relu,
+///                                       gg::nn::Dense({.units = 10})};
+///     const auto logits = model(x);
+class Sequential {
+ public:
+  Sequential(std::initializer_list<UnaryFunction> layers) : layers_(layers) {}
+  void add(UnaryFunction layer) { layers_.push_back(std::move(layer)); }
+  /// Throws BuildError, with its position, for a layer that is empty or gives an empty Output.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  std::vector<UnaryFunction> layers_;
+};
 
 }  // namespace nn
 

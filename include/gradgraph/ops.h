@@ -41,11 +41,16 @@ Output variable(Output initial_value, std::string_view name = {}, Where where = 
 Output variable(Graph& graph, Tensor initial_value, std::string_view name = {},
                 Where where = Where::current());
 /// All variables of the graph, in the order in which they were made: weights, what layers track
-/// and optimisers keep.
-std::vector<Output> variables(Graph& graph);
+/// and optimisers keep; or those whose names fit a pattern, in which "*" stands for any text and
+/// "?" for a character: "encoder/*". Throws BuildError for a pattern that fits none.
+std::vector<Output> variables(Graph& graph, std::string_view pattern = "*",
+                              Where where = Where::current());
 /// Those of them that training moves by gradients: floating ones that no layer moves itself
-/// (batch_norm's running mean) and no optimiser made. Source: tf.trainable_variables.
-std::vector<Output> trainable_variables(Graph& graph);
+/// (batch_norm's running mean) and no optimiser made. Others are frozen where an optimiser is
+/// given what some pattern fits: `minimize(loss, gg::trainable_variables(graph, "head/*"))`.
+/// Source: tf.trainable_variables.
+std::vector<Output> trainable_variables(Graph& graph, std::string_view pattern = "*",
+                                        Where where = Where::current());
 /// `variable` takes `value`, of its shape and dtype, at the end of the step: every read in the
 /// same run sees the old value unless a control input puts it after. The output is the new value.
 /// Throws BuildError for what is no variable. Source: tf.assign.

@@ -3,6 +3,8 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -65,6 +67,19 @@ struct LossScale {
   static LossScale dynamic() { return {.initial = 65536}; }
 };
 
+/// Settings that some variables have instead of the optimiser's own:
+///
+///     gg::AdamW{.groups = {{.pattern = "*bias", .weight_decay = 0},
+///                          {.pattern = "encoder/*", .learning_rate = 1e-5}}}
+///
+/// Of the groups that a variable's name fits, the first one counts. A group that fits none of the
+/// variables is a BuildError. Source: torch.optim's parameter groups.
+struct ParameterGroup {
+  std::string pattern;  ///< of names; "*" stands for any text, "?" for a character
+  std::optional<LearningRate> learning_rate = {};
+  std::optional<double> weight_decay = {};
+};
+
 /// A variable and the gradient of the loss by it, which is empty where none reaches it.
 using GradientPair = std::pair<Output, Output>;
 
@@ -85,8 +100,8 @@ std::vector<GradientPair> compute_gradients(Output loss,
 /// depends on) and returns the train op, which updates them all and adds one to the step counter,
 /// "train/step"; layers that the loss depends on, such as batch_norm, move what they track, too.
 /// `apply(pairs)` starts from given pairs of a variable and its gradient, of the same shape and
-/// dtype, as `compute_gradients` makes them, and leaves the layers' updates, and a loss scale, to
-/// the caller:
+/// dtype, as `compute_gradients` makes them, leaves a loss scale to the caller, and moves what
+/// those layers track that have one of the variables:
 ///
 ///   auto pairs = gg::compute_gradients(loss);
 ///   for (auto& [variable, gradient] : pairs)
@@ -105,6 +120,7 @@ struct GradientDescent {
   double dampening = 0;
   bool nesterov = false;
   double weight_decay = 0;
+  std::vector<ParameterGroup> groups = {};
   Clipping clip = {};
   LossScale loss_scale = {};
 
@@ -122,6 +138,7 @@ struct RmsProp {
   double momentum = 0;
   bool centered = false;
   double weight_decay = 0;
+  std::vector<ParameterGroup> groups = {};
   Clipping clip = {};
   LossScale loss_scale = {};
 
@@ -138,6 +155,7 @@ struct Adagrad {
   double initial_accumulator = 0;
   double epsilon = 1e-10;
   double weight_decay = 0;
+  std::vector<ParameterGroup> groups = {};
   Clipping clip = {};
   LossScale loss_scale = {};
 
@@ -154,6 +172,7 @@ struct Adam {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;  ///< L2: added to the gradient
+  std::vector<ParameterGroup> groups = {};
   Clipping clip = {};
   LossScale loss_scale = {};
 
@@ -170,6 +189,7 @@ struct AdamW {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 1e-2;  ///< decoupled: shrinks the variable itself
+  std::vector<ParameterGroup> groups = {};
   Clipping clip = {};
   LossScale loss_scale = {};
 
@@ -178,6 +198,76 @@ struct AdamW {
   Output apply(const std::vector<GradientPair>& gradients,
                SourceLocation where = SourceLocation::current()) const;
 };
+
+/// Adam with Nesterov's momentum. Source: Dozat 2016; torch.optim.NAdam.
+struct Nadam {
+  LearningRate learning_rate = 2e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double momentum_decay = 4e-3;
+  double weight_decay = 0;  ///< L2: added to the gradient
+  std::vector<ParameterGroup> groups = {};
+  Clipping clip = {};
+  LossScale loss_scale = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Moves by the sign of a mean of gradients. Source: Chen et al. 2023, algorithm 2.
+struct Lion {
+  LearningRate learning_rate = 1e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double weight_decay = 0;  ///< decoupled: shrinks the variable itself
+  std::vector<ParameterGroup> groups = {};
+  Clipping clip = {};
+  LossScale loss_scale = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Adam whose steps have the length of the rate times the variable's norm, for large batches.
+/// Source: You et al. 2020, algorithm 2, with the norms as they are.
+struct Lamb {
+  LearningRate learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0;  ///< part of the step, before its length is set
+  std::vector<ParameterGroup> groups = {};
+  Clipping clip = {};
+  LossScale loss_scale = {};
+
+  Output minimize(Output loss, const std::vector<Output>& variables = {},
+                  SourceLocation where = SourceLocation::current()) const;
+  Output apply(const std::vector<GradientPair>& gradients,
+               SourceLocation where = SourceLocation::current()) const;
+};
+
+/// Means of variables over their last 1 / (1 - decay) values or so, often better weights than the
+/// last ones.
+struct MovingAverages {
+  /// The train op, and after it the averages' own step.
+  Output train;
+  /// Variables and averages change places; so before an evaluation and after it.
+  Output swap;
+  /// A variable, and its average: "<variable>/average", which begins at its initial value.
+  std::vector<std::pair<Output, Output>> averages;
+};
+/// Averages of `variables`, when empty of all that are trainable, which move after each step of
+/// `train`. The first steps count for more: the decay is min(decay, (1 + step) / (10 + step)).
+/// Throws BuildError for a decay outside [0, 1) and an Output that is no floating variable.
+/// Source: tf.train.ExponentialMovingAverage.
+MovingAverages moving_averages(Output train, double decay = 0.999,
+                               const std::vector<Output>& variables = {},
+                               SourceLocation where = SourceLocation::current());
 
 class Optimizer;
 template <class T>

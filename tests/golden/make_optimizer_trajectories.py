@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes optimizer_trajectories.json: what PyTorch's optimisers do to a small network.
+"""Writes optimizer_trajectories.json: what PyTorch's optimisers do to a small network, and two
+that it does not have, written as their papers say.
 
 Needs PyTorch (any recent version, CPU is enough):
     python3 -m venv venv && venv/bin/pip install torch
@@ -7,6 +8,7 @@ Needs PyTorch (any recent version, CPU is enough):
 The settings carry gradgraph's names; everything is float64.
 """
 
+import fnmatch
 import json
 import math
 import pathlib
@@ -53,6 +55,24 @@ CASES = [
     ("adam_w_all", "AdamW",
      {"learning_rate": 0.02, "beta1": 0.7, "beta2": 0.99, "epsilon": 1e-5,
       "weight_decay": 0.2}, {}, None),
+    ("nadam", "Nadam", {"learning_rate": 0.01}, {}, None),
+    ("nadam_all", "Nadam",
+     {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6,
+      "momentum_decay": 0.01, "weight_decay": 0.03}, {}, None),
+    ("lion", "Lion", {"learning_rate": 0.005}, {}, None),
+    ("lion_all", "Lion",
+     {"learning_rate": 0.003, "beta1": 0.95, "beta2": 0.98, "weight_decay": 0.1}, {}, None),
+    ("lamb", "Lamb", {"learning_rate": 0.02}, {}, None),
+    ("lamb_all", "Lamb",
+     {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-5,
+      "weight_decay": 0.05}, {}, None),
+    ("groups", "AdamW",
+     {"learning_rate": 0.02, "weight_decay": 0.1, "groups": [
+         {"pattern": "bias*", "weight_decay": 0},
+         {"pattern": "*2", "learning_rate": 0.005}]}, {}, None),
+    ("groups_rates", "GradientDescent",
+     {"learning_rate": 0.05, "momentum": 0.5, "groups": [
+         {"pattern": "kernel?", "learning_rate": 0.1, "weight_decay": 0.02}]}, {}, None),
     ("clip_value", "GradientDescent", {"learning_rate": 0.1, "momentum": 0.5},
      {"by_value": 0.05}, None),
     ("clip_norm", "Adam", {"learning_rate": 0.01}, {"by_norm": 0.1}, None),
@@ -69,6 +89,65 @@ CASES = [
     ("schedule_warm_up", "Adagrad", {"learning_rate_decay": 0.01},
      {}, {"kind": "warm_up", "rate": 0.1, "steps": 20, "after": 60}),
 ]
+
+
+class Lion(torch.optim.Optimizer):
+    """Algorithm 2 of Chen et al. 2023, Symbolic Discovery of Optimization Algorithms."""
+
+    def __init__(self, parameters, lr, betas, weight_decay):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for w in group["params"]:
+                m = self.state[w].setdefault("m", torch.zeros_like(w))
+                update = torch.sign(beta1 * m + (1 - beta1) * w.grad)
+                m.mul_(beta2).add_((1 - beta2) * w.grad)
+                w.sub_(group["lr"] * (update + group["weight_decay"] * w))
+
+
+class Lamb(torch.optim.Optimizer):
+    """Algorithm 2 of You et al. 2020, Large Batch Optimization, with phi(z) = z."""
+
+    def __init__(self, parameters, lr, betas, eps, weight_decay):
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps,
+                                      "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for w in group["params"]:
+                state = self.state[w]
+                t = state["t"] = state.get("t", 0) + 1
+                m = state.setdefault("m", torch.zeros_like(w))
+                v = state.setdefault("v", torch.zeros_like(w))
+                m.mul_(beta1).add_((1 - beta1) * w.grad)
+                v.mul_(beta2).add_((1 - beta2) * w.grad**2)
+                ratio = (m / (1 - beta1**t)) / ((v / (1 - beta2**t)).sqrt() + group["eps"])
+                direction = ratio + group["weight_decay"] * w
+                length, step_length = w.norm(), direction.norm()
+                trust = length / step_length if length > 0 and step_length > 0 else 1
+                w.sub_(group["lr"] * trust * direction)
+
+
+def grouped(settings, tensors):
+    """The tensors as torch.optim has groups: the first pattern that fits a name counts."""
+    groups = [{"params": []}]
+    for group in settings.get("groups", []):
+        own = {"params": []}
+        if "learning_rate" in group:
+            own["lr"] = group["learning_rate"]
+        if "weight_decay" in group:
+            own["weight_decay"] = group["weight_decay"]
+        groups.append(own)
+    for name, tensor in tensors.items():
+        fitting = [i + 1 for i, group in enumerate(settings.get("groups", []))
+                   if fnmatch.fnmatchcase(name, group["pattern"])]
+        groups[fitting[0] if fitting else 0]["params"].append(tensor)
+    return [group for group in groups if group["params"]]
 
 
 def make_optimizer(kind, settings, parameters):
@@ -91,6 +170,13 @@ def make_optimizer(kind, settings, parameters):
     if kind == "Adam":
         return torch.optim.Adam(parameters, betas=betas, eps=settings.get("epsilon", 1e-8),
                                 **common)
+    if kind == "Nadam":
+        return torch.optim.NAdam(parameters, betas=betas, eps=settings.get("epsilon", 1e-8),
+                                 momentum_decay=settings.get("momentum_decay", 4e-3), **common)
+    if kind == "Lion":
+        return Lion(parameters, betas=(betas[0], settings.get("beta2", 0.99)), **common)
+    if kind == "Lamb":
+        return Lamb(parameters, betas=betas, eps=settings.get("epsilon", 1e-6), **common)
     return torch.optim.AdamW(parameters, betas=betas, eps=settings.get("epsilon", 1e-8),
                              lr=settings["learning_rate"],
                              weight_decay=settings.get("weight_decay", 1e-2))
@@ -136,7 +222,7 @@ def trajectory(kind, settings, limits, schedule):
     settings = dict(settings)
     if schedule is not None:
         settings["learning_rate"] = schedule["rate"]
-    optimizer = make_optimizer(kind, settings, parameters)
+    optimizer = make_optimizer(kind, settings, grouped(settings, tensors))
     scheduler = make_scheduler(schedule, optimizer)
     inputs, targets = torch.tensor(INPUTS), torch.tensor(TARGETS)
     kept = {}

@@ -1,4 +1,4 @@
-#include "gradients/updates.h"
+#include "gradients/optimizers/updates.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +8,7 @@
 #include "gradgraph/gradients.h"
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
+#include "gradients/variables.h"
 #include "graph/slot.h"
 
 namespace gradgraph {
@@ -157,6 +158,47 @@ void Updates::remove_scale(const LossGradients& gradients) {
   assigns_.push_back(assign(scale, gradgraph::where(is_finite_, kept, halved)));
 }
 
+void Updates::add_groups(const LearningRate& rate, double weight_decay,
+                         const std::vector<ParameterGroup>& groups, SourceLocation where) {
+  const auto require_decay = [&](double decay) {
+    if (!(decay >= 0))
+      fail(optimizer_, fmt::format("weight_decay must not be negative, but is {}", decay), where);
+  };
+  require_decay(weight_decay);
+  groups_.push_back({0, rate.at(step_, float64), weight_decay});
+  for (const ParameterGroup& group : groups) {
+    const std::size_t number = groups_.size();
+    bool fits_any = false;
+    for (const auto& [variable, grad] : pairs_) {
+      if (!fits(group.pattern, variable)) continue;
+      group_numbers_.try_emplace(&variable.node(), number);
+      fits_any = true;
+    }
+    if (!fits_any)
+      fail(optimizer_,
+           fmt::format("the group '{}' fits none of the variables ('{}', ...)", group.pattern,
+                       pairs_.front().first.name()),
+           where);
+    const double decay = group.weight_decay.value_or(weight_decay);
+    require_decay(decay);
+    groups_.push_back(
+        {number,
+         group.learning_rate ? group.learning_rate->at(step_, float64) : groups_.front().rate,
+         decay});
+  }
+}
+
+const GroupSettings& Updates::group_of(const Output& variable) const {
+  const auto known = group_numbers_.find(&variable.node());
+  return groups_[known == group_numbers_.end() ? 0 : known->second];
+}
+
+Output Updates::with_weight_decay(const Output& variable, const Output& gradient) {
+  const double decay = group_of(variable).weight_decay;
+  if (decay == 0) return gradient;
+  return gradient + number(decay, gradient.dtype()) * value(variable);
+}
+
 Output Updates::if_finite(const Output& variable, const Output& value) const {
   return is_finite_ ? gradgraph::where(is_finite_, value, variable) : value;
 }
@@ -212,6 +254,12 @@ Output Updates::state(const Output& variable, std::string_view slot, double init
   const DType dtype = is_half(variable.dtype()) ? float32 : variable.dtype();
   const Output value = number(initial, dtype);
   return gradgraph::variable(fill(variable.shape(), value), slot);
+}
+
+Output Updates::shared_state(std::string_view slot, double initial) {
+  const ContextGuard guard(graph_);
+  enter_shared();
+  return variable(graph_, Tensor(initial), slot);
 }
 
 void Updates::set(const Output& variable, const Output& value) {
@@ -276,6 +324,17 @@ void add_layer_updates(const Output& train, const Output& loss) {
   const std::vector<bool> needed = needed_for(loss);
   for (const Layer& layer : loss.graph().layers())
     if (slot(layer.output) < needed.size() && needed[slot(layer.output)])
+      for (const Output& update : layer.updates) train.node().add_control_input(update.node());
+}
+
+void add_layer_updates(const Output& train, const std::vector<GradientPair>& pairs) {
+  std::set<const Node*> moved;
+  for (const auto& [variable, grad] : pairs)
+    if (grad) moved.insert(&variable.node());
+  for (const Layer& layer : train.graph().layers())
+    if (std::ranges::any_of(layer.trainable, [&](const Output& variable) {
+          return moved.contains(&variable.node());
+        }))
       for (const Output& update : layer.updates) train.node().add_control_input(update.node());
 }
 

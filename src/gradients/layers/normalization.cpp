@@ -1,0 +1,90 @@
+#include "core/text.h"
+#include "gradients/layers/layer_builder.h"
+
+namespace gradgraph::nn {
+namespace {
+
+/// What the mean of x lacks, given the distances from it: it has been rounded, which counts where
+/// x is far from 0 and its elements are close together. It is 0 but for that, and so is its
+/// gradient.
+Output rest_of_mean(Output distance, const Axes& axes) {
+  return stop_gradient(mean(distance, axes));
+}
+
+}  // namespace
+
+BatchNorm::BatchNorm(BatchNormOptions options, std::string_view name)
+    : Module(name), options_(std::move(options)) {}
+
+BatchNormResult BatchNorm::operator()(Output x, SourceLocation where) const {
+  LayerBuilder layer("batch_norm", *this, x, where);
+  const BatchNormOptions& options = options_;
+  layer.require_floating(x);
+  layer.require_training(options.training);
+  layer.require(options.momentum >= 0 && options.momentum <= 1,
+                fmt::format("momentum must be in [0, 1], not {}", options.momentum));
+  layer.require_epsilon(options.epsilon);
+  layer.require(options.axis >= -x.rank() && options.axis < x.rank(),
+                fmt::format("axis {} is not one of x, {}", options.axis, x.shape()));
+  const int axis = static_cast<int>(options.axis < 0 ? options.axis + x.rank() : options.axis);
+  const Shape channels = {layer.size(x, axis)};
+  const Output scale = layer.trainable("scale", channels, x.dtype(), ones());
+  const Output offset = layer.trainable("offset", channels, x.dtype(), zeros());
+  const Output running_mean = layer.tracked("running_mean", channels, x.dtype(), zeros());
+  const Output running_variance = layer.tracked("running_variance", channels, x.dtype(), ones());
+
+  std::vector<std::int64_t> others, lined_up(static_cast<std::size_t>(x.rank()), 1);
+  for (int i = 0; i < x.rank(); ++i)
+    if (i != axis) others.push_back(i);
+  lined_up[static_cast<std::size_t>(axis)] = channels[0];
+  const auto line_up = [&](Output vector) { return reshape(vector, lined_up); };
+
+  const Output rounded_mean = mean(x, others);
+  const Output distance = x - line_up(rounded_mean);
+  const Output rest = rest_of_mean(distance, others);
+  const Output batch_variance = mean(square(distance - line_up(rest)), others);
+  const auto choose = [&](Output batch, Output running) {
+    return gradgraph::where(options.training, batch, stop_gradient(running));
+  };
+  const Output used_mean = choose(rounded_mean, running_mean);
+  const Output used_rest = gradgraph::where(options.training, rest, 0);
+  const Output used_variance = choose(batch_variance, running_variance);
+  const Output factor = scale * rsqrt(used_variance + options.epsilon);
+  const Output y =
+      (x - line_up(used_mean) - line_up(used_rest)) * line_up(factor) + line_up(offset);
+
+  if (layer.is_repeated()) return {layer.finish(y), {}};
+  const auto move = [&](Output running, Output used) {
+    return assign(running, running + (1 - options.momentum) * (used - running));
+  };
+  const Output update =
+      group(x.graph(),
+            {move(running_mean, used_mean + used_rest), move(running_variance, used_variance)},
+            "update");
+  layer.add_update(update);
+  return {layer.finish(y), update};
+}
+
+BatchNormResult batch_norm(Output x, BatchNormOptions options, std::string_view name,
+                           SourceLocation where) {
+  return BatchNorm(std::move(options), name)(x, where);
+}
+
+LayerNorm::LayerNorm(double epsilon, std::string_view name) : Module(name), epsilon_(epsilon) {}
+
+Output LayerNorm::operator()(Output x, SourceLocation where) const {
+  LayerBuilder layer("layer_norm", *this, x, where);
+  layer.require_floating(x);
+  layer.require_epsilon(epsilon_);
+  layer.require(x.rank() >= 1, "x must have an axis to normalise over");
+  const Shape features = {layer.size(x, x.rank() - 1)};
+  const Output scale = layer.trainable("scale", features, x.dtype(), ones());
+  const Output offset = layer.trainable("offset", features, x.dtype(), zeros());
+  return layer.finish(standardize(x, epsilon_) * scale + offset);
+}
+
+Output layer_norm(Output x, double epsilon, std::string_view name, SourceLocation where) {
+  return LayerNorm(epsilon, name)(x, where);
+}
+
+}  // namespace gradgraph::nn

@@ -1,0 +1,318 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "gradgraph/gradgraph.h"
+#include "messages.h"
+#include "noise.h"
+
+/// Layers as objects, and layers for sequences against PyTorch's.
+namespace gradgraph::tests {
+namespace {
+
+using nlohmann::json;
+
+Tensor tensor_of(const json& entry) {
+  return Tensor::from(entry["values"].get<std::vector<double>>(),
+                      Shape(entry["shape"].get<std::vector<std::int64_t>>()));
+}
+
+void check_equal(const Tensor& actual, const json& entry, double tolerance = 1e-12) {
+  const Tensor expected = tensor_of(entry);
+  REQUIRE(actual.shape() == expected.shape());
+  const auto a = actual.span<double>(), b = expected.span<double>();
+  for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::fabs(a[i] - b[i]) <= tolerance);
+}
+
+using Named = std::map<std::string, Output>;
+
+/// What the layer of a case makes of its inputs, and its variables.
+struct Built {
+  Named outputs;
+  std::vector<Output> variables;
+};
+Built build(const std::string& name, const Named& in) {
+  if (name == "lstm") {
+    const nn::Lstm layer({.units = 4});
+    const nn::LstmResult result = layer(in.at("x"), {in.at("hidden"), in.at("cell")});
+    return {{{"outputs", result.outputs},
+             {"hidden", result.state.hidden},
+             {"cell", result.state.cell}},
+            layer.variables()};
+  }
+  if (name == "gru") {
+    const nn::Gru layer({.units = 4});
+    const nn::GruResult result = layer(in.at("x"), in.at("state"));
+    return {{{"outputs", result.outputs}, {"state", result.state}}, layer.variables()};
+  }
+  const nn::MultiHeadAttention layer({.heads = 2, .causal = name == "causal_attention"});
+  nn::AttentionInputs others;
+  if (name == "cross_attention") others = {.keys = in.at("keys"), .values = in.at("values")};
+  return {{{"outputs", layer(in.at("queries"), others)}}, layer.variables()};
+}
+
+/// Sums in which later elements count for more, as in make_layer_values.py.
+Output weighed(const Output& x) {
+  const std::int64_t count = x.shape().num_elements();
+  Tensor weights(float64, x.shape());
+  for (std::int64_t i = 0; i < count; ++i)
+    weights.data<double>()[i] = 0.5 + static_cast<double>(i) / static_cast<double>(count - 1);
+  return sum(x * weights);
+}
+
+std::vector<std::int64_t> unknown_batch(const Shape& shape) {
+  std::vector<std::int64_t> dims(shape.dims().begin(), shape.dims().end());
+  dims[0] = any;
+  return dims;
+}
+
+}  // namespace
+
+TEST_CASE("layers: sequences as PyTorch has them, values and gradients, to 1e-12") {
+  const json golden = json::parse(std::ifstream(GRADGRAPH_TEST_DATA "/layer_values.json"));
+  for (const json& spec : golden["cases"]) {
+    const std::string name = spec["name"];
+    SUBCASE(name.c_str()) {
+      for (const bool batch_is_known : {true, false}) {
+        CAPTURE(batch_is_known);
+        Graph graph;
+        Named inputs;
+        Feeds feeds;
+        for (const auto& [input, entry] : spec["inputs"].items()) {
+          const Tensor value = tensor_of(entry);
+          const Shape shape =
+              batch_is_known ? value.shape() : Shape(unknown_batch(value.shape()));
+          inputs[input] = placeholder(graph, float64, shape, input);
+          feeds.emplace_back(inputs[input], value);
+        }
+        const Built built = build(name, inputs);
+        Session session(graph);
+        std::map<std::string, Output> weights;
+        for (const Output& variable : built.variables) {
+          const std::string& full = variable.node().name();
+          weights[full.substr(full.find('/') + 1)] = variable;
+        }
+        REQUIRE(weights.size() == spec["weights"].size());
+        for (const auto& [weight, entry] : spec["weights"].items()) {
+          CAPTURE(weight);
+          REQUIRE(weights.contains(weight));
+          session.set_value(weights[weight], tensor_of(entry));
+        }
+        for (const auto& [output, entry] : spec["outputs"].items()) {
+          CAPTURE(output);
+          check_equal(session.run(feeds, built.outputs.at(output)), entry);
+        }
+        if (!batch_is_known) continue;
+        Output loss;
+        for (const auto& [output, entry] : spec["outputs"].items()) {
+          const Output part = weighed(built.outputs.at(output));
+          loss = loss ? loss + part : part;
+        }
+        for (const auto& [input, entry] : spec["input_gradients"].items()) {
+          CAPTURE(input);
+          check_equal(session.run(feeds, gradients({loss}, {inputs[input]})[0]), entry);
+        }
+        for (const auto& [weight, entry] : spec["weight_gradients"].items()) {
+          CAPTURE(weight);
+          check_equal(session.run(feeds, gradients({loss}, {weights[weight]})[0]), entry);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("layers: step by step is as all steps at once, from nothing as from zeros") {
+  Graph graph;
+  const Output x = constant(graph, noise({3, 4, 5}, 1));
+  const auto step_of = [&](std::int64_t i) {
+    return squeeze(slice(x, {0, i, 0}, {-1, 1, -1}), {1});
+  };
+  const Output zero = constant(graph, Tensor::full(float64, {3, 6}, 0));
+  const nn::Lstm lstm({.units = 6});
+  const nn::Gru gru({.units = 6});
+  nn::LstmState lstm_state;
+  Output gru_state;
+  for (std::int64_t i = 0; i < 4; ++i) {
+    lstm_state = lstm.step(step_of(i), lstm_state);
+    gru_state = gru.step(step_of(i), gru_state);
+  }
+  CHECK(lstm.variables().size() == 3);
+  CHECK(gru.variables().size() == 4);
+  CHECK(variables(graph).size() == 7);
+  const std::vector<Tensor> values = Session(graph).run(
+      {}, {lstm_state.hidden, lstm(x).state.hidden, lstm(x, {zero, zero}).state.hidden,
+           lstm_state.cell, lstm(x).state.cell, lstm(x, {zero, zero}).state.cell, gru_state,
+           gru(x).state, gru(x, zero).state});
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    CAPTURE(i);
+    const auto a = values[i].span<double>(), b = values[i - i % 3].span<double>();
+    for (std::size_t k = 0; k < a.size(); ++k) CHECK(std::fabs(a[k] - b[k]) <= 1e-14);
+  }
+  // The forget gate begins open.
+  const Tensor bias = Session(graph).value(lstm.variables()[2]);
+  CHECK(bias.data<double>()[5] == 0);
+  CHECK(bias.data<double>()[6] == 1);
+  CHECK(bias.data<double>()[12] == 0);
+}
+
+TEST_CASE("layers: attention sees what its masks show") {
+  Graph graph;
+  const Tensor values = noise({2, 3, 4}, 2);
+  const Output x = placeholder(graph, float64, {2, 3, 4}, "x");
+  const nn::MultiHeadAttention attend({.heads = 2, .causal = true});
+  const Output y = attend(x);
+  Tensor changed = values.clone();
+  for (int i = 8; i < 12; ++i) changed.data<double>()[i] += 1;  // the last step of the first row
+  Session session(graph);
+  const Tensor before = session.run({{x, values}}, y), after = session.run({{x, changed}}, y);
+  for (std::size_t i = 0; i < 24; ++i) {
+    const bool same = before.span<double>()[i] == after.span<double>()[i];
+    CHECK(same == (i < 8 || i >= 12));
+  }
+  // Only the first key is seen: what the others hold makes no difference.
+  const Tensor mask = Tensor{{true, false, false}};
+  const nn::MultiHeadAttention first({.heads = 1}, "first");
+  const Output z = first(x, {.mask = constant(graph, mask)});
+  const Tensor one = session.run({{x, values}}, z);
+  for (std::size_t i = 0; i < 4; ++i)
+    CHECK(std::fabs(one.span<double>()[i] - one.span<double>()[i + 4]) <= 1e-14);
+}
+
+TEST_CASE("layers: an object applied twice has its variables once") {
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any, 3}, "x"),
+               z = placeholder(graph, float32, {any, 3}, "z");
+  const nn::Dense encode({.units = 2, .activation = gradgraph::tanh}, "encode");
+  CHECK(encode.variables().empty());
+  const nn::Dense copy = encode;
+  const Output a = encode(x), b = copy(z);
+  REQUIRE(encode.variables().size() == 2);
+  CHECK(encode.variables()[0].name() == "encode/kernel");
+  CHECK(variables(graph).size() == 2);
+  CHECK(a.node().name().starts_with("encode/"));
+  CHECK(b.node().name().starts_with("encode_1/"));
+  const Tensor value = noise({4, 3}, 3, float32);
+  Session session(graph);
+  const std::vector<Tensor> results = session.run({{x, value}, {z, value}}, {a, b});
+  CHECK(std::ranges::equal(results[0].span<float>(), results[1].span<float>()));
+  // Its parameters count once, and both applications give to its gradient.
+  CHECK(contains(summary(graph), "Trainable: 8\n"));
+  const Output once = gradients({sum(a)}, {encode.variables()[0]})[0];
+  const Output twice = gradients({sum(a) + sum(b)}, {encode.variables()[0]})[0];
+  const std::vector<Tensor> grads = session.run({{x, value}, {z, value}}, {once, twice});
+  for (std::size_t i = 0; i < 6; ++i)
+    CHECK(grads[1].span<float>()[i] == doctest::Approx(2 * grads[0].span<float>()[i]));
+}
+
+TEST_CASE("layers: an object refuses what its variables do not fit, and stays as it was") {
+  Graph graph, other;
+  const nn::Dense layer({.units = 2}, "layer");
+  const auto input = [](Graph& of, DType dtype, std::int64_t width) {
+    return placeholder(of, dtype, {any, width});
+  };
+  const Output x = input(graph, float32, 3), wide = input(graph, float32, 4),
+               doubles = input(graph, float64, 3), elsewhere = input(other, float32, 3);
+  // One that fails makes no variables.
+  const nn::Dense broken({.units = 2, .activation = [](Output) { return Output(); }}, "broken");
+  CHECK(contains(message_of([&] { broken(x); }), "the activation gives an empty Output"));
+  CHECK(broken.variables().empty());
+  layer(x);
+  const int nodes = graph.num_nodes();
+  CHECK(contains(message_of([&] { layer(wide); }),
+                 "'layer/kernel', made when the layer was first applied, is float32[3,2]; this "
+                 "application needs float32[4,2]"));
+  CHECK(contains(message_of([&] { layer(doubles); }), "needs float64[3,2]"));
+  CHECK(contains(message_of([&] { layer(elsewhere); }),
+                 "the layer has its variables in another graph"));
+  CHECK(graph.num_nodes() == nodes);
+  CHECK(other.num_nodes() == 1);
+}
+
+TEST_CASE("layers: sequential, and a struct of layers") {
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any, 5}, "x");
+  const nn::Sequential model = {nn::Dense({.units = 4}, "first"), relu,
+                                [](Output y) { return y * 2.f; },
+                                nn::Dense({.units = 3}, "second"), softmax};
+  const Output y = model(x), again = model(x);
+  CHECK(y.shape() == Shape{any, 3});
+  CHECK(variables(graph).size() == 4);
+  const Tensor value = noise({2, 5}, 4, float32);
+  const std::vector<Tensor> results = Session(graph).run({{x, value}}, {y, again});
+  CHECK(std::ranges::equal(results[0].span<float>(), results[1].span<float>()));
+
+  struct Block {
+    nn::Dense wide{{.units = 10, .activation = gelu_exact}, "wide"};
+    nn::Dense back{{.units = 5}, "back"};
+    nn::LayerNorm norm;
+    static Output gelu_exact(Output of, SourceLocation where) { return gelu(of, false, where); }
+    Output operator()(Output of) const { return norm(of + back(wide(of))); }
+  };
+  const Block block;
+  CHECK(nn::Sequential({block, block})(x).shape() == Shape{any, 5});
+  CHECK(variables(graph, "wide*").size() == 2);
+
+  const int nodes = graph.num_nodes();
+  CHECK(contains(message_of([&] {
+                   nn::Sequential({relu, nn::Activation()})(x);
+                 }),
+                 "[sequential]: layer 1 is empty"));
+  CHECK(contains(message_of([&] { nn::Sequential({[](Output) { return Output(); }})(x); }),
+                 "[sequential]: layer 0 gives an empty Output"));
+  CHECK(graph.num_nodes() == nodes);
+}
+
+TEST_CASE("layers: apply moves what batch_norm tracks, and a second application does not") {
+  Graph graph;
+  const Output x = constant(graph, Tensor{{1.f, 5.f}, {3.f, 5.f}});
+  const nn::BatchNorm norm({.training = constant(graph, Tensor(true)), .momentum = 0.5});
+  const nn::BatchNormResult first = norm(x), second = norm(x * 10.f);
+  CHECK(first.update);
+  CHECK_FALSE(second.update);
+  const Output loss = sum(square(first.output)) + sum(square(second.output));
+  const Output train = GradientDescent{}.apply(compute_gradients(loss));
+  Session session(graph);
+  session.run(train);
+  const Output mean = variables(graph, "*running_mean")[0];
+  CHECK(session.value(mean).data<float>()[0] == 1);
+  CHECK(session.value(mean).data<float>()[1] == 2.5);
+}
+
+TEST_CASE("layers: what layers for sequences refuse") {
+  Graph graph;
+  const auto fails = [&](const char* message, const auto& function) {
+    const int nodes = graph.num_nodes();
+    CHECK(contains(message_of(function), message));
+    CHECK(graph.num_nodes() == nodes);
+  };
+  const Output x = placeholder(graph, float32, {any, 4, 6}, "x"),
+               endless = placeholder(graph, float32, {any, any, 6}, "endless"),
+               flat = placeholder(graph, float32, {any, 6}, "flat"),
+               state = placeholder(graph, float32, {any, 7}, "state"),
+               mask = placeholder(graph, float32, {4, 4}, "mask");
+  fails("units must be positive, not 0", [&] { nn::Lstm({})(x); });
+  fails("x must be [N, steps, features]", [&] { nn::Lstm({.units = 2})(flat); });
+  fails("x must be [N, features]", [&] { nn::Gru({.units = 2}).step(x); });
+  fails("axis 1 of x", [&] { nn::Gru({.units = 2})(endless); });
+  fails("a state is both hidden and cell, or neither", [&] {
+    nn::Lstm({.units = 7})(x, {state, {}});
+  });
+  fails("a state must be float32[N,2], not float32[?,7]",
+        [&] { nn::Gru({.units = 2})(x, state); });
+  fails("4 heads do not divide a width of 6", [&] { nn::MultiHeadAttention({.heads = 4})(x); });
+  fails("heads must be positive, not 0", [&] { nn::MultiHeadAttention({.heads = 0})(x); });
+  fails("queries must be [N, steps, width]", [&] { nn::MultiHeadAttention({})(flat); });
+  fails("needs `training`", [&] { nn::MultiHeadAttention({.dropout_rate = 0.1})(x); });
+  fails("the mask must be boolean", [&] { nn::MultiHeadAttention({})(x, {.mask = mask}); });
+  const Output fewer = slice(x, {0, 0, 0}, {-1, 2, -1});
+  fails("causal attention needs as many keys as queries",
+        [&] { nn::MultiHeadAttention({.causal = true})(x, {.keys = fewer}); });
+  CHECK(nn::MultiHeadAttention({.heads = 2}, "any_length")(endless).shape() ==
+        Shape{any, any, 6});
+}
+
+}  // namespace gradgraph::tests
