@@ -23,6 +23,7 @@ LIBRARIES = {
     "xsimd/": ["src/device/cpu/"],
     "xtensor": ["src/device/cpu/", "include/gradgraph/xtensor.h", "tests/"],
     "xtl/": ["src/device/cpu/", "include/gradgraph/xtensor.h"],
+    "zip.h": ["src/io/", "tests/"],
     "zlib.h": ["src/io/", "tests/"],
 }
 

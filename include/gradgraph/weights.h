@@ -10,17 +10,13 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/named_tensor.h"
 #include "gradgraph/session.h"
 #include "gradgraph/tensor.h"
 
 /// Weights in files that others read and write, too. A file is written beside its place and moved
 /// there when all of it is on the disk: there is the old one or the new one, never a part.
 namespace gradgraph GRADGRAPH_API {
-
-struct NamedTensor {
-  std::string name;
-  Tensor value;
-};
 
 /// What a safetensors file holds.
 struct Safetensors {
