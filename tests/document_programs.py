@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The programs of README and tutorial, built and run by the commands that stand there, exactly as
-they stand and with nothing else set; those of the tutorial print what it says."""
+"""The programs of README, tutorial and training.md, built and run by the commands that stand
+there, exactly as they stand and with nothing else set; but for README's, they print what stands
+below them."""
 
 import os
 import pathlib
@@ -32,6 +33,13 @@ def programs(name):
     found = blocks(name)
     return [(code, output) for (language, code), (_, output) in zip(found, found[1:])
             if language == "cpp" and "int main()" in code]
+
+
+def program_run_twice(name):
+    """The listing with a main function, and what it prints the first and the second time."""
+    texts = [text for _, text in blocks(name)]
+    number = next(i for i, text in enumerate(texts) if "int main()" in text)
+    return texts[number:number + 3]
 
 
 def listing(name, language, part):
@@ -90,7 +98,8 @@ def main():
     readme = programs("README.md")
     tutorial = programs("docs/tutorial.md")
     assert (len(readme), len(tutorial)) == (1, 3), "a program is missing"
-    for code, _ in readme + tutorial:
+    training, *runs = program_run_twice("docs/training.md")
+    for code in [code for code, _ in readme + tutorial] + [training]:
         check_warnings(code)
     with tempfile.TemporaryDirectory() as name:
         reader = Reader(pathlib.Path(name))
@@ -101,6 +110,11 @@ def main():
             actual = reader.follow(commands, first_cpp=code)
             if figures_blanked(actual) != figures_blanked("".join([*settings, expected])):
                 sys.exit(f"program {number} prints\n{actual}instead of\n{expected}")
+
+        for number, expected in enumerate(runs):
+            actual = reader.follow(commands, first_cpp=training)
+            if actual != "".join([*settings, expected]):
+                sys.exit(f"run {number} of training.md prints\n{actual}instead of\n{expected}")
 
         cmake = listing("README.md", "cmake", "find_package")
         actual = reader.follow(listing("README.md", "", "cmake"), train_cpp=readme[0][0],

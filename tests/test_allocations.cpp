@@ -9,6 +9,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "op_rows.h"
+#include "temporary_directory.h"
 
 // Every allocation of this process, counted while the flag is set: operator new ends in malloc
 // or aligned_alloc, and so does everything that C libraries allocate.
@@ -91,6 +92,24 @@ TEST_CASE("training allocates nothing once it runs") {
   const Tensor seen = Tensor::zeros(float32, {4});
   counting = false;
   CHECK(allocations > 0);
+}
+
+TEST_CASE("a checkpoint uses the copies of the one before it again") {
+  const tests::TemporaryDirectory folder;
+  Graph graph;
+  const Output w = variable(random_uniform(graph, {1 << 20}), "w");
+  Session session(graph);
+  session.value(w);
+  Checkpoints checkpoints({.directory = folder / "checkpoints"});
+  checkpoints.save(session, graph);
+  checkpoints.wait();
+  session.set_step(1);
+  bytes_allocated = 0;
+  counting = true;
+  checkpoints.save(session, graph);
+  checkpoints.wait();
+  counting = false;
+  CHECK(bytes_allocated < 64 << 10);
 }
 
 TEST_CASE("many steps in one call allocate nothing once they run") {

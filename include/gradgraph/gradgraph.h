@@ -1,6 +1,7 @@
 #pragma once
 
 /// Everything, except for interop headers such as gradgraph/xtensor.h.
+#include "gradgraph/checkpoint.h"
 #include "gradgraph/data.h"
 #include "gradgraph/dot.h"
 #include "gradgraph/dtype.h"

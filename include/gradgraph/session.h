@@ -210,12 +210,17 @@ class Session {
   bool is_initialized(Output variable, SourceLocation where = SourceLocation::current()) const;
   /// A copy of the variable's value; initialises it when it has none yet.
   Tensor value(Output variable, SourceLocation where = SourceLocation::current());
+  /// The same into `copy`, whose memory is used again where dtype and shape are the variable's
+  /// and no other Tensor shares it.
+  void value(Output variable, Tensor& copy, SourceLocation where = SourceLocation::current());
   void set_value(Output variable, const Tensor& value,
                  SourceLocation where = SourceLocation::current());
 
   /// The number of runs so far; random ops draw by it. Settable, to resume.
   std::int64_t step() const;
   void set_step(std::int64_t step);
+  /// SessionOptions::seed.
+  std::uint64_t seed() const;
 
   const RunStats& last_run() const;
   /// A line per node that `fetches` need: name, op, device, and why it is there. Where the

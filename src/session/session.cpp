@@ -222,12 +222,18 @@ bool Session::is_initialized(Output variable, SourceLocation where) const {
 }
 
 Tensor Session::value(Output variable, SourceLocation where) {
+  Tensor copy;
+  value(variable, copy, where);
+  return copy;
+}
+
+void Session::value(Output variable, Tensor& copy, SourceLocation where) {
   Node& node = state_->require_variable(variable, where);
-  return with_memory(where, [&] {
+  with_memory(where, [&] {
     state_->initialize({&node}, where);
-    Tensor value = result_for(variable, {node.dtype(), node.shape()});
-    state_->memory.read(state_->memory.variable(node).buffer, value.raw());
-    return value;
+    if (!copy.unique() || copy.dtype() != node.dtype() || copy.shape() != node.shape())
+      copy = result_for(variable, {node.dtype(), node.shape()});
+    state_->memory.read(state_->memory.variable(node).buffer, copy.raw());
   });
 }
 
@@ -246,6 +252,7 @@ void Session::set_value(Output variable, const Tensor& value, SourceLocation whe
 
 std::int64_t Session::step() const { return state_->step; }
 void Session::set_step(std::int64_t step) { state_->step = step; }
+std::uint64_t Session::seed() const { return state_->options.seed; }
 const RunStats& Session::last_run() const { return state_->stats; }
 
 namespace {

@@ -8,11 +8,19 @@
 
 #include "gradgraph/error.h"
 #include "gradgraph/weights.h"
+#include "io/checkpoint/manifest.h"
+#include "io/files/mapped_file.h"
 
 namespace gradgraph::tests {
 namespace {
 
 constexpr FuzzedReader kReaders[] = {
+    {"manifest",
+     [](const std::filesystem::path& path) {
+       const MappedFile file(path);
+       const auto bytes = file.bytes();
+       parse_manifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+     }},
     {"safetensors", [](const std::filesystem::path& path) { read_safetensors(path); }},
 };
 

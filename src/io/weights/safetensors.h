@@ -18,6 +18,10 @@ class SafetensorsFile {
   const SafetensorsHeader& header() const { return header_; }
   /// A copy. Throws DataError for elements that no DType holds, and booleans beside 0 and 1.
   Tensor read(const StoredTensor& tensor) const;
+  /// All before the first tensor's.
+  std::span<const std::byte> header_bytes() const {
+    return file_.bytes().first(header_.data_begin);
+  }
   /// Its bytes as they are stored.
   std::span<const std::byte> bytes_of(const StoredTensor& tensor) const;
 
