@@ -186,6 +186,26 @@ TEST_CASE("weights: partly, converted, mapped and transformed") {
   CHECK(two.missing.empty());
 }
 
+TEST_CASE("weights: NumPy's files") {
+  const TemporaryDirectory folder;
+  const fs::path path = folder / "weights.npz";
+  Small net;
+  save_weights(net.session, net.graph, path);
+  CHECK(read_npz(path).size() == 2);
+  net.session.set_value(net.a, Tensor::zeros(float32, {2, 3}));
+  CHECK(load_weights(net.session, net.graph, path).loaded.size() == 2);
+  CHECK(net.values(net.a) == std::vector<float>{1, 2, 3, 4, 5, 6});
+  write_npz(path, {{"net/a", Tensor{1.0, 2.0}}});
+  const std::string text =
+      message_of<DataError>([&] { load_weights(net.session, net.graph, path); });
+  CHECK(contains(text, "'net/a' is float32[2,3], 'net/a' float64[2]"));
+  CHECK(contains(text, "missing in the file: 'net/b'"));
+  CHECK(contains(message_of<BuildError>([&] {
+                   save_weights(net.session, net.graph, path, {.metadata = {{"a", "b"}}});
+                 }),
+                 "has no place for metadata"));
+}
+
 TEST_CASE("weights: patterns of names") {
   const NameMap map = {
       {"a.*.weight", "b/*/kernel"}, {"*.x.*", "*/*"}, {"exact", "other"}, {"no*", ""}};

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Files of the real safetensors package are read, and it reads what is written: bit by bit, in
-each dtype that both have."""
+"""Files of the real safetensors and numpy packages are read, and they read what is written: bit
+by bit, in each dtype that both have."""
 
 import os
 import pathlib
@@ -42,17 +42,29 @@ def copy(source, target):
     return done.stderr if done.returncode == 1 else done.check_returncode()
 
 
-def check_copies(folder):
-    wanted, metadata = tensors(), {"format": "np", "umlaut": "\u00e4"}
-    save_file(wanted, folder / "from.safetensors", metadata)
-    copy(folder / "from.safetensors", folder / "to.safetensors")
-    found = load_file(folder / "to.safetensors")
+def compare(found, wanted):
     assert found.keys() == wanted.keys(), found.keys() ^ wanted.keys()
     for name, value in wanted.items():
         assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape), name
         assert found[name].tobytes() == value.tobytes(), name
+
+
+def check_copies(folder):
+    wanted, metadata = tensors(), {"format": "np", "umlaut": "\u00e4"}
+    save_file(wanted, folder / "from.safetensors", metadata)
+    copy(folder / "from.safetensors", folder / "to.safetensors")
+    compare(load_file(folder / "to.safetensors"), wanted)
     with safe_open(folder / "to.safetensors", "np") as file:
         assert file.metadata() == metadata, file.metadata()
+
+
+    copy(folder / "from.safetensors", folder / "to.npz")
+    with numpy.load(folder / "to.npz") as file:
+        compare(file, wanted)
+    for save in (numpy.savez, numpy.savez_compressed):
+        save(folder / "from.npz", **wanted)
+        copy(folder / "from.npz", folder / "again.safetensors")
+        compare(load_file(folder / "again.safetensors"), wanted)
 
 
 def check_refusals(folder):

@@ -41,7 +41,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
 /// themselves (batch_norm's running averages), without optimisers' state.
 std::vector<Output> model_variables(Graph& graph);
 
-/// How a library names and stores what layers have.
+/// How a library names and stores what the layers of nn.h have.
 enum class Convention : std::uint8_t {
   gradgraph,  ///< "fc1/kernel", as it is
   /// "fc1/kernel", with ":0" behind it or not; gamma, beta, moving_mean, moving_variance and
@@ -104,7 +104,8 @@ struct LoadReport {
   std::string to_string() const;
 };
 
-/// Gives variables their values from a safetensors file. A floating dtype is converted to the
+/// Gives variables their values from a safetensors file, or one of NumPy's whose name ends in
+/// ".npz". A floating dtype is converted to the
 /// variable's. Throws DataError that lists all missing, unexpected and misshapen names, or says
 /// what is wrong with the file; the session is then as it was. Also where nothing would be loaded
 /// at all.
@@ -122,8 +123,9 @@ struct SaveOptions {
   std::map<std::string, std::string> metadata = {};
 };
 
-/// Writes variables' values to a safetensors file; those without one get their first value.
-/// Throws as write_safetensors.
+/// Writes variables' values to a safetensors file, or one of NumPy's where the name ends in
+/// ".npz", which holds no metadata; variables without a value get their first value. Throws as
+/// write_safetensors and write_npz.
 void save_weights(Session& session, Graph& graph, const std::filesystem::path& path,
                   const SaveOptions& options = {},
                   SourceLocation where = SourceLocation::current());

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "core/text.h"
+#include "gradgraph/npy.h"
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
 #include "io/weights/conventions.h"
@@ -35,6 +36,38 @@ std::vector<Output> chosen(Graph& graph, const std::vector<Output>& variables,
   return variables;
 }
 
+bool is_npz(const fs::path& path) { return path.extension() == ".npz"; }
+
+/// A file's tensors, by what it says of them.
+class WeightsFile {
+ public:
+  explicit WeightsFile(const fs::path& path) {
+    if (is_npz(path))
+      arrays_ = read_npz(path);
+    else
+      mapped_.emplace(path);
+    for (const auto& [name, value] : arrays_)
+      described_.push_back({.name = name,
+                            .dtype_name = std::string(gradgraph::name(value.dtype())),
+                            .dtype = value.dtype(),
+                            .shape = value.shape()});
+  }
+
+  const std::vector<StoredTensor>& tensors() const {
+    return mapped_ ? mapped_->header().tensors : described_;
+  }
+  /// One of `tensors()`.
+  Tensor read(const StoredTensor& tensor) const {
+    if (mapped_) return mapped_->read(tensor);
+    return arrays_[static_cast<std::size_t>(&tensor - described_.data())].value;
+  }
+
+ private:
+  std::optional<SafetensorsFile> mapped_;
+  std::vector<NamedTensor> arrays_;
+  std::vector<StoredTensor> described_;  ///< of `arrays_`
+};
+
 /// One file's tensors on their way into variables: first all is compared, then all is loaded.
 class Loader {
  public:
@@ -42,7 +75,7 @@ class Loader {
       : path_(path.string()), file_(path), options_(options), where_(where) {
     for (const Output& variable : chosen(graph, options.variables, where))
       variables_.emplace(variable.name(), variable);
-    for (const StoredTensor& tensor : file_.header().tensors) match(tensor);
+    for (const StoredTensor& tensor : file_.tensors()) match(tensor);
     for (const auto& [name, variable] : variables_)
       if (!matches_.contains(name)) report_.missing.push_back(name);
     check();
@@ -140,7 +173,7 @@ class Loader {
   }
 
   std::string path_;
-  SafetensorsFile file_;
+  WeightsFile file_;
   const LoadOptions& options_;
   SourceLocation where_;
   std::map<std::string, Output> variables_;
@@ -188,7 +221,10 @@ void save_weights(Session& session, Graph& graph, const fs::path& path,
     if (is_reversed(options.convention, name, value.shape())) value = to_reversed(value);
     tensors.push_back({stored_name(options.convention, mapped), std::move(value)});
   }
-  write_safetensors(path, tensors, options.metadata, where);
+  if (!is_npz(path)) return write_safetensors(path, tensors, options.metadata, where);
+  if (!options.metadata.empty())
+    throw BuildError("a .npz file has no place for metadata; a .safetensors file has", where);
+  write_npz(path, tensors, {}, where);
 }
 
 }  // namespace gradgraph
