@@ -7,12 +7,25 @@
 #include <iostream>
 #include <string>
 
-#include "common/mean.h"
 #include "models.h"
 
 namespace {
 
-using examples::Mean;
+/// Mean loss and accuracy over samples, from the means of batches.
+class Mean {
+ public:
+  void add(std::int64_t samples, const std::vector<gg::Tensor>& results) {
+    const auto size = static_cast<double>(samples);
+    loss_ += size * static_cast<double>(results[0].item<float>());
+    accuracy_ += size * static_cast<double>(results[1].item<float>());
+    samples_ += size;
+  }
+  double loss() const { return loss_ / samples_; }
+  double accuracy() const { return accuracy_ / samples_; }
+
+ private:
+  double loss_ = 0, accuracy_ = 0, samples_ = 0;
+};
 
 struct Flags {
   std::string data, model;

@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 
-ROOMS = "core graph ops gradients passes placement plan device session io".split()
+ROOMS = "core graph ops gradients passes placement plan device session io training".split()
 
 # Header (a prefix) -> the places (prefixes) that may include it.
 LIBRARIES = {
@@ -18,7 +18,7 @@ LIBRARIES = {
     "cuda": ["src/device/cuda/", "tests/cuda/", "tests/cuda_emulation/"],
     "doctest/": ["tests/"],
     "fmt/": ["src/", "tests/"],
-    "nlohmann/": ["src/io/", "src/session/device_costs.cpp", "tests/"],
+    "nlohmann/": ["src/io/", "src/training/", "src/session/device_costs.cpp", "tests/"],
     "omp.h": ["src/device/"],
     "xsimd/": ["src/device/cpu/"],
     "xtensor": ["src/device/cpu/", "include/gradgraph/xtensor.h", "tests/"],

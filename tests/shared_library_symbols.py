@@ -20,6 +20,7 @@ HEADERS = ROOT / "include/gradgraph"
 # What stands for a template's type, by its concept.
 ARGUMENTS = {"class": "bool", "Element": "float", "Arithmetic": "int",
              "FunctionOfOutput": "Output (*)(Output, SourceLocation)",
+             "RenamingFunction": "std::string (*)(const std::string&)",
              "OptimizerSettings": "GradientDescent", "std::integral": "std::int64_t",
              "RangeFunction": "void (*)(std::int64_t, std::int64_t)"}
 OPENING, CLOSING = "([{", ")]}"

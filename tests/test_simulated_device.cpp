@@ -179,7 +179,7 @@ TEST_SUITE("simulated device") {
     SimulatedDevice device("simulated:0", 0, 5, kSlow);
     Call refuse([](const gg::KernelArgs&) { throw gg::KernelError("index 7 is too large"); },
                 nullptr, nullptr);
-    int runs = 0, updates = 0;
+    std::atomic<int> runs = 0, updates = 0;  // two streams work side by side
     Call count([&](const gg::KernelArgs&) { ++runs; }, nullptr, nullptr);
     Call update([&](const gg::KernelArgs&) { ++updates; }, nullptr, nullptr);
     update.launch.is_update = true;

@@ -90,6 +90,8 @@ struct Case {
 
 #ifdef _OPENMP
 TEST_CASE("thread counts: as many threads as were asked for, however few cores there are") {
+  // The thread sanitizer's run allows but one.
+  if (omp_get_thread_limit() < 7) return;
   std::thread::id ids[7];
   parallel_parts(7, 7, [&](std::int64_t part, std::int64_t, std::int64_t) {
     ids[part] = std::this_thread::get_id();

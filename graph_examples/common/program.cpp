@@ -160,6 +160,17 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(at_least(0))
       ->capture_default_str();
 
+  group = "Checkpoints";
+  option("--checkpoint", flags.checkpoints, "DIR",
+         "Keep what training needs to go on in DIR, after each\nepoch and at Ctrl-C");
+  option("--checkpoint-every", flags.checkpoint_every, "N", "And every N steps")
+      ->check(at_least(1))
+      ->needs("--checkpoint");
+  app.add_flag("--resume", flags.resume,
+               "Go on from the newest checkpoint, if there is one, as if\nnothing had stopped it")
+      ->needs("--checkpoint")
+      ->group(group);
+
   group = "Data and device";
   option("--data", flags.data, "DIR", "Directory with the four MNIST files");
   option("--limit", flags.limit, "N",
@@ -191,6 +202,8 @@ void add_flags(CLI::App& app, Flags& flags) {
       ->check(at_least(1));
   option("--metrics", flags.metrics, "FILE", "Write each line's numbers to FILE, as JSON")
       ->check(writable_file());
+  option("--events", flags.events, "DIR",
+         "Write curves, weights and the graph for TensorBoard:\ntensorboard --logdir DIR");
   option("--dot", flags.dot, "FILE",
          "Draw the graph into FILE, in Graphviz' language: look\nat it with dot -Tsvg FILE")
       ->check(writable_file());

@@ -26,6 +26,10 @@ struct Flags {
   int threads = 0;
   std::int64_t log_every = 0;
   std::filesystem::path metrics;
+  std::filesystem::path events;
+  std::filesystem::path checkpoints;
+  std::int64_t checkpoint_every = 0;
+  bool resume = false;
   std::filesystem::path dot;
   int dot_depth = -1;
   std::int64_t limit = 0;

@@ -4,7 +4,7 @@
 
 namespace {
 
-int train(const examples::Flags& flags) {
+int run(const examples::Flags& flags) {
   const gg::data::Mnist mnist = examples::load_mnist(flags);
 
   // A batch of the data: runs are fed its samples' numbers, or images and labels themselves.
@@ -40,13 +40,12 @@ int train(const examples::Flags& flags) {
                               .exact_rewrites = flags.exact_rewrites,
                               .precision = flags.precision,
                               .node_times = flags.times_nodes()});
-  const examples::Model model = {.batch = batch,
-                                 .training = training,
-                                 .loss = loss,
-                                 .accuracy = accuracy,
-                                 .train = train_op};
-  examples::report(flags, mnist, graph, session, {images, labels, training}, model.results());
-  return examples::run_epochs(flags, mnist, session, model);
+  return examples::train(flags, mnist, session,
+                         {.batch = batch,
+                          .training = training,
+                          .loss = loss,
+                          .metrics = {{"accuracy", accuracy}},
+                          .train = train_op});
 }
 
 }  // namespace
@@ -57,5 +56,5 @@ int main(int argc, char** argv) {
       {.name = "mnist_mlp",
        .description = "Trains a multi-layer perceptron (784-512-512-10) on MNIST's digits.",
        .epochs = 20},
-      train);
+      run);
 }

@@ -4,7 +4,7 @@
 
 namespace {
 
-int train(const examples::Flags& flags) {
+int run(const examples::Flags& flags) {
   const gg::data::Mnist mnist = examples::load_mnist(flags);
 
   // A graph is a program that has yet to run: each line below adds nodes to it, and none
@@ -39,10 +39,9 @@ int train(const examples::Flags& flags) {
                               .exact_rewrites = flags.exact_rewrites,
                               .precision = flags.precision,
                               .node_times = flags.times_nodes()});
-  const examples::Model model = {
-      .batch = batch, .loss = loss, .accuracy = accuracy, .train = train_op};
-  examples::report(flags, mnist, graph, session, {images, labels}, model.results());
-  return examples::run_epochs(flags, mnist, session, model);
+  return examples::train(
+      flags, mnist, session,
+      {.batch = batch, .loss = loss, .metrics = {{"accuracy", accuracy}}, .train = train_op});
 }
 
 }  // namespace
@@ -52,5 +51,5 @@ int main(int argc, char** argv) {
                          {.name = "mnist_softmax",
                           .description = "Trains softmax regression on MNIST's digits.",
                           .epochs = 10},
-                         train);
+                         run);
 }

@@ -22,4 +22,6 @@
 #include "gradgraph/session.h"
 #include "gradgraph/shape.h"
 #include "gradgraph/tensor.h"
+#include "gradgraph/tensorboard.h"
+#include "gradgraph/training.h"
 #include "gradgraph/weights.h"

@@ -58,10 +58,10 @@ class Module {
  public:
   /// The variables, in the order in which they were made; none before the first application.
   std::vector<Output> variables() const;
+  ~Module();
 
  protected:
   explicit Module(std::string_view name);
-  ~Module();
   Module(const Module&);
   Module& operator=(const Module&);
 

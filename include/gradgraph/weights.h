@@ -54,6 +54,9 @@ enum class Convention : std::uint8_t {
   pytorch,
 };
 
+template <class F>
+concept RenamingFunction = std::convertible_to<F, std::function<std::string(const std::string&)>>;
+
 /// Gives one name for another. An empty one leaves out what has it.
 class NameMap {
  public:
@@ -61,19 +64,18 @@ class NameMap {
   using Patterns = std::vector<std::pair<std::string, std::string>>;
 
   NameMap() = default;
-  template <class F>
-    requires std::convertible_to<F, Function> NameMap(F function)
-        : function_(std::move(function)) {}  // NOLINT: implicit
-    /// Patterns and what becomes of a name that fits: {{"features.0.*", "conv1.*"}}. A `*` stands
-    /// for any characters, the n-th in the new name for what the n-th one found. The first that
-    /// fits counts; a name that none fits stays.
-    NameMap(Patterns patterns);  // NOLINT: implicit
-    NameMap(std::initializer_list<Patterns::value_type> patterns) : NameMap(Patterns(patterns)) {}
+  template <RenamingFunction F>
+  NameMap(F function) : function_(std::move(function)) {}  // NOLINT: implicit
+  /// Patterns and what becomes of a name that fits: {{"features.0.*", "conv1.*"}}. A `*` stands
+  /// for any characters, the n-th in the new name for what the n-th one found. The first that
+  /// fits counts; a name that none fits stays.
+  NameMap(Patterns patterns);  // NOLINT: implicit
+  NameMap(std::initializer_list<Patterns::value_type> patterns) : NameMap(Patterns(patterns)) {}
 
-    std::string operator()(const std::string& name) const;
+  std::string operator()(const std::string& name) const;
 
-   private:
-    Function function_;
+ private:
+  Function function_;
 };
 
 struct LoadOptions {

@@ -3,10 +3,10 @@
 #include <chrono>
 #include <cstdint>
 
-namespace examples {
+namespace gradgraph::training {
 
 /// A line on stderr, when that is a terminal, which says how far the epoch is:
-/// epoch 2/20 [==========>         ]  52%  84210 samples/s
+/// epoch 2/20 [==========>         ]  52%  84210 samples/s, 0:03 left
 class Progress {
  public:
   Progress(bool wanted, std::int64_t samples_per_epoch);
@@ -15,7 +15,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   /// Shows it at most ten times a second; `samples_done` are of the running epoch.
-  void show(int epoch, int epochs, std::int64_t samples_done);
+  void show(std::int64_t epoch, std::int64_t epochs, std::int64_t samples_done);
   /// Makes room for other output.
   void clear();
 
@@ -25,8 +25,8 @@ class Progress {
   bool wanted_;
   bool shown_ = false;
   std::int64_t samples_per_epoch_;
-  int epoch_ = 0;
+  std::int64_t epoch_ = 0, first_samples_ = 0;
   Clock::time_point epoch_start_, last_shown_;
 };
 
-}  // namespace examples
+}  // namespace gradgraph::training

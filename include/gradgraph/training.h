@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gradgraph/checkpoint.h"
+#include "gradgraph/data.h"
+#include "gradgraph/graph.h"
+#include "gradgraph/profile.h"
+#include "gradgraph/session.h"
+
+/// The training loop: epochs over batches, validation, log, early stopping, checkpoints.
+namespace gradgraph GRADGRAPH_API {
+
+/// A floating scalar of the graph, the mean over a batch's samples, under its name in logs.
+struct Metric {
+  std::string name;
+  Output value;
+};
+
+/// What is trained: parts of a graph.
+struct TrainingStep {
+  /// What stands for a batch: graph_batch's, or placeholders that are its `images` and `labels`.
+  data::GraphBatch batch;
+  /// A boolean scalar that is true in training, if the model acts differently then.
+  Output training = {};
+  Output loss;  ///< as a Metric
+  std::vector<Metric> metrics = {};
+  Output train;  ///< an optimiser's train op
+};
+
+/// A metric's means: over the training samples that the running epoch has seen, while the
+/// variables moved, and over all validation samples.
+struct MetricMeans {
+  std::string name;
+  double training = std::numeric_limits<double>::quiet_NaN();
+  double validation = std::numeric_limits<double>::quiet_NaN();
+};
+
+/// What is known after an epoch, or each `log_every` batches of it.
+struct TrainingLog {
+  std::int64_t epoch = 0;    ///< from 1
+  std::int64_t batches = 0;  ///< of it that are done
+  bool epoch_is_done = false;
+  double seconds = 0;                ///< since training began
+  std::vector<MetricMeans> metrics;  ///< the first is "loss"
+  bool has_validation = false;
+
+  const MetricMeans& operator[](std::string_view name) const;
+  /// loss: 0.2268 / 0.1038<TAB>accuracy: 0.9307 / 0.9680<TAB>step 1  1.51 sec
+  std::string line() const;
+};
+
+/// Ends training when a metric of the validation data has stopped getting better.
+struct EarlyStopping {
+  std::int64_t patience = 0;  ///< epochs without a better value; 0: never
+  std::string metric = "loss";
+  bool higher_is_better = false;
+  double least_change = 0;    ///< what counts as better
+  bool restores_best = true;  ///< weights at the end are those of the best epoch
+};
+
+struct FitOptions {
+  std::int64_t epochs = 1;
+  std::int64_t batch_size = 128;
+  bool shuffle = true;
+  std::uint64_t seed = 0;  ///< of the order of samples
+  data::Dataset validation = {};
+  std::int64_t validation_batch_size = 500;
+  /// Threads that fill batches, as data::BatchOptions has them.
+  int threads = 0;
+  /// Runs are fed numbers of samples (`batch.samples`) of the data sets that `graph_batch` was
+  /// given, {training, validation}, which lie where the graph runs; many steps are one call.
+  bool data_in_graph = false;
+  std::int64_t steps_per_call = 0;  ///< where data is in the graph; 0: a few dozen
+  /// Batches; 0: at the end of each epoch only. Measuring the validation data counts runs, so
+  /// dropout draws other numbers for another `log_every`.
+  std::int64_t log_every = 0;
+  /// Gets each log; when empty, stdout gets its line.
+  std::function<void(const TrainingLog&)> log = {};
+  bool progress_bar = true;  ///< on stderr, where that is a terminal
+  /// A JSON object a log, a line each; empty: none.
+  std::filesystem::path metrics_file = {};
+  /// Where TensorBoard finds curves, distributions of the weights and the graph; empty: none.
+  std::filesystem::path event_directory = {};
+  EarlyStopping early_stopping = {};
+  std::optional<CheckpointOptions> checkpoints = {};
+  std::int64_t checkpoint_every = 0;  ///< steps; 0: at the end of each epoch only
+  /// Goes on from the folder's newest checkpoint, if there is one, to the same bits as if nothing
+  /// had stopped it.
+  bool resume = false;
+  /// Ctrl-C (SIGINT) and SIGTERM end training after the running step, with a checkpoint if there
+  /// are any; a second one ends the program at once. Not where the program has handlers itself.
+  bool catch_interrupts = true;
+  /// Is told of each step, of a session with SessionOptions::node_times.
+  Profile* profile = nullptr;
+};
+
+struct FitResult {
+  std::vector<TrainingLog> epochs;  ///< one each that this call ended
+  bool was_interrupted = false;
+  bool stopped_early = false;
+  std::int64_t best_epoch = 0;  ///< as EarlyStopping has it; 0 without validation data
+};
+
+/// Trains on `dataset`, epoch by epoch, in batches shuffled by seed and epoch. Throws BuildError
+/// for a step or options that do not fit each other or the data, DataError where a file cannot be
+/// written, and whatever a run throws; variables then are as the last whole step left them.
+/// Source: keras.Model.fit.
+FitResult fit(Session& session, const TrainingStep& step, const data::Dataset& dataset,
+              const FitOptions& options = {}, SourceLocation where = SourceLocation::current());
+
+/// The means of loss and metrics over a data set, in `validation`, without training.
+std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
+                                  const data::Dataset& dataset, std::int64_t batch_size = 500,
+                                  SourceLocation where = SourceLocation::current());
+
+}  // namespace gradgraph

@@ -1,0 +1,386 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <numeric>
+#include <utility>
+
+#include "core/text.h"
+#include "gradgraph/ops.h"
+#include "gradgraph/tensorboard.h"
+#include "gradgraph/training.h"
+#include "training/best_weights.h"
+#include "training/interrupt.h"
+#include "training/means.h"
+#include "training/metrics_file.h"
+#include "training/progress.h"
+#include "training/step_runner.h"
+
+namespace gradgraph {
+namespace training {
+namespace {
+
+using std::int64_t;
+using Mode = StepRunner::Mode;
+
+void require(bool condition, const std::string& message, SourceLocation where) {
+  if (!condition) throw BuildError("fit: " + message, where);
+}
+
+void require_options(const TrainingStep& step, const data::Dataset& dataset,
+                     const FitOptions& options, SourceLocation where) {
+  const auto at_least = [&](const char* name, int64_t value, int64_t least) {
+    require(value >= least, fmt::format("{} must be {} or more, not {}", name, least, value),
+            where);
+  };
+  at_least("epochs", options.epochs, 1);
+  at_least("batch_size", options.batch_size, 1);
+  at_least("validation_batch_size", options.validation_batch_size, 1);
+  at_least("steps_per_call", options.steps_per_call, 0);
+  at_least("log_every", options.log_every, 0);
+  at_least("checkpoint_every", options.checkpoint_every, 0);
+  at_least("early_stopping.patience", options.early_stopping.patience, 0);
+  require(dataset.size() > 0, "the data set is empty", where);
+  require(!options.resume || options.checkpoints, "resume needs checkpoints", where);
+  require(options.checkpoint_every == 0 || options.checkpoints,
+          "checkpoint_every needs checkpoints", where);
+  const EarlyStopping& stopping = options.early_stopping;
+  require(stopping.patience == 0 || options.validation.size() > 0,
+          "early stopping needs validation data", where);
+  require(stopping.metric == "loss" ||
+              std::ranges::count(step.metrics, stopping.metric, &Metric::name) > 0,
+          fmt::format("early stopping looks at '{}', which is no metric", stopping.metric),
+          where);
+}
+
+/// How many batches one call runs: as many as asked for, else a few dozen that divide the epoch,
+/// so that no call is of another size.
+int64_t batches_per_call(int64_t wanted, int64_t full_batches) {
+  if (wanted > 0) return wanted;
+  constexpr int64_t kLeast = 16, kMost = 64, kUsual = 32;
+  for (int64_t steps = kMost; steps >= kLeast; --steps)
+    if (full_batches % steps == 0) return steps;
+  return kUsual;
+}
+
+/// Means of the results over `dataset`, whose samples are counted from `first` where they lie in
+/// the graph. False when it was interrupted.
+bool measure(StepRunner& runner, const data::Dataset& dataset, data::Batches* batches,
+             int64_t first, int64_t batch_size, const Interrupt& interrupt, Means& means) {
+  if (batches) {
+    batches->restart(0);
+    while (const data::Batch* batch = batches->next()) {
+      runner.run(*batch, means);
+      if (interrupt.requested()) return false;
+    }
+    return true;
+  }
+  const int64_t size = dataset.size(), full = size / batch_size;
+  std::vector<int64_t> samples(static_cast<std::size_t>(size));
+  std::iota(samples.begin(), samples.end(), first);
+  if (full > 0) runner.run(samples, full, batch_size, means);
+  const std::span<const int64_t> rest =
+      std::span(samples).subspan(static_cast<std::size_t>(full * batch_size));
+  if (!rest.empty()) runner.run(rest, 1, std::ssize(rest), means);
+  return !interrupt.requested();
+}
+
+class Training {
+ public:
+  Training(Session& session, const TrainingStep& step, const data::Dataset& dataset,
+           const FitOptions& options, SourceLocation where)
+      : session_(session),
+        step_(step),
+        dataset_(dataset),
+        options_(options),
+        where_(where),
+        train_(session, step, Mode::train, options.data_in_graph, where),
+        means_(train_.num_metrics()),
+        best_(session, step.loss.graph(), options.early_stopping),
+        metrics_file_(options.metrics_file, options.resume),
+        progress_(options.progress_bar, dataset.size()),
+        interrupt_(options.catch_interrupts) {
+    if (has_validation())
+      evaluate_.emplace(session, step, Mode::evaluate, options.data_in_graph, where);
+    if (!options.event_directory.empty()) {
+      events_.emplace(options.event_directory);
+      if (!options.resume) events_->graph(step.loss.graph());
+    }
+    if (options.checkpoints) open_checkpoints();
+    if (options.resume) resume();
+    if (options.data_in_graph) return;
+    batches_.emplace(dataset, options.batch_size,
+                     data::BatchOptions{.shuffle = options.shuffle,
+                                        .seed = options.seed,
+                                        .epoch = epoch_,
+                                        .threads = options.threads},
+                     where);
+    if (has_validation())
+      validation_batches_.emplace(
+          options.validation, options.validation_batch_size,
+          data::BatchOptions{.shuffle = false, .prefetch = 1, .threads = options.threads}, where);
+  }
+
+  FitResult run() {
+    for (bool goes_on = true; goes_on && epoch_ <= options_.epochs;) {
+      const bool whole = options_.data_in_graph ? run_epoch_in_graph() : run_epoch();
+      if (!whole || !end_epoch(goes_on)) {
+        result_.was_interrupted = true;
+        break;
+      }
+    }
+    if (result_.was_interrupted) save(nullptr);
+    if (checkpoints_) checkpoints_->wait();
+    const EarlyStopping& stopping = options_.early_stopping;
+    if (stopping.patience > 0 && stopping.restores_best && !result_.was_interrupted)
+      restore_best();
+    result_.best_epoch = best_.epoch();
+    return std::move(result_);
+  }
+
+ private:
+  bool has_validation() const { return options_.validation.size() > 0; }
+  int64_t num_batches() const {
+    return (dataset_.size() + options_.batch_size - 1) / options_.batch_size;
+  }
+
+  /// False when it was interrupted.
+  bool run_epoch() {
+    for (int64_t skipped = 0; skipped < done_; ++skipped) batches_->next();
+    while (const data::Batch* batch = next_batch()) {
+      train_.run(*batch, means_);
+      if (options_.profile) options_.profile->add_run(session_.last_run());
+      if (!after_steps(1)) return false;
+    }
+    // The next epoch's first batches are made while the validation data is measured.
+    if (epoch_ < options_.epochs) batches_->restart(epoch_ + 1);
+    return true;
+  }
+
+  const data::Batch* next_batch() {
+    if (!options_.profile) return batches_->next();
+    const auto start = std::chrono::steady_clock::now();
+    const data::Batch* batch = batches_->next();
+    options_.profile->add_wait(start);
+    return batch;
+  }
+
+  /// The same where the data set is in the graph: many batches in one call.
+  bool run_epoch_in_graph() {
+    const int64_t size = dataset_.size(), full = size / options_.batch_size,
+                  most = batches_per_call(options_.steps_per_call, full);
+    const Tensor order = order_of_samples();
+    const std::span<const int64_t> samples = order.span<int64_t>();
+    while (done_ < num_batches()) {
+      int64_t steps = std::min(most, std::max<int64_t>(full - done_, 1));
+      for (const int64_t every : {options_.log_every, options_.checkpoint_every})
+        if (every > 0) steps = std::min(steps, every - done_ % every);
+      const int64_t first = done_ * options_.batch_size,
+                    each = std::min(options_.batch_size, size - first);
+      train_.run(samples.subspan(static_cast<std::size_t>(first)), steps, each, means_);
+      if (!after_steps(steps)) return false;
+    }
+    return true;
+  }
+
+  Tensor order_of_samples() const {
+    if (options_.shuffle)
+      return data::shuffled_samples(dataset_.size(), options_.seed, epoch_, where_);
+    Tensor order(int64, {dataset_.size()});
+    std::iota(order.span<int64_t>().begin(), order.span<int64_t>().end(), 0);
+    return order;
+  }
+
+  bool after_steps(int64_t steps) {
+    done_ += steps;
+    progress_.show(epoch_, options_.epochs, means_.samples());
+    if (interrupt_.requested()) return false;
+    const bool is_last = done_ == num_batches();
+    const auto is_due = [&](int64_t every) {
+      return every > 0 && done_ % every == 0 && !is_last;
+    };
+    if (is_due(options_.log_every) && !log(false)) return false;
+    if (is_due(options_.checkpoint_every)) save(nullptr);
+    return true;
+  }
+
+  bool end_epoch(bool& goes_on) {
+    if (!log(true)) return false;
+    const TrainingLog& done = result_.epochs.back();
+    if (has_validation()) goes_on = best_.take(done);
+    result_.stopped_early = !goes_on && epoch_ < options_.epochs;
+    ++epoch_;
+    done_ = 0;
+    means_.clear();
+    save(&done);
+    return true;
+  }
+
+  /// Measures the validation data, unless it is interrupted.
+  bool log(bool epoch_is_done) {
+    Means validation(means_.sums().size());
+    if (evaluate_ &&
+        !measure(*evaluate_, options_.validation,
+                 validation_batches_ ? &*validation_batches_ : nullptr, dataset_.size(),
+                 options_.validation_batch_size, interrupt_, validation))
+      return false;
+    TrainingLog entry{.epoch = epoch_,
+                      .batches = done_,
+                      .epoch_is_done = epoch_is_done,
+                      .seconds = seconds(),
+                      .has_validation = has_validation()};
+    for (std::size_t i = 0; i < means_.sums().size(); ++i) {
+      MetricMeans& metric = entry.metrics.emplace_back();
+      metric.name = i == 0 ? "loss" : step_.metrics[i - 1].name;
+      metric.training = means_.mean(i);
+      if (has_validation()) metric.validation = validation.mean(i);
+    }
+    progress_.clear();
+    if (options_.log)
+      options_.log(entry);
+    else if (std::printf("%s\n", entry.line().c_str()) < 0 || std::fflush(stdout) != 0)
+      throw DataError("cannot write the log");
+    metrics_file_.write(entry);
+    if (events_) write_events(entry);
+    if (options_.profile) options_.profile->skip_time();
+    if (epoch_is_done) result_.epochs.push_back(std::move(entry));
+    return true;
+  }
+
+  /// Curves over the training steps, and how weights are distributed at the end of an epoch.
+  void write_events(const TrainingLog& entry) {
+    const int64_t step = (entry.epoch - 1) * num_batches() + entry.batches;
+    for (const MetricMeans& metric : entry.metrics) {
+      events_->scalar(metric.name + "/training", metric.training, step);
+      if (has_validation()) events_->scalar(metric.name + "/validation", metric.validation, step);
+    }
+    if (!entry.epoch_is_done) return;
+    for (const Output& variable : trainable_variables(step_.loss.graph()))
+      events_->histogram(variable.name(), session_.value(variable, where_), step, where_);
+  }
+
+  double seconds() const {
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+    return seconds_before_ + passed.count();
+  }
+
+  /// The log of an epoch that has just ended, else null: its numbers are those of the weights.
+  void save(const TrainingLog* ended) {
+    if (!checkpoints_) return;
+    TrainingProgress progress{.epoch = epoch_, .position = done_, .data_seed = options_.seed};
+    if (ended)
+      for (const MetricMeans& metric : ended->metrics) {
+        progress.metrics[metric.name] = metric.training;
+        if (has_validation()) progress.metrics["validation " + metric.name] = metric.validation;
+      }
+    progress.counts["best epoch"] = best_.epoch();
+    progress.numbers["best value"] = best_.value();
+    progress.counts["batch size"] = options_.batch_size;
+    progress.counts["samples"] = dataset_.size();
+    progress.counts["samples seen"] = means_.samples();
+    for (std::size_t i = 0; i < means_.sums().size(); ++i)
+      progress.numbers[fmt::format("sum {}", i)] = means_.sums()[i];
+    progress.numbers["seconds"] = seconds();
+    checkpoints_->save(session_, step_.loss.graph(), progress, where_);
+  }
+
+  /// The best weights of all are kept there, too: a training that is resumed has them no more.
+  void open_checkpoints() {
+    CheckpointOptions options = *options_.checkpoints;
+    const EarlyStopping& stopping = options_.early_stopping;
+    if (stopping.patience > 0 && stopping.restores_best) {
+      const std::string metric = "validation " + stopping.metric;
+      require(options.best.empty() || options.best == metric,
+              fmt::format("early stopping needs the checkpoint that is best by '{}', not by '{}'",
+                          metric, options.best),
+              where_);
+      options.best = metric;
+      options.higher_is_better = stopping.higher_is_better;
+    }
+    checkpoints_.emplace(std::move(options), where_);
+  }
+
+  void restore_best() {
+    if (!best_.restore()) checkpoints_->restore_best(session_, step_.loss.graph(), where_);
+  }
+
+  void resume() {
+    const auto saved = checkpoints_->restore(session_, step_.loss.graph(), where_);
+    if (!saved) return;
+    const auto require_same = [&](const char* name, int64_t now) {
+      const auto known = saved->counts.find(name);
+      require(known != saved->counts.end(),
+              fmt::format("the checkpoint is not fit's: it has no '{}'", name), where_);
+      require(
+          known->second == now,
+          fmt::format("the checkpoint is of a {} of {}, not {}: the order of samples would be "
+                      "another",
+                      name, known->second, now),
+          where_);
+    };
+    require_same("batch size", options_.batch_size);
+    require_same("samples", dataset_.size());
+    require(
+        saved->data_seed == options_.seed,
+        fmt::format("the checkpoint is of the seed {}, not {}", saved->data_seed, options_.seed),
+        where_);
+    epoch_ = saved->epoch;
+    done_ = saved->position;
+    std::vector<double> sums;
+    for (std::size_t i = 0; i < train_.num_metrics(); ++i) {
+      const auto sum = saved->numbers.find(fmt::format("sum {}", i));
+      require(sum != saved->numbers.end(), "the checkpoint has other metrics", where_);
+      sums.push_back(sum->second);
+    }
+    means_.restore(std::move(sums), saved->counts.at("samples seen"));
+    best_.resume(saved->counts.at("best epoch"), saved->numbers.at("best value"));
+    if (const auto known = saved->numbers.find("seconds"); known != saved->numbers.end())
+      seconds_before_ = known->second;
+  }
+
+  Session& session_;
+  const TrainingStep& step_;
+  const data::Dataset& dataset_;
+  const FitOptions& options_;
+  SourceLocation where_;
+  StepRunner train_;
+  std::optional<StepRunner> evaluate_;
+  Means means_;
+  BestWeights best_;
+  std::optional<Checkpoints> checkpoints_;
+  std::optional<data::Batches> batches_, validation_batches_;  ///< where they are fed
+  MetricsFile metrics_file_;
+  std::optional<EventWriter> events_;
+  Progress progress_;
+  Interrupt interrupt_;
+  FitResult result_;
+  int64_t epoch_ = 1;  ///< the running one
+  int64_t done_ = 0;   ///< batches of it
+  double seconds_before_ = 0;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+}  // namespace training
+
+FitResult fit(Session& session, const TrainingStep& step, const data::Dataset& dataset,
+              const FitOptions& options, SourceLocation where) {
+  training::require_options(step, dataset, options, where);
+  return training::Training(session, step, dataset, options, where).run();
+}
+
+std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
+                                  const data::Dataset& dataset, std::int64_t batch_size,
+                                  SourceLocation where) {
+  training::require(dataset.size() > 0, "the data set is empty", where);
+  training::StepRunner runner(session, step, training::Mode::evaluate, false, where);
+  data::Batches batches(dataset, batch_size, {.shuffle = false}, where);
+  training::Means means(runner.num_metrics());
+  training::measure(runner, dataset, &batches, 0, batch_size, training::Interrupt(false), means);
+  std::vector<MetricMeans> result;
+  for (std::size_t i = 0; i < runner.num_metrics(); ++i)
+    result.push_back(
+        {.name = i == 0 ? "loss" : step.metrics[i - 1].name, .validation = means.mean(i)});
+  return result;
+}
+
+}  // namespace gradgraph

@@ -1,0 +1,92 @@
+#include "training/step_runner.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace gradgraph::training {
+namespace {
+
+void require(bool condition, const std::string& message, SourceLocation where) {
+  if (!condition) throw BuildError("fit: " + message, where);
+}
+
+void require_metric(const std::string& name, const Output& value, const Graph& graph,
+                    SourceLocation where) {
+  require(static_cast<bool>(value), fmt::format("'{}' is empty", name), where);
+  require(&value.graph() == &graph, fmt::format("'{}' is of another graph", name), where);
+  require((value.dtype() == float32 || value.dtype() == float64) && value.rank() == 0,
+          fmt::format("'{}' is {}{}, not a scalar of float32 or float64", name, value.dtype(),
+                      value.shape()),
+          where);
+}
+
+void require_step(const TrainingStep& step, StepRunner::Mode mode, SourceLocation where) {
+  require(static_cast<bool>(step.loss), "the step has no loss", where);
+  const Graph& graph = step.loss.graph();
+  require_metric("loss", step.loss, graph, where);
+  for (const Metric& metric : step.metrics) {
+    require(!metric.name.empty() && metric.name != "loss",
+            fmt::format("a metric cannot be called '{}'", metric.name), where);
+    require(std::ranges::count(step.metrics, metric.name, &Metric::name) == 1,
+            fmt::format("there are two metrics '{}'", metric.name), where);
+    require_metric(metric.name, metric.value, graph, where);
+  }
+  if (step.training)
+    require(step.training.dtype() == boolean && step.training.rank() == 0,
+            fmt::format("'training' is {}{}, not a boolean scalar", step.training.dtype(),
+                        step.training.shape()),
+            where);
+  if (mode == StepRunner::Mode::train)
+    require(static_cast<bool>(step.train), "the step has no train op", where);
+}
+
+std::vector<Output> feeds_of(const TrainingStep& step, bool data_in_graph, SourceLocation where) {
+  std::vector<Output> feeds;
+  if (data_in_graph) {
+    require(static_cast<bool>(step.batch.samples),
+            "data_in_graph needs a batch that graph_batch made", where);
+    feeds = {step.batch.samples};
+  } else {
+    require(step.batch.images && step.batch.labels,
+            "the step's batch needs images and labels, which are fed", where);
+    feeds = {step.batch.images, step.batch.labels};
+  }
+  if (step.training) feeds.push_back(step.training);
+  return feeds;
+}
+
+std::vector<Output> fetches_of(const TrainingStep& step, StepRunner::Mode mode) {
+  std::vector<Output> fetches = {step.loss};
+  for (const Metric& metric : step.metrics) fetches.push_back(metric.value);
+  if (mode == StepRunner::Mode::train) fetches.push_back(step.train);
+  return fetches;
+}
+
+}  // namespace
+
+StepRunner::StepRunner(Session& session, const TrainingStep& step, Mode mode, bool data_in_graph,
+                       SourceLocation where)
+    : num_metrics_(1 + step.metrics.size()),
+      call_((
+          require_step(step, mode, where),
+          session.prepare(feeds_of(step, data_in_graph, where), fetches_of(step, mode), where))) {
+  if (step.training) training_ = Tensor(mode == Mode::train);
+}
+
+void StepRunner::run(const data::Batch& batch, Means& means) {
+  feeds_.assign({batch.images, batch.labels});
+  if (training_) feeds_.push_back(training_);
+  means.add(1, batch.size(), call_.run(feeds_.data(), feeds_.size()));
+}
+
+void StepRunner::run(std::span<const std::int64_t> samples, std::int64_t steps, std::int64_t each,
+                     Means& means) {
+  Tensor numbers(int64, {steps, each});
+  std::copy_n(samples.begin(), steps * each, numbers.span<std::int64_t>().begin());
+  feeds_.assign({numbers});
+  if (training_) feeds_.push_back(training_);
+  means.add(steps, each, call_.run_steps(steps, feeds_.data(), feeds_.size()));
+}
+
+}  // namespace gradgraph::training

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gradgraph/training.h"
+#include "training/means.h"
+
+namespace gradgraph::training {
+
+/// Runs a step, with its train op or without, on batches that are fed or lie in the graph, and
+/// adds up its loss and metrics.
+class StepRunner {
+ public:
+  enum class Mode : std::uint8_t { train, evaluate };
+
+  /// Throws BuildError for parts that do not fit each other.
+  StepRunner(Session& session, const TrainingStep& step, Mode mode, bool data_in_graph,
+             SourceLocation where);
+
+  std::size_t num_metrics() const { return num_metrics_; }
+  void run(const data::Batch& batch, Means& means);
+  /// `steps` batches of `each` of the samples that the numbers name.
+  void run(std::span<const std::int64_t> samples, std::int64_t steps, std::int64_t each,
+           Means& means);
+
+ private:
+  std::size_t num_metrics_;
+  Tensor training_;  ///< what `training` is fed, or empty
+  std::vector<Tensor> feeds_;
+  Callable call_;
+};
+
+}  // namespace gradgraph::training
