@@ -219,7 +219,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         test = Test(pathlib.Path(name), flags.seed)
         newest = [test.kill() for _ in range(flags.moments)]
-        print(f"{flags.moments} kills, which left {sorted(newest)} steps: the same weights")
+        print(f"{flags.moments} kills, {newest.count(0)} of them before there was a checkpoint, "
+              f"{newest.count(STEPS)} after the last: the same weights")
         for _ in range(50):
             test.truncate()
         for _ in range(50):
