@@ -38,7 +38,7 @@ unsigned long long trained(bool convolutional, int steps, int threads,
       batches.restart(++epoch);
       batch = batches.next();
     }
-    step(batch->images, batch->labels);
+    step((*batch)["images"], (*batch)["labels"]);
   }
   unsigned long long hash = 14695981039346656037ULL;
   for (gg::Node& node : graph.nodes()) {

@@ -48,14 +48,14 @@ class Trainer {
 
   void first_step() {
     const gg::data::Batch& batch = *batches_.next();
-    step_(batch.images, batch.labels, on_);
+    step_(batch["images"], batch["labels"], on_);
   }
 
   Mean train_epoch() {
     Mean mean;
     batches_.restart(++epoch_);
     for (const gg::data::Batch& batch : batches_)
-      mean.add(batch.size(), step_(batch.images, batch.labels, on_));
+      mean.add(batch.size(), step_(batch["images"], batch["labels"], on_));
     return mean;
   }
 
@@ -63,7 +63,7 @@ class Trainer {
     Mean mean;
     validation_.restart(0);
     for (const gg::data::Batch& batch : validation_)
-      mean.add(batch.size(), measure_(batch.images, batch.labels, off_));
+      mean.add(batch.size(), measure_(batch["images"], batch["labels"], off_));
     return mean;
   }
 

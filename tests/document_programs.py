@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The programs of README, tutorial and training.md, built and run by the commands that stand
-there, exactly as they stand and with nothing else set; but for README's, they print what stands
-below them."""
+"""The programs of README, tutorial, data.md and training.md, built and run by the commands that
+stand there, exactly as they stand and with nothing else set; but for README's, they print what
+stands below them."""
 
 import os
 import pathlib
@@ -97,9 +97,10 @@ def check_warnings(code):
 def main():
     readme = programs("README.md")
     tutorial = programs("docs/tutorial.md")
-    assert (len(readme), len(tutorial)) == (1, 3), "a program is missing"
+    data = programs("docs/data.md")
+    assert (len(readme), len(tutorial), len(data)) == (1, 3, 1), "a program is missing"
     training, *runs = program_run_twice("docs/training.md")
-    for code in [code for code, _ in readme + tutorial] + [training]:
+    for code in [code for code, _ in readme + tutorial + data] + [training]:
         check_warnings(code)
     with tempfile.TemporaryDirectory() as name:
         reader = Reader(pathlib.Path(name))
@@ -115,6 +116,10 @@ def main():
             actual = reader.follow(commands, first_cpp=training)
             if actual != "".join([*settings, expected]):
                 sys.exit(f"run {number} of training.md prints\n{actual}instead of\n{expected}")
+        table = listing("docs/data.md", "", "trees.csv <<")
+        actual = reader.follow(table + commands, first_cpp=data[0][0])
+        if actual != "".join([*settings, data[0][1]]):
+            sys.exit(f"the program of docs/data.md prints\n{actual}")
 
         cmake = listing("README.md", "cmake", "find_package")
         actual = reader.follow(listing("README.md", "", "cmake"), train_cpp=readme[0][0],

@@ -20,6 +20,8 @@ LIBRARIES = {
     "fmt/": ["src/", "tests/"],
     "nlohmann/": ["src/io/", "src/training/", "src/session/device_costs.cpp", "tests/"],
     "omp.h": ["src/device/"],
+    "png.h": ["src/io/data/images/"],
+    "turbojpeg.h": ["src/io/data/images/"],
     "xsimd/": ["src/device/cpu/"],
     "xtensor": ["src/device/cpu/", "include/gradgraph/xtensor.h", "tests/"],
     "xtl/": ["src/device/cpu/", "include/gradgraph/xtensor.h"],

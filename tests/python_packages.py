@@ -8,13 +8,14 @@ import sys
 SKIPPED = 77
 
 
-def provide(*packages):
+def provide(*packages, **others):
     """Makes the packages importable, from the user's cache or from PyPI; where neither has them,
-    ends the test as skipped, with the reason."""
+    ends the test as skipped, with the reason. Of `others` the module has another name."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     folder = cache / "gradgraph" / version
-    missing = [name for name in packages if not (folder / name).exists()]
+    modules = {name: name for name in packages} | others
+    missing = [name for name, module in modules.items() if not (folder / module).exists()]
     if missing:
         install = subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:",

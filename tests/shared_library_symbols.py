@@ -22,6 +22,7 @@ ARGUMENTS = {"class": "bool", "Element": "float", "Arithmetic": "int",
              "FunctionOfOutput": "Output (*)(Output, SourceLocation)",
              "RenamingFunction": "std::string (*)(const std::string&)",
              "OptimizerSettings": "GradientDescent", "std::integral": "std::int64_t",
+             "BatchFunction": "void (*)(data::Batch&)",
              "RangeFunction": "void (*)(std::int64_t, std::int64_t)"}
 OPENING, CLOSING = "([{", ")]}"
 

@@ -130,9 +130,14 @@ TEST_CASE("many steps in one call allocate nothing once they run") {
 }
 
 TEST_CASE("batches allocate nothing from the second epoch on") {
-  const data::Dataset dataset{Tensor::zeros(uint8, {50, 28, 28, 1}), Tensor::zeros(int64, {50})};
+  const data::Dataset dataset{{"images", Tensor::zeros(uint8, {50, 28, 28, 1})},
+                              {"labels", Tensor::zeros(int64, {50})}};
   for (const int prefetch : {0, 2}) {
-    data::Batches batches(dataset, 8, {.prefetch = prefetch});
+    data::Batches batches(
+        dataset.shuffled(1), 8,
+        {.prefetch = prefetch,
+         .transforms = {data::random_crop("images", 28, 28, 2), data::random_flip("images"),
+                        data::normalize("images", {0.5}, {0.2}), data::one_hot("labels", 10)}});
     while (batches.next()) {
     }
     allocations = 0;

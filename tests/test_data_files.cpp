@@ -225,12 +225,24 @@ TEST_CASE("MNIST keeps images as uint8 and gives labels as int64") {
   const data::Mnist mnist = data::read_mnist(directory.path());
   CHECK(mnist.train.size() == 6);
   CHECK(mnist.test.size() == 3);
-  CHECK(mnist.train.images.dtype() == uint8);
-  CHECK(mnist.train.images.shape() == Shape{6, 28, 28, 1});
-  CHECK(mnist.train.images.at<std::uint8_t>({1, 0, 0, 0}) == 784 % 256);
-  CHECK(mnist.test.labels.to_string() == "int64[3] [0, 1, 2]");
+  CHECK(mnist.train["images"].dtype() == uint8);
+  CHECK(mnist.train["images"].shape() == Shape{6, 28, 28, 1});
+  CHECK(mnist.train["images"].at<std::uint8_t>({1, 0, 0, 0}) == 784 % 256);
+  CHECK(mnist.test["labels"].to_string() == "int64[3] [0, 1, 2]");
   CHECK(mnist.directory == directory.path());
   CHECK(mnist.source == "MNIST in " + directory.path().string());
+}
+
+TEST_CASE("MNIST's files may have a dot in their names") {
+  const TemporaryDirectory directory;
+  write_mnist(directory.path());
+  for (const char* const name : {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte",
+                                 "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte.gz"}) {
+    std::string dotted = name;
+    dotted[dotted.find("-idx")] = '.';
+    fs::rename(directory / name, directory / dotted);
+    CHECK(data::read_mnist(directory.path()).train.size() == 6);
+  }
 }
 
 TEST_CASE("a broken MNIST directory is refused with the file at fault") {
@@ -328,8 +340,8 @@ TEST_CASE("the first samples of a data set share its memory") {
   const data::Dataset train = data::read_mnist(directory.path()).train;
   const data::Dataset first = train.first(2);
   CHECK(first.size() == 2);
-  CHECK(first.images.raw() == train.images.raw());
-  CHECK(first.labels.to_string() == "int64[2] [0, 1]");
+  CHECK(first["images"].raw() == train["images"].raw());
+  CHECK(first["labels"].to_string() == "int64[2] [0, 1]");
   CHECK(train.first(0).size() == 6);
   CHECK(train.first(100).size() == 6);
   CHECK_THROWS_WITH_AS(train.first(-1), doctest::Contains("a data set has no first -1 samples"),

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -29,7 +30,7 @@ data::Dataset points(std::int64_t count, std::uint32_t seed) {
     images.data<float>()[2 * i] += label == 0 ? 3.f : label == 1 ? 0.f : -3.f;
     images.data<float>()[2 * i + 1] += label == 0 ? 0.f : label == 1 ? 3.f : -3.f;
   }
-  return {images, labels};
+  return {{"images", images}, {"labels", labels}};
 }
 
 /// A small network with dropout, whose data may be in the graph.
@@ -38,14 +39,14 @@ struct Network {
     if (in_graph)
       step.batch = data::graph_batch(graph, {train, validation});
     else
-      step.batch = {
-          {}, placeholder(graph, float32, {any, 2}, "x"), placeholder(graph, int64, {any}, "y")};
+      step.batch = {.arrays = {{"images", placeholder(graph, float32, {any, 2}, "x")},
+                               {"labels", placeholder(graph, int64, {any}, "y")}}};
     step.training = placeholder(graph, boolean, {}, "training");
-    Output x = nn::dense(step.batch.images, {.units = 8, .activation = relu});
+    Output x = nn::dense(step.batch["images"], {.units = 8, .activation = relu});
     x = nn::dropout(x, 0.2, step.training);
     const Output logits = nn::dense(x, {.units = 3});
-    step.loss = mean(sparse_softmax_cross_entropy(logits, step.batch.labels));
-    const Output right = equal(argmax(logits, -1), step.batch.labels);
+    step.loss = mean(sparse_softmax_cross_entropy(logits, step.batch["labels"]));
+    const Output right = equal(argmax(logits, -1), step.batch["labels"]);
     step.metrics = {{"accuracy", mean(cast(right, float32))}};
     step.train = Adam{.learning_rate = 0.02}.minimize(step.loss);
   }
@@ -107,15 +108,15 @@ TEST_CASE("fit: trains, and measures as a loop written by hand does") {
     double loss = 0, validation_loss = 0, right = 0;
     for (const data::Batch& batch :
          data::batches(network.train, 20, {.seed = 3, .epoch = epoch})) {
-      const auto values = by_hand.run({{step.batch.images, batch.images},
-                                       {step.batch.labels, batch.labels},
+      const auto values = by_hand.run({{step.batch["images"], batch["images"]},
+                                       {step.batch["labels"], batch["labels"]},
                                        {step.training, Tensor(true)}},
                                       {step.loss, step.train});
       loss += static_cast<double>(values[0].item<float>()) * static_cast<double>(batch.size());
     }
     for (const data::Batch& batch : data::batches(network.validation, 500, {.shuffle = false})) {
-      const auto values = by_hand.run({{step.batch.images, batch.images},
-                                       {step.batch.labels, batch.labels},
+      const auto values = by_hand.run({{step.batch["images"], batch["images"]},
+                                       {step.batch["labels"], batch["labels"]},
                                        {step.training, Tensor(false)}},
                                       {step.loss, step.metrics[0].value});
       validation_loss += 45 * static_cast<double>(values[0].item<float>());
@@ -308,6 +309,21 @@ TEST_CASE("fit: a checkpoint of another training is refused, saying what differs
   fails("the checkpoint is of the seed 3, not 9", network.train);
 }
 
+TEST_CASE("fit: transforms the batches of training and validation data, each by its own") {
+  Network network;
+  FitOptions options = quiet(1, network);
+  // Of the validation data, all is one batch; some are made ahead that nobody takes.
+  std::atomic<int> training = 0, validation = 0, others = 0;
+  options.transforms = {[&](data::Batch& batch) { ++(batch.size() <= 20 ? training : others); }};
+  options.validation_transforms = {
+      [&](data::Batch& batch) { ++(batch.size() == 45 ? validation : others); }};
+  Session session(network.graph);
+  fit(session, network.step, network.train, options);
+  CHECK(training >= 7);
+  CHECK(validation >= 1);
+  CHECK(others == 0);
+}
+
 TEST_CASE("fit: refuses what cannot be, before anything runs") {
   Network network;
   const auto fails = [&](const char* message, const auto& change) {
@@ -340,11 +356,21 @@ TEST_CASE("fit: refuses what cannot be, before anything runs") {
   fails("there are two metrics 'accuracy'",
         [](auto& s, auto&, auto&) { s.metrics.push_back(s.metrics[0]); });
   fails("'accuracy' is int64[?], not a scalar of float32 or float64",
-        [](auto& s, auto&, auto&) { s.metrics[0].value = s.batch.labels; });
+        [](auto& s, auto&, auto&) { s.metrics[0].value = s.batch["labels"]; });
   fails("'training' is float32[?,2], not a boolean scalar",
-        [](auto& s, auto&, auto&) { s.training = s.batch.images; });
-  fails("the step's batch needs images and labels",
-        [](auto& s, auto&, auto&) { s.batch.labels = {}; });
+        [](auto& s, auto&, auto&) { s.training = s.batch["images"]; });
+  fails("the batch's array 'labels' is empty",
+        [](auto& s, auto&, auto&) { s.batch.arrays[1].second = {}; });
+  fails("the step's batch has no arrays", [](auto& s, auto&, auto&) { s.batch = {}; });
+  fails("the step's batch has an array 'pictures', but a data set has images, labels",
+        [](auto& s, auto&, auto&) { s.batch.arrays[0].first = "pictures"; });
+  fails("but a data set has images  (test_fit.cpp", [](auto&, auto& o, auto&) {
+    o.validation = data::Dataset{{"images", o.validation["images"]}};
+  });
+  fails("data in the graph is not transformed", [](auto&, auto& o, auto&) {
+    o.data_in_graph = true;
+    o.transforms = {data::scale("images")};
+  });
   fails("data_in_graph needs a batch that graph_batch made",
         [](auto&, auto& o, auto&) { o.data_in_graph = true; });
 }

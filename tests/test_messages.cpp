@@ -171,8 +171,8 @@ TEST_SUITE("messages") {
     const auto x = gg::placeholder(other, gg::float32, {2}, "x");
     const auto v = gg::variable(graph, Tensor{1.f, 2.f}, "v");
     const auto loss = gg::sum(v);
-    const gg::data::Dataset samples{Tensor::zeros(gg::float32, {4, 2}),
-                                    Tensor::zeros(gg::int64, {4})};
+    const gg::data::Dataset samples{{"images", Tensor::zeros(gg::float32, {4, 2})},
+                                    {"labels", Tensor::zeros(gg::int64, {4})}};
     gg::Session session(graph);
     std::ostringstream out;
     const std::vector<std::pair<std::string, std::function<void()>>> cases = {
@@ -188,6 +188,8 @@ TEST_SUITE("messages") {
          [&] { gg::data::batches(samples, 2, {.prefetch = -1}); }},
         {"batches: 4097 threads; 0 (all cores) to 4096 can be",
          [&] { gg::data::batches(samples, 2, {.threads = 4097}); }},
+        {"the data set has no array 'image'; it has images, labels",
+         [&] { static_cast<void>(samples["image"]); }},
         {"a data set has no first -1 samples", [&] { static_cast<void>(samples.first(-1)); }},
         {"-1 is no number of threads: 0 (all cores) to 4096",
          [&] { gg::Session(graph, {.threads = -1}); }},

@@ -280,15 +280,11 @@ TEST_CASE("promises: layers refuse what they cannot mean") {
   CHECK(padded.shape() == gg::Shape{gg::any, 6 + 1 + 2 - 2, 6 + 3 + 4 - 2, 3});
 }
 
-TEST_CASE("promises: a batch has as many samples as its labels' first axis") {
-  gg::data::Batch batch;
-  CHECK(batch.size() == 0);
-  batch.labels = Tensor::zeros(gg::float32, {4, 2});
-  CHECK(batch.size() == 4);
-  batch.labels = Tensor::zeros(gg::int64, {5});
-  CHECK(batch.size() == 5);
-  const gg::data::Dataset data = {Tensor::zeros(gg::float32, {10, 3}),
-                                  Tensor::zeros(gg::float32, {10, 2, 2})};
+TEST_CASE("promises: a batch has as many samples as its arrays' first axis") {
+  CHECK(gg::data::Batch().size() == 0);
+  CHECK(gg::data::Batch({{"labels", Tensor::zeros(gg::float32, {4, 2})}}).size() == 4);
+  const gg::data::Dataset data{{"images", Tensor::zeros(gg::float32, {10, 3})},
+                               {"labels", Tensor::zeros(gg::float32, {10, 2, 2})}};
   std::int64_t samples = 0;
   for (const auto& part : gg::data::batches(data, 4)) samples += part.size();
   CHECK(samples == 10);

@@ -15,13 +15,13 @@ using gg::tests::same_bits;
 namespace {
 
 gg::data::Dataset numbered(std::int64_t size, std::int64_t first = 0) {
-  gg::data::Dataset dataset{Tensor(gg::uint8, {size, 2}), Tensor(gg::int64, {size})};
+  Tensor images(gg::uint8, {size, 2}), labels(gg::int64, {size});
   for (std::int64_t i = 0; i < size; ++i) {
-    dataset.images.data<std::uint8_t>()[2 * i] = static_cast<std::uint8_t>(first + i);
-    dataset.images.data<std::uint8_t>()[2 * i + 1] = static_cast<std::uint8_t>(255 - i);
-    dataset.labels.data<std::int64_t>()[i] = first + i;
+    images.data<std::uint8_t>()[2 * i] = static_cast<std::uint8_t>(first + i);
+    images.data<std::uint8_t>()[2 * i + 1] = static_cast<std::uint8_t>(255 - i);
+    labels.data<std::int64_t>()[i] = first + i;
   }
-  return dataset;
+  return {{"images", images}, {"labels", labels}};
 }
 
 }  // namespace
@@ -87,7 +87,9 @@ TEST_SUITE("run_steps") {
   TEST_CASE("a batch in a graph is what Batches hands out") {
     const gg::data::Dataset first = numbered(23), second = numbered(5, 100);
     gg::Graph graph;
-    const auto [samples, images, labels] = gg::data::graph_batch(graph, {first, second});
+    const auto batch_of_graph = gg::data::graph_batch(graph, {first, second});
+    const auto samples = batch_of_graph.samples, images = batch_of_graph["images"],
+               labels = batch_of_graph["labels"];
     gg::Session session(graph);
     gg::Callable run = session.prepare({samples}, {images, labels});
     const Tensor order = gg::data::shuffled_samples(23, 7, 3);
@@ -97,8 +99,8 @@ TEST_SUITE("run_steps") {
       std::copy_n(order.data<std::int64_t>() + done, batch.size(), numbers.data<std::int64_t>());
       done += batch.size();
       const auto& results = run({numbers});
-      CHECK(same_bits(results[0], batch.images));
-      CHECK(same_bits(results[1], batch.labels));
+      CHECK(same_bits(results[0], batch["images"]));
+      CHECK(same_bits(results[1], batch["labels"]));
     }
     CHECK(run({Tensor{std::int64_t{24}}})[1].item<std::int64_t>() == 101);
     // Fed themselves, they need no samples.
@@ -110,14 +112,13 @@ TEST_SUITE("run_steps") {
     gg::Graph graph;
     CHECK(
         contains(message_of([&] { gg::data::graph_batch(graph, {}); }), "there is no data set"));
-    gg::data::Dataset other = numbered(3);
-    other.images = Tensor(gg::uint8, {3, 4});
-    CHECK(contains(message_of([&] {
-                     gg::data::graph_batch(graph, {numbered(2), other});
-                   }),
+    const auto refused = [&](const gg::data::Dataset& other) {
+      return message_of([&] { gg::data::graph_batch(graph, {numbered(2), other}); });
+    };
+    CHECK(contains(refused({{"images", Tensor(gg::uint8, {3, 4})}, {"labels", Tensor{1, 2, 3}}}),
                    "images of uint8[2,2] and of uint8[3,4]"));
-    other.images = Tensor(gg::uint8, {2, 2});
-    CHECK(contains(message_of([&] { gg::data::graph_batch(graph, {other}); }), "first axis"));
+    CHECK(contains(refused({{"images", Tensor(gg::uint8, {3, 2})}}),
+                   "a data set of the arrays 'images, labels', and one of 'images'"));
     CHECK(contains(message_of([&] { gg::data::shuffled_samples(-1, 0, 0); }), "no -1 samples"));
   }
 }

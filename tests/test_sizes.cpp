@@ -310,17 +310,19 @@ TEST_SUITE("sizes") {
   }
 
   TEST_CASE("batches, threads, layers, tables and pictures") {
-    const data::Dataset dataset{Tensor::full(uint8, {10, 2}, 255), Tensor::zeros(int64, {10})};
+    const data::Dataset dataset{{"images", Tensor::full(uint8, {10, 2}, 255)},
+                                {"labels", Tensor::zeros(int64, {10})}};
     for (const std::int64_t size : {std::int64_t{1}, power(31), power(62), kMost}) {
       data::Batches batches(dataset, size, {.prefetch = std::numeric_limits<int>::max()});
       std::int64_t samples = 0;
-      for (const data::Batch& batch : batches) samples += batch.images.shape()[0];
+      for (const data::Batch& batch : batches) samples += batch["images"].shape()[0];
       CHECK(samples == 10);
     }
     for (const std::int64_t size : {std::int64_t{0}, std::int64_t{-1}, kLeast})
       CHECK_THROWS_AS(data::Batches(dataset, size), BuildError);
     // Samples without elements, but of a number that no list can hold.
-    const data::Dataset empty{Tensor(uint8, {power(50), 0}), Tensor(int64, {power(50), 0})};
+    const data::Dataset empty{{"images", Tensor(uint8, {power(50), 0})},
+                              {"labels", Tensor(int64, {power(50), 0})}};
     CHECK_THROWS_AS(data::Batches(empty, 1), RunError);
 
     Fixture f;

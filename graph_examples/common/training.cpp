@@ -62,7 +62,8 @@ void print_rewrites(const std::string& lines) {
 void report(const Flags& flags, const gg::data::Mnist& mnist, gg::Session& session,
             const gg::TrainingStep& step) {
   const gg::Graph& graph = step.loss.graph();
-  std::vector<gg::Output> feeds = {step.batch.images, step.batch.labels}, fetches = {step.loss};
+  std::vector<gg::Output> feeds, fetches = {step.loss};
+  for (const auto& array : step.batch.arrays) feeds.push_back(array.second);
   if (step.training) feeds.push_back(step.training);
   for (const gg::Metric& metric : step.metrics) fetches.push_back(metric.value);
   fetches.push_back(step.train);

@@ -10,7 +10,7 @@ int run(const examples::Flags& flags) {
   // A batch of the data: runs are fed its samples' numbers, or images and labels themselves.
   gg::Graph graph;
   const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
-  const auto [samples, images, labels] = batch;
+  const auto images = batch["images"], labels = batch["labels"];
 
   // The model. Images are [batch, height, width, channels]; the comments say what comes out.
   auto x = gg::nn::conv2d(images, {.filters = 24, .kernel = 5, .activation = gg::relu},

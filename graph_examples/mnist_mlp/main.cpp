@@ -11,7 +11,7 @@ int run(const examples::Flags& flags) {
   // Dropout acts in training only, so that is an input too.
   gg::Graph graph;
   const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
-  const auto [samples, images, labels] = batch;
+  const auto images = batch["images"], labels = batch["labels"];
   const auto training = gg::placeholder(graph, gg::boolean, {}, "training");
 
   // The model. Each layer makes its variables, under a name scope of its own.

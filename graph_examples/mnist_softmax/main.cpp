@@ -12,7 +12,7 @@ int run(const examples::Flags& flags) {
   // or images and labels themselves.
   gg::Graph graph;
   const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
-  const auto [samples, images, labels] = batch;
+  const auto images = batch["images"], labels = batch["labels"];
 
   // The model: a score for each of the ten digits, linear in the pixels. Variables keep their
   // values from run to run; these two start at zero.

@@ -26,7 +26,8 @@ struct Metric {
 
 /// What is trained: parts of a graph.
 struct TrainingStep {
-  /// What stands for a batch: graph_batch's, or placeholders that are its `images` and `labels`.
+  /// What stands for a batch: graph_batch's, or placeholders under the names that the arrays of
+  /// the data set have, `{.arrays = {{"x", x}, {"y", y}}}`.
   data::GraphBatch batch;
   /// A boolean scalar that is true in training, if the model acts differently then.
   Output training = {};
@@ -75,6 +76,10 @@ struct FitOptions {
   std::int64_t validation_batch_size = 500;
   /// Threads that fill batches, as data::BatchOptions has them.
   int threads = 0;
+  /// Done to every batch, as data::BatchOptions has them: of the training data, and of the
+  /// validation data. Not where data is in the graph.
+  std::vector<data::Transform> transforms = {};
+  std::vector<data::Transform> validation_transforms = {};
   /// Runs are fed numbers of samples (`batch.samples`) of the data sets that `graph_batch` was
   /// given, {training, validation}, which lie where the graph runs; many steps are one call.
   bool data_in_graph = false;

@@ -26,6 +26,16 @@ void require(bool condition, const std::string& message, SourceLocation where) {
   if (!condition) throw BuildError("fit: " + message, where);
 }
 
+/// Of what is fed, a data set has an array.
+void require_arrays(const TrainingStep& step, const data::Dataset& dataset,
+                    SourceLocation where) {
+  for (const auto& array : step.batch.arrays)
+    require(dataset.contains(array.first),
+            fmt::format("the step's batch has an array '{}', but a data set has {}", array.first,
+                        fmt::join(dataset.names(), ", ")),
+            where);
+}
+
 void require_options(const TrainingStep& step, const data::Dataset& dataset,
                      const FitOptions& options, SourceLocation where) {
   const auto at_least = [&](const char* name, int64_t value, int64_t least) {
@@ -40,6 +50,11 @@ void require_options(const TrainingStep& step, const data::Dataset& dataset,
   at_least("checkpoint_every", options.checkpoint_every, 0);
   at_least("early_stopping.patience", options.early_stopping.patience, 0);
   require(dataset.size() > 0, "the data set is empty", where);
+  require_arrays(step, dataset, where);
+  if (options.validation.size() > 0) require_arrays(step, options.validation, where);
+  require(!options.data_in_graph ||
+              (options.transforms.empty() && options.validation_transforms.empty()),
+          "data in the graph is not transformed", where);
   require(!options.resume || options.checkpoints, "resume needs checkpoints", where);
   require(options.checkpoint_every == 0 || options.checkpoints,
           "checkpoint_every needs checkpoints", where);
@@ -112,12 +127,16 @@ class Training {
                      data::BatchOptions{.shuffle = options.shuffle,
                                         .seed = options.seed,
                                         .epoch = epoch_,
-                                        .threads = options.threads},
+                                        .threads = options.threads,
+                                        .transforms = options.transforms},
                      where);
     if (has_validation())
-      validation_batches_.emplace(
-          options.validation, options.validation_batch_size,
-          data::BatchOptions{.shuffle = false, .prefetch = 1, .threads = options.threads}, where);
+      validation_batches_.emplace(options.validation, options.validation_batch_size,
+                                  data::BatchOptions{.shuffle = false,
+                                                     .prefetch = 1,
+                                                     .threads = options.threads,
+                                                     .transforms = options.validation_transforms},
+                                  where);
   }
 
   FitResult run() {
@@ -372,6 +391,7 @@ std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
                                   const data::Dataset& dataset, std::int64_t batch_size,
                                   SourceLocation where) {
   training::require(dataset.size() > 0, "the data set is empty", where);
+  training::require_arrays(step, dataset, where);
   training::StepRunner runner(session, step, training::Mode::evaluate, false, where);
   data::Batches batches(dataset, batch_size, {.shuffle = false}, where);
   training::Means means(runner.num_metrics());

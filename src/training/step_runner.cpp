@@ -48,9 +48,12 @@ std::vector<Output> feeds_of(const TrainingStep& step, bool data_in_graph, Sourc
             "data_in_graph needs a batch that graph_batch made", where);
     feeds = {step.batch.samples};
   } else {
-    require(step.batch.images && step.batch.labels,
-            "the step's batch needs images and labels, which are fed", where);
-    feeds = {step.batch.images, step.batch.labels};
+    require(!step.batch.arrays.empty(), "the step's batch has no arrays, which are fed", where);
+    for (const auto& [name, array] : step.batch.arrays) {
+      require(static_cast<bool>(array), fmt::format("the batch's array '{}' is empty", name),
+              where);
+      feeds.push_back(array);
+    }
   }
   if (step.training) feeds.push_back(step.training);
   return feeds;
@@ -72,10 +75,12 @@ StepRunner::StepRunner(Session& session, const TrainingStep& step, Mode mode, bo
           require_step(step, mode, where),
           session.prepare(feeds_of(step, data_in_graph, where), fetches_of(step, mode), where))) {
   if (step.training) training_ = Tensor(mode == Mode::train);
+  for (const auto& array : step.batch.arrays) names_.push_back(array.first);
 }
 
 void StepRunner::run(const data::Batch& batch, Means& means) {
-  feeds_.assign({batch.images, batch.labels});
+  feeds_.clear();
+  for (const std::string& name : names_) feeds_.push_back(batch[name]);
   if (training_) feeds_.push_back(training_);
   means.add(1, batch.size(), call_.run(feeds_.data(), feeds_.size()));
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "gradgraph/training.h"
@@ -27,7 +28,8 @@ class StepRunner {
 
  private:
   std::size_t num_metrics_;
-  Tensor training_;  ///< what `training` is fed, or empty
+  std::vector<std::string> names_;  ///< of the arrays that are fed
+  Tensor training_;                 ///< what `training` is fed, or empty
   std::vector<Tensor> feeds_;
   Callable call_;
 };

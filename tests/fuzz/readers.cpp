@@ -6,22 +6,46 @@
 #include <stdexcept>
 #include <string>
 
+#include "gradgraph/data.h"
 #include "gradgraph/error.h"
+#include "gradgraph/npy.h"
 #include "gradgraph/weights.h"
 #include "io/checkpoint/manifest.h"
 #include "io/files/mapped_file.h"
+#include "temporary_directory.h"
 
 namespace gradgraph::tests {
 namespace {
 
+namespace fs = std::filesystem;
+
+/// A folder whose files are all this one.
+void read_cifar(const fs::path& path) {
+  const TemporaryDirectory folder;
+  for (const char* const name : {"train.bin", "test.bin"})
+    fs::create_symlink(path, folder / name);
+  data::read_cifar100(folder.path());
+}
+
 constexpr FuzzedReader kReaders[] = {
+    {"cifar", read_cifar},
+    {"csv", [](const fs::path& path) { data::read_csv(path); }},
+    {"filled_csv",
+     [](const fs::path& path) {
+       data::read_csv(path, {.header = false, .fill = 0, .fill_class = "none"});
+     }},
+    {"idx", [](const fs::path& path) { data::read_idx(path); }},
+    {"image", [](const fs::path& path) { data::read_image(path, {.height = 3, .width = 5}); }},
     {"manifest",
-     [](const std::filesystem::path& path) {
+     [](const fs::path& path) {
        const MappedFile file(path);
        const auto bytes = file.bytes();
        parse_manifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
      }},
-    {"safetensors", [](const std::filesystem::path& path) { read_safetensors(path); }},
+    {"mapped_npy", [](const fs::path& path) { map_npy(path); }},
+    {"npy", [](const fs::path& path) { read_npy(path); }},
+    {"npz", [](const fs::path& path) { read_npz(path); }},
+    {"safetensors", [](const fs::path& path) { read_safetensors(path); }},
 };
 
 }  // namespace

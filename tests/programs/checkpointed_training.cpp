@@ -24,7 +24,7 @@ gg::data::Dataset make_samples() {
     const float* row = inputs.data<float>() + i * kInputs;
     labels.data<std::int64_t>()[i] = (row[0] > 0 ? 2 : 0) + (row[1] > row[2] ? 1 : 0);
   }
-  return {inputs, labels};
+  return {{"x", inputs}, {"labels", labels}};
 }
 
 void train(const char* folder, const char* result, std::int64_t steps, std::int64_t every) {
@@ -51,11 +51,10 @@ void train(const char* folder, const char* result, std::int64_t steps, std::int6
   const gg::Tensor yes(true);
   gg::data::Batches batches(make_samples(), kBatch, {.seed = progress.data_seed});
   while (session.step() < steps) {
-    batches.restart(progress.epoch);
-    for (std::int64_t i = 0; i < progress.position; ++i) batches.next();
+    batches.restart(progress.epoch, progress.position);
     while (session.step() < steps && progress.position < kBatches) {
       const auto* batch = batches.next();
-      progress.metrics["loss"] = step(batch->images, batch->labels, yes)[0].item<float>();
+      progress.metrics["loss"] = step((*batch)["x"], (*batch)["labels"], yes)[0].item<float>();
       ++progress.position;
       if (session.step() % every == 0) checkpoints.save(session, graph, progress);
     }

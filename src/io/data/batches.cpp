@@ -12,6 +12,7 @@
 #include <new>
 #include <numeric>
 #include <span>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,20 +20,12 @@
 #include "core/text.h"
 #include "core/threads.h"
 #include "device/parallel.h"
-#include "gradgraph/data.h"
+#include "io/data/array_names.h"
 #include "io/data/shuffle.h"
+#include "io/data/transform.h"
 
 namespace gradgraph::data {
 namespace {
-
-/// The first `count` of the tensor's outermost axis, in the same memory.
-Tensor leading(const Tensor& tensor, std::int64_t count) {
-  Shape shape = tensor.shape();
-  if (shape[0] == count) return tensor;
-  shape.set(0, count);
-  auto owner = std::make_shared<Tensor>(tensor);
-  return Tensor::wrap(tensor.dtype(), shape, owner->raw(), owner);
-}
 
 /// Calls `copy(sample)` for one after the other and brings those to come into the cache: they
 /// lie all over memory, and waiting for it would take as long as everything else.
@@ -79,23 +72,10 @@ void gather(const Tensor& from, std::span<const std::int64_t> samples, Tensor& t
 
 }  // namespace
 
-Dataset Dataset::first(std::int64_t limit, SourceLocation where) const {
-  if (limit < 0)
-    throw BuildError(fmt::format("a data set has no first {} samples", limit), where);
-  if (limit == 0 || limit >= size()) return *this;
-  return {leading(images, limit), leading(labels, limit)};
-}
-
 namespace {
 
 Dataset checked(Dataset dataset, SourceLocation where) {
-  if (!dataset.images || !dataset.labels || dataset.images.shape().rank() == 0 ||
-      dataset.labels.shape().rank() == 0)
-    throw BuildError("batches: images and labels need a first axis, of samples", where);
-  if (dataset.images.shape()[0] != dataset.labels.shape()[0])
-    throw BuildError(fmt::format("batches: {} images, but {} labels", dataset.images.shape()[0],
-                                 dataset.labels.shape()[0]),
-                     where);
+  if (dataset.names().empty()) throw BuildError("batches: the data set has no arrays", where);
   return dataset;
 }
 
@@ -121,10 +101,20 @@ void run_when_idle() {
 /// Batch i of a pass lies in slot i modulo their number. `made`, `taken` and `released` count
 /// batches; those in [released, made) must not be written.
 struct Batches::State {
+  /// Room for a full batch, and the part of it that a smaller last one fills.
+  struct Room {
+    Tensor full, last;
+  };
   struct Slot {
-    Tensor images, labels;            ///< room for a full batch
-    Tensor last_images, last_labels;  ///< the part of it that a smaller last batch fills
+    std::vector<Room> stored;  ///< of every array, as it comes from the data set
+    std::vector<Room> made;    ///< of every transform's step; of others, empty
+    std::vector<std::int64_t> positions;
     Batch batch;
+  };
+  /// A transform's step, planned.
+  struct Planned {
+    std::size_t array = 0;
+    SampleType from{}, to{};
   };
 
   State(Dataset data, std::int64_t size_of_batch, BatchOptions opts, SourceLocation where)
@@ -132,7 +122,8 @@ struct Batches::State {
         batch_size(
             std::min(checked(size_of_batch, where), std::max<std::int64_t>(dataset.size(), 1))),
         options(std::move(opts)),
-        count((dataset.size() + batch_size - 1) / batch_size),
+        count(options.drop_last ? dataset.size() / batch_size
+                                : (dataset.size() + batch_size - 1) / batch_size),
         epoch(options.epoch),
         order_memory(int64, Shape{dataset.size()}, {}),
         order(order_memory.span<std::int64_t>()) {
@@ -145,15 +136,37 @@ struct Batches::State {
                                    options.threads, kMaxThreads),
                        where);
     std::iota(order.begin(), order.end(), std::int64_t{0});
+    const auto names = std::make_shared<const std::vector<std::string>>(dataset.names());
+    std::vector<SampleType> types;
+    for (std::size_t i = 0; i < names->size(); ++i) {
+      const Tensor& array = dataset.stored()[i];
+      const Shape shape(array.shape().dims().subspan(1));
+      // As images are stored, in a quarter of the memory.
+      const bool is_bytes = (*names)[i] == "images" && array.dtype() == uint8;
+      types.push_back({is_bytes ? float32 : array.dtype(), shape});
+    }
+    const std::vector<SampleType> stored = types;
+    for (const Transform& transform : options.transforms) plan(transform, types, *names, where);
     if (count == 0) return;
-    const std::int64_t last = dataset.size() - (count - 1) * batch_size;
+    const std::int64_t last = std::min(batch_size, dataset.size() - (count - 1) * batch_size);
+    const auto room_for = [&](const SampleType& type) {
+      Shape shape{batch_size};
+      for (const std::int64_t extent : type.shape) shape.append(extent);
+      const Tensor full(type.dtype, shape);
+      return Room{full, leading(full, last)};
+    };
     // One more than is made ahead: the caller's own.
     slots.resize(static_cast<std::size_t>(std::min(std::int64_t{options.prefetch} + 1, count)));
     for (Slot& slot : slots) {
-      slot.images = room_for(dataset.images, true);
-      slot.labels = room_for(dataset.labels, false);
-      slot.last_images = leading(slot.images, last);
-      slot.last_labels = leading(slot.labels, last);
+      for (const SampleType& type : stored) slot.stored.push_back(room_for(type));
+      for (std::size_t i = 0; i < planned.size(); ++i) {
+        const auto& step = options.transforms[i].step_;
+        slot.made.push_back(step && !step->in_place() ? room_for(planned[i].to) : Room{});
+      }
+      slot.positions.resize(static_cast<std::size_t>(batch_size));
+      slot.batch.names_ = names;
+      slot.batch.arrays_.resize(names->size());
+      slot.batch.seed_ = options.seed;
     }
     if (options.prefetch > 0) worker = std::thread([this] { work(); });
   }
@@ -170,10 +183,17 @@ struct Batches::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  Tensor room_for(const Tensor& from, bool to_unit) const {
-    Shape shape = from.shape();
-    shape.set(0, batch_size);
-    return {to_unit && from.dtype() == uint8 ? float32 : from.dtype(), shape};
+  void plan(const Transform& transform, std::vector<SampleType>& types,
+            const std::vector<std::string>& names, SourceLocation where) {
+    Planned step;
+    if (transform.step_) {
+      step.array = find_array(names, {transform.step_->array, where}, "the data set");
+      step.from = types[step.array];
+      step.to = types[step.array] = transform.step_->plan(step.from, where);
+    } else if (!transform.function_) {
+      throw BuildError("batches: a transform is empty", where);
+    }
+    planned.push_back(step);
   }
 
   const Batch* next() {
@@ -189,11 +209,11 @@ struct Batches::State {
     return &slot_of(taken++).batch;
   }
 
-  void restart(std::int64_t new_epoch) {
+  void restart(std::int64_t new_epoch, std::int64_t first) {
     {
       const std::lock_guard lock(mutex);
       epoch = new_epoch;
-      made = taken = released = 0;
+      made = taken = released = first;
       failure = nullptr;
       ++pass;
     }
@@ -213,7 +233,7 @@ struct Batches::State {
     try {
       if (options.shuffle && shuffled_pass != this_pass) shuffle(order, options.seed, this_epoch);
       shuffled_pass = this_pass;
-      make(index, threads);
+      make(index, this_epoch, threads);
     } catch (...) {
       thrown = std::current_exception();
     }
@@ -227,17 +247,65 @@ struct Batches::State {
       ++made;
   }
 
-  void make(std::int64_t index, int threads) {
+  void make(std::int64_t index, std::int64_t this_epoch, int threads) {
     const std::int64_t begin = index * batch_size;
     const std::int64_t size = std::min(batch_size, dataset.size() - begin);
+    const auto of_size = [&](const Room& room) -> const Tensor& {
+      return size == batch_size ? room.full : room.last;
+    };
     const std::span<const std::int64_t> samples =
         order.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size));
     Slot& slot = slot_of(index);
-    slot.batch.images = size == batch_size ? slot.images : slot.last_images;
-    slot.batch.labels = size == batch_size ? slot.labels : slot.last_labels;
-    gather(dataset.images, samples, slot.batch.images, threads);
-    gather(dataset.labels, samples, slot.batch.labels, threads);
-    if (options.transform) options.transform(slot.batch);
+    Batch& batch = slot.batch;
+    batch.samples_ = samples;
+    batch.epoch_ = this_epoch;
+    const std::span positions(slot.positions.data(), samples.size());
+    std::ranges::transform(samples, positions.begin(),
+                           [this](std::int64_t sample) { return dataset.position(sample); });
+    for (std::size_t i = 0; i < batch.arrays_.size(); ++i) {
+      batch.arrays_[i] = of_size(slot.stored[i]);
+      gather(dataset.stored()[i], positions, batch.arrays_[i], threads);
+    }
+    for (std::size_t i = 0; i < planned.size(); ++i) {
+      if (const auto& step = options.transforms[i].step_)
+        apply(*step, i, of_size(slot.made[i]), batch, threads);
+      else
+        options.transforms[i].function_(batch);
+    }
+  }
+
+  /// Applies transform number `stream` to the batch; `room` is empty where it works in place.
+  void apply(const Transform::Step& step, std::size_t stream, const Tensor& room, Batch& batch,
+             int threads) const {
+    const SampleType& from = planned[stream].from;
+    const Tensor in = batch.arrays_[planned[stream].array];
+    if (in.dtype() != from.dtype || in.shape().rank() != from.shape.rank() + 1 ||
+        in.shape()[0] != batch.size() ||
+        !std::ranges::equal(in.shape().dims().subspan(1), from.shape.dims()))
+      throw RunError(
+          fmt::format("batches: a function has made '{}' {}{}, behind which comes a "
+                      "transform that knows what it takes",
+                      step.array, in.dtype(), in.shape()));
+    step.check(in);
+    Tensor out = room ? room : in;
+    const auto bytes_of = [&](const Tensor& tensor) {
+      return tensor.bytes() / static_cast<std::size_t>(std::max<std::int64_t>(batch.size(), 1));
+    };
+    const std::size_t in_bytes = bytes_of(in), out_bytes = bytes_of(out);
+    const auto* const read = static_cast<const std::byte*>(in.raw());
+    auto* const written = static_cast<std::byte*>(out.raw());
+    const std::int64_t grain =
+        kParallelGrain / static_cast<std::int64_t>(in_bytes + out_bytes + 1) + 1;
+    parallel_for(batch.size(), grain, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        // Streams of their own, which no function of the program has.
+        constexpr std::uint64_t kSteps = std::uint64_t{1} << 32U;
+        step.apply(from, read + at * in_bytes, written + at * out_bytes,
+                   batch.random(i, kSteps + stream));
+      }
+    });
+    batch.arrays_[planned[stream].array] = out;
   }
 
   /// The second thread, until it is told to stop.
@@ -259,6 +327,7 @@ struct Batches::State {
   const std::int64_t batch_size;
   const BatchOptions options;
   const std::int64_t count;
+  std::vector<Planned> planned;  ///< of every transform
   std::vector<Slot> slots;
 
   std::mutex mutex;
@@ -290,7 +359,13 @@ Batches::Batches(Batches&&) noexcept = default;
 Batches& Batches::operator=(Batches&&) noexcept = default;
 
 std::int64_t Batches::size() const { return state_->count; }
-void Batches::restart(std::int64_t epoch) { state_->restart(epoch); }
+void Batches::restart(std::int64_t epoch) { state_->restart(epoch, 0); }
+void Batches::restart(std::int64_t epoch, std::int64_t first, SourceLocation where) {
+  if (first < 0 || first > state_->count)
+    throw BuildError(fmt::format("batches: none has number {} of {}", first, state_->count),
+                     where);
+  state_->restart(epoch, first);
+}
 const Batch* Batches::next() { return state_->next(); }
 
 Batches batches(const Dataset& dataset, std::int64_t batch_size, BatchOptions options,

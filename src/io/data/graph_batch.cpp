@@ -3,13 +3,13 @@
 #include "core/text.h"
 #include "gradgraph/data.h"
 #include "gradgraph/ops.h"
-#include "io/data/shuffle.h"
+#include "io/data/array_names.h"
 
 namespace gradgraph::data {
 namespace {
 
 /// One behind the other, along the first axis.
-Tensor joined(const std::vector<Tensor>& parts, const char* what, SourceLocation where) {
+Tensor joined(const std::vector<Tensor>& parts, const std::string& what, SourceLocation where) {
   Shape shape = parts.front().shape();
   for (const Tensor& part : parts) {
     Shape others = part.shape();
@@ -35,38 +35,33 @@ Tensor joined(const std::vector<Tensor>& parts, const char* what, SourceLocation
 
 }  // namespace
 
-Tensor shuffled_samples(std::int64_t size, std::uint64_t seed, std::int64_t epoch,
-                        SourceLocation where) {
-  if (size < 0) throw BuildError(fmt::format("there are no {} samples", size), where);
-  Tensor samples(int64, Shape{size}, where);
-  shuffle(samples.span<std::int64_t>(), seed, epoch);
-  return samples;
+Output GraphBatch::operator[](ArrayName name) const {
+  std::vector<std::string> names;
+  for (const auto& array : arrays) names.push_back(array.first);
+  return arrays[find_array(names, name, "the batch")].second;
 }
 
 GraphBatch graph_batch(Graph& graph, const std::vector<Dataset>& datasets, SourceLocation where) {
   if (datasets.empty()) throw BuildError("graph_batch: there is no data set", where);
-  std::vector<Tensor> images, labels;
-  for (const Dataset& dataset : datasets) {
-    if (!dataset.images || !dataset.labels || dataset.images.shape().rank() == 0 ||
-        dataset.labels.shape().rank() == 0 ||
-        dataset.images.shape()[0] != dataset.labels.shape()[0])
-      throw BuildError("graph_batch: images and labels need a first axis, of the same samples",
+  const std::vector<std::string>& names = datasets.front().names();
+  for (const Dataset& dataset : datasets)
+    if (dataset.names() != names || names.empty())
+      throw BuildError(fmt::format("graph_batch: a data set of the arrays '{}', and one of '{}'",
+                                   fmt::join(names, ", "), fmt::join(dataset.names(), ", ")),
                        where);
-    images.push_back(dataset.images);
-    labels.push_back(dataset.labels);
-  }
   const auto inside = scope(graph, "data", where);
   GraphBatch batch;
   batch.samples = placeholder(graph, int64, {any}, "samples", where);
-  batch.images = gather(constant(graph, joined(images, "images", where), "all_images", where),
-                        batch.samples, 0, where);
-  if (batch.images.dtype() == uint8)
-    batch.images = div(cast(batch.images, float32, where), 255.0F, where);
-  batch.images = named(batch.images, "images");
-  batch.labels =
-      named(gather(constant(graph, joined(labels, "labels", where), "all_labels", where),
-                   batch.samples, 0, where),
-            "labels");
+  for (const std::string& name : names) {
+    std::vector<Tensor> parts;
+    for (const Dataset& dataset : datasets) parts.push_back(dataset[{name, where}]);
+    Output array = gather(constant(graph, joined(parts, name, where), "all_" + name, where),
+                          batch.samples, 0, where);
+    // As Batches does.
+    if (name == "images" && array.dtype() == uint8)
+      array = div(cast(array, float32, where), 255.0F, where);
+    batch.arrays.emplace_back(name, named(array, name));
+  }
   return batch;
 }
 

@@ -3,6 +3,9 @@
 #include <numeric>
 #include <utility>
 
+#include "core/text.h"
+#include "gradgraph/data.h"
+
 namespace gradgraph::data {
 namespace {
 
@@ -37,6 +40,14 @@ void shuffle(std::span<std::int64_t> order, std::uint64_t seed, std::int64_t epo
   Generator generator(Generator(seed).next() + static_cast<std::uint64_t>(epoch));
   for (std::size_t left = order.size(); left > 1; --left)
     std::swap(order[left - 1], order[generator.below(left)]);
+}
+
+Tensor shuffled_samples(std::int64_t size, std::uint64_t seed, std::int64_t epoch,
+                        SourceLocation where) {
+  if (size < 0) throw BuildError(fmt::format("there are no {} samples", size), where);
+  Tensor samples(int64, Shape{size}, where);
+  shuffle(samples.span<std::int64_t>(), seed, epoch);
+  return samples;
 }
 
 }  // namespace gradgraph::data

@@ -28,12 +28,15 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-/// `name` in `directory`, plain or with ".gz"; an empty path when it is not there.
+/// `name` in `directory`, plain or with ".gz", also as some archives have it, with a dot before
+/// "idx"; an empty path when it is not there.
 fs::path find_file(const fs::path& directory, std::string_view name) {
-  fs::path path = directory / name;
-  if (is_there(path)) return path;
-  path += ".gz";
-  return is_there(path) ? path : fs::path();
+  std::string dotted(name);
+  dotted[dotted.rfind("-idx")] = '.';
+  for (const std::string& spelling : {std::string(name), dotted})
+    for (const char* const suffix : {"", ".gz"})
+      if (fs::path path = directory / (spelling + suffix); is_there(path)) return path;
+  return {};
 }
 
 fs::path require_file(const fs::path& directory, std::string_view name) {
@@ -74,11 +77,11 @@ Tensor read_labels(const fs::path& path) {
 }
 
 Dataset read_pair(const fs::path& images_path, const fs::path& labels_path) {
-  Dataset dataset{read_images(images_path), read_labels(labels_path)};
-  if (const auto labels = dataset.labels.num_elements(); labels != dataset.size())
-    fail(labels_path, fmt::format("{} labels for the {} images of {}", labels, dataset.size(),
-                                  images_path.filename().string()));
-  return dataset;
+  const Tensor images = read_images(images_path), labels = read_labels(labels_path);
+  if (images.shape()[0] != labels.shape()[0])
+    fail(labels_path, fmt::format("{} labels for the {} images of {}", labels.shape()[0],
+                                  images.shape()[0], images_path.filename().string()));
+  return {{"images", images}, {"labels", labels}};
 }
 
 /// Where `run` puts what it downloads; empty when there is no home.
