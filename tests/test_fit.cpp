@@ -285,6 +285,56 @@ TEST_CASE("fit: early stopping goes on from a checkpoint, with the best weights 
   CHECK(result.stopped_early);
   CHECK(result.best_epoch == expected.best_epoch);
   CHECK(network.weights(second) == network.weights(whole));
+  // Only the weights go back to the best epoch.
+  CHECK(second.step() == whole.step());
+  for (const Output& moment : variables(network.graph, "*/adam/*")) {
+    const Tensor a = second.value(moment), b = whole.value(moment);
+    CHECK(std::ranges::equal(a.span<float>(), b.span<float>()));
+  }
+}
+
+TEST_CASE("fit: a metrics file has each batch once, however training was ended") {
+  Network network;
+  const TemporaryDirectory directory;
+  FitOptions options = quiet(2, network);
+  options.metrics_file = directory / "metrics.jsonl";
+  options.checkpoints = CheckpointOptions{.directory = directory / "checkpoints"};
+  options.checkpoint_every = 4;
+  options.log_every = 1;
+  options.log = [&](const TrainingLog& log) {
+    if (log.epoch == 2 && log.batches == 7) throw Killed();
+  };
+  {
+    Session session(network.graph);
+    CHECK_THROWS_AS(fit(session, network.step, network.train, options), Killed);
+  }
+  // And a line that was cut.
+  std::ofstream(options.metrics_file, std::ios::app) << R"({"epoch":2,"ba)";
+  options.log = [](const TrainingLog&) {};
+  options.resume = true;
+  Session session(network.graph);
+  fit(session, network.step, network.train, options);
+  std::ifstream file(options.metrics_file);
+  std::string line;
+  for (const std::int64_t epoch : {1, 2})
+    for (std::int64_t batch = 1; batch <= 7; ++batch) {
+      REQUIRE(std::getline(file, line));
+      const auto entry = nlohmann::json::parse(line);
+      CHECK(entry["epoch"] == epoch);
+      CHECK(entry["batch"] == batch);
+    }
+  CHECK_FALSE(std::getline(file, line));
+}
+
+TEST_CASE("fit: data that does not fit what it is fed to is told at fit's line") {
+  Network network;
+  Session session(network.graph);
+  const data::Dataset wide = {{"images", noise({20, 3}, 1, float32)},
+                              {"labels", Tensor::zeros(int64, {20})}};
+  const std::string text =
+      message_of([&] { fit(session, network.step, wide, quiet(1, network)); });
+  CHECK_MESSAGE(contains(text, "'x' takes float32[?,2], not float32[20,3]"), text);
+  CHECK_MESSAGE(contains(text, "test_fit.cpp"), text);
 }
 
 TEST_CASE("fit: a checkpoint of another training is refused, saying what differs") {
@@ -302,9 +352,9 @@ TEST_CASE("fit: a checkpoint of another training is refused, saying what differs
   };
   options.resume = true;
   options.batch_size = 30;
-  fails("the checkpoint is of a batch size of 20, not 30", network.train);
+  fails("the checkpoint was made with 20 samples a batch, not 30", network.train);
   options.batch_size = 20;
-  fails("the checkpoint is of a samples of 130, not 100", network.train.first(100));
+  fails("the checkpoint was made with 130 samples, not 100", network.train.first(100));
   options.seed = 9;
   fails("the checkpoint is of the seed 3, not 9", network.train);
 }
@@ -351,6 +401,11 @@ TEST_CASE("fit: refuses what cannot be, before anything runs") {
         [](auto&, auto& o, auto&) { o.early_stopping.metric = "precision"; });
   fails("the step has no loss", [](auto& s, auto&, auto&) { s.loss = {}; });
   fails("the step has no train op", [](auto& s, auto&, auto&) { s.train = {}; });
+  fails("is no train op: it updates no variable",
+        [](auto& s, auto&, auto&) { s.train = s.loss; });
+  fails("a checkpoint cannot be the best by 'val_loss'", [](auto&, auto& o, auto&) {
+    o.checkpoints = CheckpointOptions{.directory = "never_made", .best = "val_loss"};
+  });
   fails("a metric cannot be called 'loss'",
         [](auto& s, auto&, auto&) { s.metrics[0].name = "loss"; });
   fails("there are two metrics 'accuracy'",

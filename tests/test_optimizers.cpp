@@ -422,6 +422,8 @@ TEST_CASE("optimizers: averages follow the variables, and change places with the
   const int nodes = graph.num_nodes();
   CHECK(
       contains(message_of([&] { moving_averages(train, 1); }), "decay must be in [0, 1), not 1"));
+  CHECK(contains(message_of([&] { moving_averages(x); }),
+                 "'x' is no train op: it updates no variable"));
   CHECK(contains(message_of([&] { moving_averages(train, 0.9, {x + 1.0}); }),
                  "is no floating variable of the graph"));
   CHECK(graph.num_nodes() == nodes + 2);  // the constant 1 and the sum

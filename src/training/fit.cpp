@@ -111,7 +111,6 @@ class Training {
         train_(session, step, Mode::train, options.data_in_graph, where),
         means_(train_.num_metrics()),
         best_(session, step.loss.graph(), options.early_stopping),
-        metrics_file_(options.metrics_file, options.resume),
         progress_(options.progress_bar, dataset.size()),
         interrupt_(options.catch_interrupts) {
     if (has_validation())
@@ -122,6 +121,7 @@ class Training {
     }
     if (options.checkpoints) open_checkpoints();
     if (options.resume) resume();
+    metrics_file_.emplace(options.metrics_file, epoch_, done_);
     if (options.data_in_graph) return;
     batches_.emplace(dataset, options.batch_size,
                      data::BatchOptions{.shuffle = options.shuffle,
@@ -164,7 +164,7 @@ class Training {
 
   /// False when it was interrupted.
   bool run_epoch() {
-    for (int64_t skipped = 0; skipped < done_; ++skipped) batches_->next();
+    if (done_ > 0) batches_->restart(epoch_, done_, where_);
     while (const data::Batch* batch = next_batch()) {
       train_.run(*batch, means_);
       if (options_.profile) options_.profile->add_run(session_.last_run());
@@ -258,7 +258,7 @@ class Training {
       options_.log(entry);
     else if (std::printf("%s\n", entry.line().c_str()) < 0 || std::fflush(stdout) != 0)
       throw DataError("cannot write the log");
-    metrics_file_.write(entry);
+    metrics_file_->write(entry);
     if (events_) write_events(entry);
     if (options_.profile) options_.profile->skip_time();
     if (epoch_is_done) result_.epochs.push_back(std::move(entry));
@@ -293,7 +293,7 @@ class Training {
       }
     progress.counts["best epoch"] = best_.epoch();
     progress.numbers["best value"] = best_.value();
-    progress.counts["batch size"] = options_.batch_size;
+    progress.counts["samples a batch"] = options_.batch_size;
     progress.counts["samples"] = dataset_.size();
     progress.counts["samples seen"] = means_.samples();
     for (std::size_t i = 0; i < means_.sums().size(); ++i)
@@ -315,11 +315,30 @@ class Training {
       options.best = metric;
       options.higher_is_better = stopping.higher_is_better;
     }
+    require_known(options.best);
     checkpoints_.emplace(std::move(options), where_);
   }
 
+  /// A metric by which a checkpoint can be the best: "loss", "validation loss".
+  void require_known(const std::string& best) const {
+    const auto is_metric = [&](const std::string& name) {
+      return name == "loss" || std::ranges::count(step_.metrics, name, &Metric::name) > 0;
+    };
+    constexpr std::string_view kValidation = "validation ";
+    const bool of_validation = best.starts_with(kValidation) && has_validation() &&
+                               is_metric(best.substr(kValidation.size()));
+    require(best.empty() || is_metric(best) || of_validation,
+            fmt::format("a checkpoint cannot be the best by '{}', which is none of the metrics: "
+                        "'loss', 'validation loss', ...",
+                        best),
+            where_);
+  }
+
+  /// The weights alone, as where they are at hand: step and optimiser stay at the end.
   void restore_best() {
-    if (!best_.restore()) checkpoints_->restore_best(session_, step_.loss.graph(), where_);
+    if (best_.restore()) return;
+    load_weights(session_, step_.loss.graph(), checkpoints_->best() / "variables.safetensors",
+                 {.strict = false}, where_);
   }
 
   void resume() {
@@ -331,12 +350,12 @@ class Training {
               fmt::format("the checkpoint is not fit's: it has no '{}'", name), where_);
       require(
           known->second == now,
-          fmt::format("the checkpoint is of a {} of {}, not {}: the order of samples would be "
-                      "another",
-                      name, known->second, now),
+          fmt::format("the checkpoint was made with {} {}, not {}: the order of samples would "
+                      "be another",
+                      known->second, name, now),
           where_);
     };
-    require_same("batch size", options_.batch_size);
+    require_same("samples a batch", options_.batch_size);
     require_same("samples", dataset_.size());
     require(
         saved->data_seed == options_.seed,
@@ -367,7 +386,7 @@ class Training {
   BestWeights best_;
   std::optional<Checkpoints> checkpoints_;
   std::optional<data::Batches> batches_, validation_batches_;  ///< where they are fed
-  MetricsFile metrics_file_;
+  std::optional<MetricsFile> metrics_file_;
   std::optional<EventWriter> events_;
   Progress progress_;
   Interrupt interrupt_;

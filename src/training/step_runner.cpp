@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "gradgraph/op.h"
 
 namespace gradgraph::training {
 namespace {
@@ -37,8 +38,12 @@ void require_step(const TrainingStep& step, StepRunner::Mode mode, SourceLocatio
             fmt::format("'training' is {}{}, not a boolean scalar", step.training.dtype(),
                         step.training.shape()),
             where);
-  if (mode == StepRunner::Mode::train)
+  if (mode == StepRunner::Mode::train) {
     require(static_cast<bool>(step.train), "the step has no train op", where);
+    const Node& train = step.train.node();
+    require(train.num_outputs() == 0 || train.op().traits.updates_variable,
+            fmt::format("'{}' is no train op: it updates no variable", step.train.name()), where);
+  }
 }
 
 std::vector<Output> feeds_of(const TrainingStep& step, bool data_in_graph, SourceLocation where) {
@@ -70,7 +75,8 @@ std::vector<Output> fetches_of(const TrainingStep& step, StepRunner::Mode mode) 
 
 StepRunner::StepRunner(Session& session, const TrainingStep& step, Mode mode, bool data_in_graph,
                        SourceLocation where)
-    : num_metrics_(1 + step.metrics.size()),
+    : where_(where),
+      num_metrics_(1 + step.metrics.size()),
       call_((
           require_step(step, mode, where),
           session.prepare(feeds_of(step, data_in_graph, where), fetches_of(step, mode), where))) {
@@ -82,7 +88,7 @@ void StepRunner::run(const data::Batch& batch, Means& means) {
   feeds_.clear();
   for (const std::string& name : names_) feeds_.push_back(batch[name]);
   if (training_) feeds_.push_back(training_);
-  means.add(1, batch.size(), call_.run(feeds_.data(), feeds_.size()));
+  means.add(1, batch.size(), call_.run(feeds_.data(), feeds_.size(), where_));
 }
 
 void StepRunner::run(std::span<const std::int64_t> samples, std::int64_t steps, std::int64_t each,
@@ -91,7 +97,7 @@ void StepRunner::run(std::span<const std::int64_t> samples, std::int64_t steps, 
   std::copy_n(samples.begin(), steps * each, numbers.span<std::int64_t>().begin());
   feeds_.assign({numbers});
   if (training_) feeds_.push_back(training_);
-  means.add(steps, each, call_.run_steps(steps, feeds_.data(), feeds_.size()));
+  means.add(steps, each, call_.run_steps(steps, feeds_.data(), feeds_.size(), where_));
 }
 
 }  // namespace gradgraph::training

@@ -27,6 +27,7 @@ class StepRunner {
            Means& means);
 
  private:
+  SourceLocation where_;
   std::size_t num_metrics_;
   std::vector<std::string> names_;  ///< of the arrays that are fed
   Tensor training_;                 ///< what `training` is fed, or empty

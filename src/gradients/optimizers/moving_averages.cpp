@@ -15,6 +15,8 @@ void require(bool condition, const std::string& message, SourceLocation where) {
 MovingAverages moving_averages(Output train, double decay, const std::vector<Output>& variables,
                                SourceLocation where) {
   require(static_cast<bool>(train), "the train op is empty", where);
+  require(train.node().num_outputs() == 0 || train.node().op().traits.updates_variable,
+          fmt::format("'{}' is no train op: it updates no variable", train.name()), where);
   require(decay >= 0 && decay < 1, fmt::format("decay must be in [0, 1), not {}", decay), where);
   Graph& graph = train.graph();
   BuildTransaction transaction(graph);
