@@ -131,7 +131,8 @@ TEST_CASE("fit: trains, and measures as a loop written by hand does") {
     CHECK(log["accuracy"].validation == right / 45);
   }
   CHECK(network.weights(session) == network.weights(by_hand));
-  const std::vector<MetricMeans> measured = evaluate(session, step, network.validation, 7);
+  const std::vector<MetricMeans> measured =
+      evaluate(session, step, network.validation, {.batch_size = 7});
   CHECK(measured[1].name == "accuracy");
   CHECK(measured[1].validation ==
         doctest::Approx(result.epochs[2]["accuracy"].validation).epsilon(1e-6));
@@ -372,6 +373,20 @@ TEST_CASE("fit: transforms the batches of training and validation data, each by 
   CHECK(training >= 7);
   CHECK(validation >= 1);
   CHECK(others == 0);
+}
+
+TEST_CASE("fit: evaluate measures what its transforms make of the data, as fit does") {
+  Network network;
+  FitOptions options = quiet(1, network);
+  options.transforms = options.validation_transforms = {data::normalize("images", {0.5}, {3.0})};
+  Session session(network.graph);
+  const FitResult result = fit(session, network.step, network.train, options);
+  const double expected = result.epochs[0]["loss"].validation;
+  const auto loss_with = [&](const EvaluateOptions& how) {
+    return evaluate(session, network.step, network.validation, how)[0].validation;
+  };
+  CHECK(loss_with({.transforms = options.transforms}) == expected);
+  CHECK(loss_with({}) != expected);
 }
 
 TEST_CASE("fit: refuses what cannot be, before anything runs") {

@@ -76,8 +76,9 @@ struct FitOptions {
   std::int64_t validation_batch_size = 500;
   /// Threads that fill batches, as data::BatchOptions has them.
   int threads = 0;
-  /// Done to every batch, as data::BatchOptions has them: of the training data, and of the
-  /// validation data. Not where data is in the graph.
+  /// Done to every batch, as data::BatchOptions has them: these of the training data alone, those
+  /// of the validation data, which what normalises belongs into as well. Not where data is in the
+  /// graph.
   std::vector<data::Transform> transforms = {};
   std::vector<data::Transform> validation_transforms = {};
   /// Runs are fed numbers of samples (`batch.samples`) of the data sets that `graph_batch` was
@@ -121,9 +122,18 @@ struct FitResult {
 FitResult fit(Session& session, const TrainingStep& step, const data::Dataset& dataset,
               const FitOptions& options = {}, SourceLocation where = SourceLocation::current());
 
-/// The means of loss and metrics over a data set, in `validation`, without training.
+struct EvaluateOptions {
+  std::int64_t batch_size = 500;
+  int threads = 0;  ///< that fill batches
+  /// Done to every batch: what FitOptions::validation_transforms are in training.
+  std::vector<data::Transform> transforms = {};
+};
+
+/// The means of loss and metrics over a data set, in `validation`, without training. Throws as
+/// `fit`.
 std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
-                                  const data::Dataset& dataset, std::int64_t batch_size = 500,
+                                  const data::Dataset& dataset,
+                                  const EvaluateOptions& options = {},
                                   SourceLocation where = SourceLocation::current());
 
 }  // namespace gradgraph

@@ -407,14 +407,17 @@ FitResult fit(Session& session, const TrainingStep& step, const data::Dataset& d
 }
 
 std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
-                                  const data::Dataset& dataset, std::int64_t batch_size,
+                                  const data::Dataset& dataset, const EvaluateOptions& options,
                                   SourceLocation where) {
   training::require(dataset.size() > 0, "the data set is empty", where);
   training::require_arrays(step, dataset, where);
   training::StepRunner runner(session, step, training::Mode::evaluate, false, where);
-  data::Batches batches(dataset, batch_size, {.shuffle = false}, where);
+  data::Batches batches(
+      dataset, options.batch_size,
+      {.shuffle = false, .threads = options.threads, .transforms = options.transforms}, where);
   training::Means means(runner.num_metrics());
-  training::measure(runner, dataset, &batches, 0, batch_size, training::Interrupt(false), means);
+  training::measure(runner, dataset, &batches, 0, options.batch_size, training::Interrupt(false),
+                    means);
   std::vector<MetricMeans> result;
   for (std::size_t i = 0; i < runner.num_metrics(); ++i)
     result.push_back(
