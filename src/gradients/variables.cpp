@@ -16,6 +16,10 @@ bool fits(std::string_view pattern, const Output& variable) {
   return fnmatch(std::string(pattern).c_str(), variable.node().name().c_str(), 0) == 0;
 }
 
+bool may_train(const Output& op) {
+  return op.node().num_outputs() == 0 || op.node().op().traits.updates_variable;
+}
+
 namespace {
 
 std::vector<Output> fitting(std::vector<Output> variables, std::string_view pattern,

@@ -10,4 +10,8 @@ namespace gradgraph {
 /// character.
 bool fits(std::string_view pattern, const Output& variable);
 
+/// Whether running `op` can change variables, as a train op does: it is an update, or nothing but
+/// what it waits for.
+bool may_train(const Output& op);
+
 }  // namespace gradgraph

@@ -22,10 +22,6 @@ namespace {
 using std::int64_t;
 using Mode = StepRunner::Mode;
 
-void require(bool condition, const std::string& message, SourceLocation where) {
-  if (!condition) throw BuildError("fit: " + message, where);
-}
-
 /// Of what is fed, a data set has an array.
 void require_arrays(const TrainingStep& step, const data::Dataset& dataset,
                     SourceLocation where) {
@@ -61,8 +57,7 @@ void require_options(const TrainingStep& step, const data::Dataset& dataset,
   const EarlyStopping& stopping = options.early_stopping;
   require(stopping.patience == 0 || options.validation.size() > 0,
           "early stopping needs validation data", where);
-  require(stopping.metric == "loss" ||
-              std::ranges::count(step.metrics, stopping.metric, &Metric::name) > 0,
+  require(has_metric(step, stopping.metric),
           fmt::format("early stopping looks at '{}', which is no metric", stopping.metric),
           where);
 }
@@ -321,13 +316,10 @@ class Training {
 
   /// A metric by which a checkpoint can be the best: "loss", "validation loss".
   void require_known(const std::string& best) const {
-    const auto is_metric = [&](const std::string& name) {
-      return name == "loss" || std::ranges::count(step_.metrics, name, &Metric::name) > 0;
-    };
     constexpr std::string_view kValidation = "validation ";
     const bool of_validation = best.starts_with(kValidation) && has_validation() &&
-                               is_metric(best.substr(kValidation.size()));
-    require(best.empty() || is_metric(best) || of_validation,
+                               has_metric(step_, best.substr(kValidation.size()));
+    require(best.empty() || has_metric(step_, best) || of_validation,
             fmt::format("a checkpoint cannot be the best by '{}', which is none of the metrics: "
                         "'loss', 'validation loss', ...",
                         best),

@@ -3,14 +3,19 @@
 #include <algorithm>
 
 #include "core/text.h"
-#include "gradgraph/op.h"
+#include "gradients/variables.h"
 
 namespace gradgraph::training {
-namespace {
 
 void require(bool condition, const std::string& message, SourceLocation where) {
   if (!condition) throw BuildError("fit: " + message, where);
 }
+
+bool has_metric(const TrainingStep& step, std::string_view name) {
+  return name == "loss" || std::ranges::count(step.metrics, name, &Metric::name) > 0;
+}
+
+namespace {
 
 void require_metric(const std::string& name, const Output& value, const Graph& graph,
                     SourceLocation where) {
@@ -40,8 +45,7 @@ void require_step(const TrainingStep& step, StepRunner::Mode mode, SourceLocatio
             where);
   if (mode == StepRunner::Mode::train) {
     require(static_cast<bool>(step.train), "the step has no train op", where);
-    const Node& train = step.train.node();
-    require(train.num_outputs() == 0 || train.op().traits.updates_variable,
+    require(may_train(step.train),
             fmt::format("'{}' is no train op: it updates no variable", step.train.name()), where);
   }
 }

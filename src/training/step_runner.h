@@ -3,12 +3,18 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gradgraph/training.h"
 #include "training/means.h"
 
 namespace gradgraph::training {
+
+/// Throws BuildError "fit: <message>" where the condition does not hold.
+void require(bool condition, const std::string& message, SourceLocation where);
+/// Whether logs of the step have this name.
+bool has_metric(const TrainingStep& step, std::string_view name);
 
 /// Runs a step, with its train op or without, on batches that are fed or lie in the graph, and
 /// adds up its loss and metrics.

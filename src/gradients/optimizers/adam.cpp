@@ -139,9 +139,7 @@ Output build_updates(const Lion& settings, const LossGradients& gradients, Sourc
     updates.enter(variable);
     const Output direction = sign(towards(mean, grad, updates.number(1 - settings.beta1, dtype)));
     updates.set(mean, towards(mean, grad, updates.number(1 - settings.beta2, dtype)));
-    updates.set(variable, updates.value(variable) -
-                              updates.converted(updates.group_of(variable).rate, dtype) *
-                                  updates.with_weight_decay(variable, direction));
+    updates.descend(variable, updates.with_weight_decay(variable, direction));
   }
   return updates.finish();
 }

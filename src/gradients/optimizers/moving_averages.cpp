@@ -2,6 +2,7 @@
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
 #include "gradgraph/optimizers.h"
+#include "gradients/variables.h"
 
 namespace gradgraph {
 namespace {
@@ -15,7 +16,7 @@ void require(bool condition, const std::string& message, SourceLocation where) {
 MovingAverages moving_averages(Output train, double decay, const std::vector<Output>& variables,
                                SourceLocation where) {
   require(static_cast<bool>(train), "the train op is empty", where);
-  require(train.node().num_outputs() == 0 || train.node().op().traits.updates_variable,
+  require(may_train(train),
           fmt::format("'{}' is no train op: it updates no variable", train.name()), where);
   require(decay >= 0 && decay < 1, fmt::format("decay must be in [0, 1), not {}", decay), where);
   Graph& graph = train.graph();

@@ -34,9 +34,7 @@ Output build_updates(const GradientDescent& settings, const LossGradients& gradi
       updates.set(buffer, new_buffer);
       direction = settings.nesterov ? direction + factor * new_buffer : new_buffer;
     }
-    updates.set(variable,
-                updates.value(variable) -
-                    updates.converted(updates.group_of(variable).rate, dtype) * direction);
+    updates.descend(variable, direction);
   }
   return updates.finish();
 }
@@ -73,9 +71,7 @@ Output build_updates(const RmsProp& settings, const LossGradients& gradients,
       direction = updates.number(settings.momentum, dtype) * buffer + direction;
       updates.set(buffer, direction);
     }
-    updates.set(variable,
-                updates.value(variable) -
-                    updates.converted(updates.group_of(variable).rate, dtype) * direction);
+    updates.descend(variable, direction);
   }
   return updates.finish();
 }

@@ -268,6 +268,11 @@ void Updates::set(const Output& variable, const Output& value) {
       assign(variable, if_finite(variable, rounds ? cast(value, variable.dtype()) : value)));
 }
 
+void Updates::descend(const Output& variable, const Output& direction) {
+  set(variable,
+      value(variable) - converted(group_of(variable).rate, direction.dtype()) * direction);
+}
+
 Output Updates::finish() {
   enter_shared();
   assigns_.push_back(assign_add(step_, is_finite_ ? cast(is_finite_, int64) : Operand(1)));

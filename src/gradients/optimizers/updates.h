@@ -65,6 +65,8 @@ class Updates {
   Output converted(const Output& value, DType dtype);
   /// `variable` takes `value`, in its own dtype, at the end of the step.
   void set(const Output& variable, const Output& value);
+  /// `variable` goes down by its group's rate times `direction`.
+  void descend(const Output& variable, const Output& direction);
 
   /// Counts the step and returns the train op.
   Output finish();
