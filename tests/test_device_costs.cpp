@@ -231,7 +231,7 @@ TEST_SUITE("device costs") {
     for (const std::string device : {"cpu", "fast:0"}) {
       CAPTURE(device);
       const gg::DeviceCosts costs =
-          gg::measure_costs(device, {.rows = 64, .elements = 1 << 16, .bytes = 1 << 16}, 1);
+          gg::measure_costs(device, {.rows = 64, .elements = 1 << 16, .bytes = 1 << 22}, 1);
       for (const double rate : {costs.flops_per_second, costs.bytes_per_second}) {
         CHECK(rate > 1e6);
         CHECK(rate < 1e14);
