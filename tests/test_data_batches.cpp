@@ -1,6 +1,12 @@
 #include <doctest/doctest.h>
 
+#ifdef __linux__
+#include <sched.h>
+#include <sys/resource.h>
+#endif
+
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -171,6 +177,27 @@ TEST_CASE("a transform sees every batch, and what it throws comes out of next") 
     CHECK(pass(batches) == counted(10));
   }
 }
+
+#ifdef __linux__
+TEST_CASE("the thread that makes batches gets a share of the cores, however busy they are") {
+  const std::thread::id own = std::this_thread::get_id();
+  std::atomic<int> elsewhere = 0, starved = 0;
+  const data::Transform look([&](data::Batch&) {
+    if (std::this_thread::get_id() == own) return;
+    ++elsewhere;
+    // A caller that waits for a batch waits for this thread, and the lowest policy gets nothing.
+    if (sched_getscheduler(0) == SCHED_IDLE || getpriority(PRIO_PROCESS, 0) > 10) ++starved;
+  });
+  data::Batches batches(numbered(100), 1, {.transforms = {look}});
+  // The caller makes what the other thread has not begun: until that has made one.
+  for (int passes = 0; passes < 10000 && elsewhere == 0; ++passes) {
+    batches.restart(passes);
+    while (batches.next() != nullptr) std::this_thread::yield();
+  }
+  CHECK(elsewhere > 0);
+  CHECK(starved == 0);
+}
+#endif
 
 TEST_CASE("batches can be left and moved in the middle of a pass") {
   for (int i = 0; i < 20; ++i) {

@@ -1,6 +1,8 @@
 #ifdef __linux__
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #endif
 
 #include <algorithm>
@@ -88,11 +90,14 @@ std::int64_t checked(std::int64_t batch_size, SourceLocation where) {
 
 /// Leaves the cores to threads that calculate: they wait for each other, so that one of them
 /// interrupted holds up all.
-void run_when_idle() {
+void leave_cores_to_others() {
 #ifdef __linux__
-  const sched_param priority{};
-  // Where it is refused, batches are still made.
-  pthread_setschedparam(pthread_self(), SCHED_IDLE, &priority);
+  // A thread of this policy interrupts none when it wakes up. One of SCHED_IDLE would get no core
+  // for a minute beside busy programs, while the training waits for the batch that it has begun.
+  const sched_param none{};
+  pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
+  constexpr int kNice = 10;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);  // of this thread alone
 #endif
 }
 
@@ -200,7 +205,7 @@ struct Batches::State {
     std::unique_lock lock(mutex);
     released = taken;
     if (taken == count) return nullptr;
-    // A batch that nobody has begun is made here: the worker waits for a core without work.
+    // A batch that nobody has begun is made here: the worker leaves the cores to others.
     changed.wait(lock, [this] { return made > taken || failure || !making; });
     if (made == taken && !failure) make_next(lock, thread_count(options.threads));
     // Batches made before the failure are good.
@@ -310,7 +315,7 @@ struct Batches::State {
 
   /// The second thread, until it is told to stop.
   void work() {
-    run_when_idle();
+    leave_cores_to_others();
     std::unique_lock lock(mutex);
     const auto slot_free = [this] {
       return !making && !failure && made < count &&
