@@ -88,22 +88,50 @@ struct RowSteps {
 
   /// Combines elements 8 apart, then 4, 2 and 1.
   template <class Combine>
-  [[gnu::always_inline]] static T fold(Step step, const Combine& combine) {
-    GRADGRAPH_UNROLL
-    for (int half = kVectors / 2; half > 0; half /= 2) GRADGRAPH_UNROLL
-    for (int k = 0; k < half; ++k) step.v[k] = combine(step.v[k], step.v[k + half]);
-    return fold_lanes<kSize / 2>(step.v[0], combine, std::make_integer_sequence<int, kSize>{});
+  [[gnu::always_inline]] static T fold(const Step& step, const Combine& combine) {
+    return fold_lanes<kSize / 2>(to_vector(step, combine), combine, kLanes)[0];
+  }
+  /// The same for two, in little more than the time of one.
+  struct Folded {
+    T first, second;
+  };
+  template <class Combine>
+  [[gnu::always_inline]] static Folded fold(const Step& first, const Step& second,
+                                            const Combine& combine) {
+    constexpr int kHalf = kSize / 2;
+    const V both = halves(to_vector(first, combine), to_vector(second, combine), combine, kLanes);
+    const V folded = fold_lanes<kHalf / 2>(both, combine, kLanes);
+    return {folded[0], folded[kHalf]};
   }
 
  private:
+  static constexpr auto kLanes = std::make_integer_sequence<int, kSize>{};
+
+  template <class Combine>
+  [[gnu::always_inline]] static V to_vector(Step step, const Combine& combine) {
+    GRADGRAPH_UNROLL
+    for (int half = kVectors / 2; half > 0; half /= 2) GRADGRAPH_UNROLL
+    for (int k = 0; k < half; ++k) step.v[k] = combine(step.v[k], step.v[k + half]);
+    return step.v[0];
+  }
+  /// Of each the lower half combined with the upper one, side by side.
+  template <class Combine, int... I>
+  [[gnu::always_inline]] static V halves(V first, V second, const Combine& combine,
+                                         std::integer_sequence<int, I...> lanes) {
+    constexpr int kHalf = kSize / 2;
+    (void)lanes;
+    return combine(
+        __builtin_shufflevector(first, second, (I < kHalf ? I : I - kHalf + kSize)...),
+        __builtin_shufflevector(first, second, (I < kHalf ? I + kHalf : I + kSize)...));
+  }
   template <int Half, class Combine, int... I>
-  [[gnu::always_inline]] static T fold_lanes(V v, const Combine& combine,
+  [[gnu::always_inline]] static V fold_lanes(V v, const Combine& combine,
                                              std::integer_sequence<int, I...> lanes) {
-    v = combine(v, __builtin_shufflevector(v, v, ((I + Half) % kSize)...));
-    if constexpr (Half == 1)
-      return v[0];
+    if constexpr (Half == 0)
+      return v;
     else
-      return fold_lanes<Half / 2>(v, combine, lanes);
+      return fold_lanes<Half / 2>(
+          combine(v, __builtin_shufflevector(v, v, ((I + Half) % kSize)...)), combine, lanes);
   }
 };
 

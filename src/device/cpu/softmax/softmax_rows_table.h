@@ -17,56 +17,62 @@ namespace gradgraph::GRADGRAPH_ISA {
 template <class T>
 class Softmax : RowSteps<T> {
   using Steps = RowSteps<T>;
-  using Steps::fold, Steps::for_rows, Steps::kSize, Steps::kStep, Steps::kVectors, Steps::load,
-      Steps::map, Steps::store;
+  using Steps::fold, Steps::kSize, Steps::kStep, Steps::kVectors, Steps::load, Steps::map,
+      Steps::store;
   using typename Steps::Step;
   using typename Steps::V;
 
  public:
   static void softmax(const T* x, T* y, std::int64_t rows, std::int64_t count) {
-    for_rows(x, y, rows, count, [](const T* from, T* to, std::int64_t size, std::int64_t room) {
-      const RowTotals<T> totals = totals_of<true>(from, to, size, room);
-      const V divisor = (1 + totals.rest) - V{};
-      map(to, to, size, room, [=](V e) { return e / divisor; });
+    for_blocks(rows, count, [=](std::int64_t row, std::int64_t some, std::int64_t room) {
+      RowTotals<T> totals[kBlockRows];
+      T block[kBlockElements];
+      // Not in y, where the last step of a row writes into the next one.
+      T* own = y + row * count;
+      T* exponentials = some > 1 ? block : own;
+      totals_of<true>(x + row * count, exponentials, totals, some, count, room);
+      for (std::int64_t i = 0; i < some; ++i) {
+        const V divisor = (1 + totals[i].rest) - V{};
+        map(exponentials + i * count, own + i * count, count, room - i * count,
+            [=](V e) { return e / divisor; });
+      }
     });
     clear_upper_halves();
   }
 
   static void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t count) {
-    // Rows that stay in the first-level cache, so that their logarithms are taken together.
-    constexpr std::int64_t kMost = 32, kElements = 4096;
-    const std::int64_t some = count * kMost > kElements ? kElements / count + 1 : kMost;
-    RowTotals<T> totals[kMost];
-    for (std::int64_t row = 0; row < rows; row += some) {
-      const std::int64_t now = rows - row < some ? rows - row : some;
-      exponentials(x + row * count, nullptr, totals, now, count);
-      for (std::int64_t i = 0; i < now; ++i) totals[i].rest = math::log1p(totals[i].rest);
-      const RowTotals<T>* own = totals;
-      for_rows(x + row * count, y + row * count, now, count,
-               [&](const T* from, T* to, std::int64_t size, std::int64_t room) {
-                 const V largest = own->largest - V{}, log_rest = own->rest - V{};
-                 ++own;
-                 map(from, to, size, room, [=](V v) { return (v - largest) - log_rest; });
-               });
-    }
+    for_blocks(rows, count, [=](std::int64_t row, std::int64_t some, std::int64_t room) {
+      RowTotals<T> totals[kBlockRows];
+      T block[kBlockElements], log_rests[kBlockRows];
+      totals_of<false>(x + row * count, block, totals, some, count, room);
+      for (std::int64_t i = 0; i < kBlockRows; ++i) log_rests[i] = i < some ? totals[i].rest : 0;
+      GRADGRAPH_VECTORIZE
+      for (std::int64_t i = 0; i < kBlockRows; ++i) log_rests[i] = math::log1p(log_rests[i]);
+      for (std::int64_t i = 0; i < some; ++i) {
+        const V largest = totals[i].largest - V{}, log_rest = log_rests[i] - V{};
+        map(x + (row + i) * count, y + (row + i) * count, count, room - i * count,
+            [=](V v) { return (v - largest) - log_rest; });
+      }
+    });
     clear_upper_halves();
   }
 
   static void exponentials(const T* x, T* y, RowTotals<T>* totals, std::int64_t rows,
                            std::int64_t count) {
-    if (y)
-      for_rows(x, y, rows, count,
-               [&](const T* from, T* to, std::int64_t size, std::int64_t room) {
-                 *totals++ = totals_of<true>(from, to, size, room);
-               });
-    else
-      for_rows(x, y, rows, count, [&](const T* from, T*, std::int64_t size, std::int64_t room) {
-        *totals++ = totals_of<false>(from, nullptr, size, room);
-      });
+    for_blocks(rows, count, [=](std::int64_t row, std::int64_t some, std::int64_t room) {
+      const T* from = x + row * count;
+      T block[kBlockElements];
+      if (y)
+        totals_of<true>(from, y + row * count, totals + row, some, count, room);
+      else
+        totals_of<false>(from, block, totals + row, some, count, room);
+    });
     clear_upper_halves();
   }
 
  private:
+  /// Rows go in blocks, which stay in the first-level cache.
+  static constexpr std::int64_t kBlockRows = 32, kBlockElements = 1024;
   /// Steps whose terms are added before the sums go into a double, since rows may be long.
   static constexpr std::int64_t kRun = 8 * kStep;
   /// Where the rest is smaller than this, the logits behind the largest one are so far behind
@@ -74,8 +80,15 @@ class Softmax : RowSteps<T> {
   static constexpr T kSmallRest = T{1} / 256;
   static constexpr T kLowest = -std::numeric_limits<T>::infinity();
 
-  [[gnu::always_inline]] static Step load(const T* x, std::int64_t count, std::int64_t room) {
-    return Steps::load(x, count, room, kLowest);
+  /// Calls `body(first row, rows, elements from it on)`.
+  template <class Body>
+  [[gnu::always_inline]] static void for_blocks(std::int64_t rows, std::int64_t count,
+                                                const Body& body) {
+    std::int64_t block =
+        count * kBlockRows > kBlockElements ? kBlockElements / count : kBlockRows;
+    if (block < 1) block = 1;
+    for (std::int64_t row = 0; row < rows; row += block)
+      body(row, rows - row < block ? rows - row : block, (rows - row) * count);
   }
 
   /// One loop for the whole step: in one for each of its vectors GCC may find none.
@@ -99,75 +112,119 @@ class Softmax : RowSteps<T> {
     };
     std::int64_t i = 0;
     for (; i + kStep <= count; i += kStep) take(load(x + i));
-    if (i < count) take(load(x + i, count - i, room - i));
+    if (i < count) take(load(x + i, count - i, room - i, kLowest));
     return fold(largest, larger);
   }
 
-  /// Of elements like the largest is added only how many they are.
-  struct Sums {
-    Step rest, likes;
-  };
+  /// exp(x - largest) of a step
   template <bool Refines>
-  [[gnu::always_inline]] static Step take(const Step& x, T largest, Sums& sums) {
-    const V zero{}, one = zero + T{1}, top = largest - zero;
+  [[gnu::always_inline]] static Step exponentials_of(const Step& x, T largest) {
+    const V zero{}, top = largest - zero;
     Step differences;
     GRADGRAPH_UNROLL
     for (int k = 0; k < kVectors; ++k) differences.v[k] = x.v[k] - top;
     Step result = exponentials_of(differences);
-    GRADGRAPH_UNROLL
-    for (int k = 0; k < kVectors; ++k) {
-      const V difference = differences.v[k];
-      V e = result.v[k];
-      if constexpr (Refines) {
+    if constexpr (Refines) {
+      GRADGRAPH_UNROLL
+      for (int k = 0; k < kVectors; ++k) {
         // The exact error of a difference. Source: Knuth, TAOCP 2, 4.2.2, theorem B.
-        const V subtracted = x.v[k] - difference;
-        const V error = (x.v[k] - (difference + subtracted)) + (subtracted - top);
-        e = e == zero ? e : e + e * error;
+        const V difference = differences.v[k], subtracted = x.v[k] - difference,
+                error = (x.v[k] - (difference + subtracted)) + (subtracted - top),
+                e = result.v[k];
+        result.v[k] = e == zero ? e : e + e * error;
       }
-      const V like = x.v[k] == top ? one : zero;
-      sums.rest.v[k] += e - like;  // nothing is left of it, unless it is NaN
-      sums.likes.v[k] += like;
-      result.v[k] = e;
     }
     return result;
   }
 
-  template <bool Stores, bool Refines>
-  [[gnu::always_inline]] static T rest_of(const T* x, T* y, std::int64_t count, std::int64_t room,
-                                          T largest) {
-    const auto add = [](V a, V b) { return a + b; };
-    double rest = 0, likes = 0;
-    for (std::int64_t i = 0; i < count;) {
-      const std::int64_t end = count - i < kRun ? count : i + kRun;
-      Sums sums{};
-      for (; i + kStep <= end; i += kStep) {
-        const Step e = take<Refines>(load(x + i), largest, sums);
-        if constexpr (Stores) store(y + i, e);
-      }
-      if (i < end) {
-        const Step e = take<Refines>(load(x + i, end - i, room - i), largest, sums);
-        if constexpr (Stores) store(y + i, e, end - i, room - i);
+  /// Of a row's exponentials: the sum of those that are not 1, and how many are. The largest
+  /// logit's is.
+  class Sums {
+   public:
+    [[gnu::always_inline]] void add(const T* exponentials, std::int64_t count,
+                                    std::int64_t room) {
+      for (std::int64_t i = 0; i < count;) {
+        Step rest{}, ones{};
+        const auto take = [&](const Step& step) {
+          const V zero{}, one = zero + T{1};
+          GRADGRAPH_UNROLL
+          for (int k = 0; k < kVectors; ++k) {
+            const V is_one = step.v[k] == one ? one : zero;
+            rest.v[k] += step.v[k] - is_one;  // nothing is left of it, unless it is NaN
+            ones.v[k] += is_one;
+          }
+        };
+        const std::int64_t end = count - i < kRun ? count : i + kRun;
+        for (; i + kStep <= end; i += kStep) take(load(exponentials + i));
+        if (i < end) take(load(exponentials + i, end - i, room - i, T{0}));
         i = end;
+        const auto folded = fold(rest, ones, [](V a, V b) { return a + b; });
+        rest_ += static_cast<double>(folded.first);
+        ones_ += static_cast<double>(folded.second);
       }
-      rest += static_cast<double>(fold(sums.rest, add));
-      likes += static_cast<double>(fold(sums.likes, add));
     }
-    return static_cast<T>(rest + (likes - 1));
-  }
-  template <bool Stores>
-  [[gnu::noinline]] static T refined_rest_of(const T* x, T* y, std::int64_t count,
-                                             std::int64_t room, T largest) {
-    return rest_of<Stores, true>(x, y, count, room, largest);
+    /// All but one of the ones are part of it.
+    [[gnu::always_inline]] T rest() const { return static_cast<T>(rest_ + (ones_ - 1)); }
+
+   private:
+    double rest_ = 0, ones_ = 0;
+  };
+
+  /// Of one row, with the exponentials in y if that is to have them.
+  template <bool Stores, bool Refines>
+  [[gnu::noinline]] static T rest_of_row(const T* x, T* y, std::int64_t count, T largest) {
+    T block[kBlockElements];
+    Sums sums;
+    for (std::int64_t first = 0; first < count; first += kBlockElements) {
+      const std::int64_t some = count - first < kBlockElements ? count - first : kBlockElements;
+      const T* from = x + first;
+      T* to = Stores ? y + first : block;
+      std::int64_t i = 0;
+      for (; i + kStep <= some; i += kStep)
+        store(to + i, exponentials_of<Refines>(load(from + i), largest));
+      if (i < some)
+        store(to + i,
+              exponentials_of<Refines>(load(from + i, some - i, some - i, kLowest), largest),
+              some - i, some - i);
+      sums.add(to, some, some);
+    }
+    return sums.rest();
   }
 
-  /// With the exponentials in y.
+  /// Of some rows, with their exponentials in y, which has room for a block. Rows of a block go
+  /// together from one part of the calculation to the next: their exponentials are taken in one
+  /// loop, however short they are, and no row waits for another one. Of x `room` elements can be
+  /// read.
   template <bool Stores>
-  [[gnu::always_inline]] static RowTotals<T> totals_of(const T* x, T* y, std::int64_t count,
-                                                       std::int64_t room) {
-    const T largest = largest_of(x, count, room);
-    const T rest = rest_of<Stores, false>(x, y, count, room, largest);
-    if (rest < kSmallRest) return {largest, refined_rest_of<Stores>(x, y, count, room, largest)};
-    return {largest, rest};
+  [[gnu::always_inline]] static void totals_of(const T* x, T* y, RowTotals<T>* totals,
+                                               std::int64_t rows, std::int64_t count,
+                                               std::int64_t room) {
+    if (rows == 1) {
+      const T largest = largest_of(x, count, room);
+      *totals = {largest, rest_of_row<Stores, false>(x, y, count, largest)};
+    } else {
+      const std::int64_t elements = rows * count;
+      for (std::int64_t row = 0, i = 0; row < rows; ++row, i += count) {
+        const T largest = largest_of(x + i, count, room - i);
+        totals[row].largest = largest;
+        map(x + i, y + i, count, elements - i, [=](V v) { return v - (largest - V{}); });
+      }
+      std::int64_t i = 0;
+      for (; i + kStep <= elements; i += kStep) store(y + i, exponentials_of(load(y + i)));
+      if (i < elements) {
+        const std::int64_t left = elements - i;
+        store(y + i, exponentials_of(load(y + i, left, left, kLowest)), left, left);
+      }
+      for (std::int64_t row = 0; row < rows; ++row) {
+        Sums sums;
+        sums.add(y + row * count, count, elements - row * count);
+        totals[row].rest = sums.rest();
+      }
+    }
+    for (std::int64_t row = 0; row < rows; ++row)
+      if (totals[row].rest < kSmallRest)
+        totals[row].rest = rest_of_row<Stores, true>(x + row * count, y + row * count, count,
+                                                     totals[row].largest);
   }
 };
 
