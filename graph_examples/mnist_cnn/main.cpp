@@ -1,15 +1,16 @@
 /// A convolutional network on MNIST: 428,330 parameters, above 99 % of the digits right.
-#include "common/training.h"
+#include "common/mnist.h"
 #include "gradgraph/gradgraph.h"
 
 namespace {
 
-int run(const examples::Flags& flags) {
-  const gg::data::Mnist mnist = examples::load_mnist(flags);
+int run(const gg::TrainingFlags& flags) {
+  const gg::TrainingData mnist = examples::load_mnist(flags);
 
   // A batch of the data: runs are fed its samples' numbers, or images and labels themselves.
   gg::Graph graph;
-  const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
+  const gg::data::GraphBatch batch =
+      gg::data::graph_batch(graph, {mnist.training, mnist.validation});
   const auto images = batch["images"], labels = batch["labels"];
 
   // The model. Images are [batch, height, width, channels]; the comments say what comes out.
@@ -30,28 +31,24 @@ int run(const examples::Flags& flags) {
   const auto accuracy = gg::named(gg::mean(correct), "accuracy");
 
   // The gradients, as more graph, and the updates of all variables that the loss depends on.
-  const auto train_op = examples::make_optimizer(flags, mnist.train.size()).minimize(loss);
+  const auto train_op = gg::make_optimizer(flags, mnist.training.size()).minimize(loss);
 
   // The loop prepares two runs: a step of training, and the same figures without it.
-  gg::Session session(graph, {.device = flags.device,
-                              .seed = flags.seed,
-                              .threads = flags.threads,
-                              .memory_limit = flags.memory_limit,
-                              .exact_rewrites = flags.exact_rewrites,
-                              .precision = flags.precision,
-                              .node_times = flags.times_nodes()});
-  return examples::train(
-      flags, mnist, session,
-      {.batch = batch, .loss = loss, .metrics = {{"accuracy", accuracy}}, .train = train_op});
+  gg::Session session(graph, gg::session_options(flags));
+  const gg::TrainingStep step = {
+      .batch = batch, .loss = loss, .metrics = {{"accuracy", accuracy}}, .train = train_op};
+  return gg::train(flags, session, step, mnist);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return examples::start(
+  return gg::run_program(
       argc, argv,
       {.name = "mnist_cnn",
        .description = "Trains a convolutional network (two convolutions) on MNIST's digits.",
-       .epochs = 12},
+       .defaults = {.epochs = 12},
+       .data = examples::kMnistFlag,
+       .about_data = examples::kAboutMnist},
       run);
 }

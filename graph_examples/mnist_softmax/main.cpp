@@ -1,17 +1,18 @@
 /// Softmax regression on MNIST: one layer, 7,850 parameters, about 92 % of the digits right.
-#include "common/training.h"
+#include "common/mnist.h"
 #include "gradgraph/gradgraph.h"
 
 namespace {
 
-int run(const examples::Flags& flags) {
-  const gg::data::Mnist mnist = examples::load_mnist(flags);
+int run(const gg::TrainingFlags& flags) {
+  const gg::TrainingData mnist = examples::load_mnist(flags);
 
   // A graph is a program that has yet to run: each line below adds nodes to it, and none
   // computes. The first part stands for a batch of the data: runs are fed its samples' numbers,
   // or images and labels themselves.
   gg::Graph graph;
-  const gg::data::GraphBatch batch = gg::data::graph_batch(graph, {mnist.train, mnist.test});
+  const gg::data::GraphBatch batch =
+      gg::data::graph_batch(graph, {mnist.training, mnist.validation});
   const auto images = batch["images"], labels = batch["labels"];
 
   // The model: a score for each of the ten digits, linear in the pixels. Variables keep their
@@ -28,28 +29,24 @@ int run(const examples::Flags& flags) {
 
   // An optimiser adds the gradients of the loss, as more nodes, and the updates that use them.
   // Fetching `train_op` is what makes a step of training.
-  const auto train_op = examples::make_optimizer(flags, mnist.train.size()).minimize(loss);
+  const auto train_op = gg::make_optimizer(flags, mnist.training.size()).minimize(loss);
 
   // A session has the variables' values and runs parts of the graph: a step of training, or the
   // same figures without learning from the batch.
-  gg::Session session(graph, {.device = flags.device,
-                              .seed = flags.seed,
-                              .threads = flags.threads,
-                              .memory_limit = flags.memory_limit,
-                              .exact_rewrites = flags.exact_rewrites,
-                              .precision = flags.precision,
-                              .node_times = flags.times_nodes()});
-  return examples::train(
-      flags, mnist, session,
-      {.batch = batch, .loss = loss, .metrics = {{"accuracy", accuracy}}, .train = train_op});
+  gg::Session session(graph, gg::session_options(flags));
+  const gg::TrainingStep step = {
+      .batch = batch, .loss = loss, .metrics = {{"accuracy", accuracy}}, .train = train_op};
+  return gg::train(flags, session, step, mnist);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return examples::start(argc, argv,
+  return gg::run_program(argc, argv,
                          {.name = "mnist_softmax",
                           .description = "Trains softmax regression on MNIST's digits.",
-                          .epochs = 10},
+                          .defaults = {.epochs = 10},
+                          .data = examples::kMnistFlag,
+                          .about_data = examples::kAboutMnist},
                          run);
 }

@@ -2,6 +2,7 @@
 
 /// Everything, except for interop headers such as gradgraph/xtensor.h.
 #include "gradgraph/checkpoint.h"
+#include "gradgraph/command_line.h"
 #include "gradgraph/data.h"
 #include "gradgraph/dot.h"
 #include "gradgraph/dtype.h"
