@@ -288,6 +288,51 @@ TEST_CASE("broken images are refused") {
     CHECK_THROWS_AS(data::read_image(kFiles / "grey.png", options), BuildError);
 }
 
+TEST_CASE("images are written as PNG") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "a.png";
+  const Tensor bytes =
+      Tensor::from(std::vector<std::uint8_t>{0, 1, 127, 128, 254, 255}, {1, 2, 3});
+  if (!reads_images()) {
+    CHECK(contains(message_of<DataError>([&] { data::write_png(path, bytes); }),
+                   "install libpng-dev and libturbojpeg0-dev"));
+    return;
+  }
+  data::write_png(path, bytes);
+  CHECK(largest_difference(data::read_image(path), bytes) == 0);
+  for (const Shape& shape : {Shape{3, 2}, Shape{3, 2, 1}}) {
+    const Tensor grey = Tensor::from(std::vector<float>{0, 0.5F, 1, 2, -1, 0.25F}, shape);
+    data::write_png(path, grey);
+    CHECK(largest_difference(
+              data::read_image(path, {.channels = 1}),
+              Tensor::from(std::vector<std::uint8_t>{0, 128, 255, 255, 0, 64}, {3, 2, 1})) == 0);
+  }
+  const auto fault = [&](const Tensor& image) {
+    return message_of<BuildError>([&] { data::write_png(path, image); });
+  };
+  CHECK(contains(fault(Tensor::zeros(int64, {2, 2})), "or float32 from 0 to 1, not int64"));
+  CHECK(contains(fault(Tensor::zeros(uint8, {2, 2, 4})), "or [H,W,3], not [2,2,4]"));
+  CHECK(contains(fault(Tensor::zeros(uint8, {0, 2})), "0 by 2 pixels; 1 to 1048576 can be"));
+  CHECK(contains(fault(Tensor::zeros(uint8, {1, 1 << 21})), "1 by 2097152 pixels"));
+  CHECK(contains(fault(Tensor()), "the tensor is empty"));
+  CHECK(contains(fault(Tensor{{0.F, std::nanf("")}}), "element 1 is NaN"));
+  CHECK(contains(message_of<DataError>([&] { data::write_png(directory / "b" / "c", bytes); }),
+                 "No such file or directory"));
+}
+
+TEST_CASE("images stand side by side") {
+  const Tensor images = Tensor::from(
+      std::vector<std::uint8_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, {3, 2, 2, 1});
+  const Tensor wanted = Tensor::from(
+      std::vector<std::uint8_t>{1, 2, 5, 6, 3, 4, 7, 8, 9, 10, 0, 0, 11, 12, 0, 0}, {4, 4, 1});
+  CHECK(data::side_by_side(images, 2).shape() == wanted.shape());
+  CHECK(largest_difference(data::side_by_side(images, 2), wanted) == 0);
+  CHECK(data::side_by_side(Tensor::zeros(float32, {0, 2, 2, 3}), 4).shape() == Shape{0, 8, 3});
+  CHECK(contains(message_of([&] { data::side_by_side(images, 0); }),
+                 "not [3,2,2,1] and 0  (test_data_readers"));
+  CHECK(contains(message_of([&] { data::side_by_side(Tensor(), 1); }), "not nothing and 1"));
+}
+
 TEST_CASE("a folder of images has a folder for each class") {
   if (!reads_images()) return;
   const TemporaryDirectory directory;

@@ -197,6 +197,17 @@ Dataset read_image_folder(const std::filesystem::path& directory,
                           const ImageOptions& options = {},
                           SourceLocation where = SourceLocation::current());
 
+/// Writes an image as a PNG file: uint8, or float32 from 0 to 1, which is clipped; [H,W], [H,W,1]
+/// or [H,W,3]. The file is whole or as it was before. Throws BuildError for another tensor,
+/// DataError where it cannot be written, also where the library was built without libpng and
+/// libjpeg-turbo.
+void write_png(const std::filesystem::path& path, const Tensor& image,
+               SourceLocation where = SourceLocation::current());
+/// Images [N,H,W,C] as one, [rows * H, columns * W, C], in as many rows as it takes; zeros where
+/// there are no more. Throws BuildError for another rank and fewer than one column.
+Tensor side_by_side(const Tensor& images, std::int64_t columns,
+                    SourceLocation where = SourceLocation::current());
+
 /// Random numbers that depend on these four numbers alone: Philox (Salmon et al. 2011).
 class Random {
  public:
