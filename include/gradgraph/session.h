@@ -67,6 +67,12 @@ struct SessionOptions {
   /// blame. Slow. Where only a rewrite that `exact_rewrites` leaves out makes the difference, an
   /// element may be anything in place of an infinity or NaN.
   bool check_passes = false;
+  /// Looks at all values as they are made, and stops at the first node that made NaN of inputs
+  /// without any, or an infinity of finite ones, by a NumericsError. Fed values must be finite;
+  /// constants may hold anything, variables infinities. Leaves out graph rewrites, so that each
+  /// value is one of the graph as it is written, but for those in 16 bits that `precision` asks
+  /// for. Slow; docs/training.md says more. Not together with node_times or check_passes.
+  bool check_numerics = false;
   /// Computes every node by its plain kernel, where the device also has a faster one.
   bool reference_kernels = false;
   /// In runs that update variables, CPU kernels take denormal numbers for zero: those below
@@ -118,6 +124,21 @@ struct RunStats {
   std::size_t nodes_run = 0;
   bool plan_was_cached = false;
   std::vector<NodeTime> nodes;  ///< in order; empty unless SessionOptions::node_times
+};
+
+/// What stops a run of a session with SessionOptions::check_numerics. Names op, node, line and
+/// step, what was made, and what it was made of. Variables are as they were before the run.
+struct NumericsError : RunError {
+  using RunError::RunError;
+
+  /// All that is needed, beside variables and seed, to run it again: gg::save_bundle keeps it.
+  struct StoppedRun {
+    std::int64_t step = 0;                              ///< Session::step
+    std::vector<std::pair<std::string, Tensor>> feeds;  ///< copies, by name
+    std::vector<std::string> fetches;
+  };
+  /// Null where variables got their initial values outside of a run.
+  std::shared_ptr<const StoppedRun> run;
 };
 
 class SessionState;
@@ -221,6 +242,8 @@ class Session {
   void set_step(std::int64_t step);
   /// SessionOptions::seed.
   std::uint64_t seed() const;
+  /// As they were given, but `device` is one that is there.
+  const SessionOptions& options() const;
 
   const RunStats& last_run() const;
   /// A line per node that `fetches` need: name, op, device, and why it is there. Where the

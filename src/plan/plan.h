@@ -108,6 +108,8 @@ struct PlanOptions {
   std::vector<int> kinds = {};
   /// Bytes of work memory that the node's kernel needs. Asked once for every step.
   std::function<std::size_t(const Node&)> workspace_bytes;
+  /// Whether a run may be stopped after any step, so that all that it updates is backed up.
+  bool may_stop = false;
 };
 
 /// Orders what the fetches need, gives every value memory, and says what waits for what.

@@ -128,12 +128,13 @@ class WaitPlanner {
   std::unordered_map<std::int32_t, std::vector<Touch>> touches_;  ///< by space
 };
 
-void plan_backups(Plan& plan) {
+void plan_backups(Plan& plan, bool may_stop) {
   const auto failing = std::find_if(plan.steps.rbegin(), plan.steps.rend(),
                                     [](const auto& step) { return may_fail(*step.node); });
-  const auto count = static_cast<std::int32_t>(plan.steps.rend() - failing);
+  const auto last = static_cast<std::int32_t>(plan.steps.rend() - failing) - 1;
+  const auto end = may_stop ? static_cast<std::int32_t>(plan.steps.size()) : last;
   std::unordered_set<const Node*> kept;
-  for (std::int32_t s = 0; s < count - 1; ++s) {
+  for (std::int32_t s = 0; s < end; ++s) {
     Node& node = *plan.steps[at(s)].node;
     for (int i = 0; i < num_updates(node); ++i) {
       Node* variable = variable_behind(node.input(i));
@@ -147,7 +148,7 @@ void plan_backups(Plan& plan) {
 void plan_waits(Plan& plan, const PlanOptions& options) {
   if (std::ranges::find(plan.is_host, false) != plan.is_host.end())
     WaitPlanner(plan, options).run();
-  plan_backups(plan);
+  plan_backups(plan, options.may_stop);
 }
 
 }  // namespace gradgraph

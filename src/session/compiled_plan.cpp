@@ -31,7 +31,8 @@ CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feed
   place_nodes(options, choices);
   plan_with_kernels(specialized, options);
   flushes_denormals_ = options.flush_denormals;
-  is_recordable_ = options.record_steps;
+  is_recordable_ = options.record_steps && !options.check_numerics;
+  if (options.check_numerics) numerics_ = std::make_unique<NumericsCheck>(plan_);
   if (verifies_stages) {
     verify(*graph_);
     verify(plan_);
@@ -68,7 +69,7 @@ void CompiledPlan::place_nodes(const SessionOptions& options, const DeviceChoice
   placement_options_.default_device =
       static_cast<int>(std::find(names.begin(), names.end(), options.device) - names.begin());
   placement_options_.home = [this](const Node& variable) { return memory_.home_of(variable); };
-  if (!options.record_steps || options.node_times)
+  if (!options.record_steps || options.node_times || options.check_numerics)
     for (DeviceCosts& costs : placement_options_.costs)
       costs.recorded_node_seconds = costs.node_seconds;
   if (verifies_stages) verify(*graph_);
@@ -169,6 +170,7 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
                                   session_options.reference_kernels))
         .workspace_bytes;
   };
+  options.may_stop = session_options.check_numerics;
   plan_ = make_plan(*graph_, placement_, options);
 }
 

@@ -12,6 +12,7 @@
 #include "passes/pass_list.h"
 #include "placement/placement.h"
 #include "plan/plan.h"
+#include "session/checking/numerics.h"
 #include "session/device_costs.h"
 #include "session/memory.h"
 #include "session/nested_plan.h"
@@ -159,6 +160,7 @@ class CompiledPlan {
   std::size_t feed_of(const PlannedValue& value) const;
   void execute(const Command& command, std::vector<Tensor>& results);
   void execute_timed(std::vector<Tensor>& results, RunStats& stats, const Command*& current);
+  void execute_checked(std::vector<Tensor>& results, const Command*& current);
   CopyKind copy_kind(const PlannedStep& step) const;
   static bool is_timed_copy(const Command& command) {
     return command.kind == CommandKind::copy && !command.stream->device().host_memory();
@@ -206,6 +208,7 @@ class CompiledPlan {
   std::vector<const Node*> read_variables_;  ///< of the user's graph
   std::vector<Variable> required_variables_;
   std::vector<VariableSlot*> updated_variables_;
+  std::unique_ptr<NumericsCheck> numerics_;  ///< null unless the session checks them
   bool flushes_denormals_ = false;
   std::size_t new_variable_bytes_ = 0;  ///< that `attach` will add to the session's
   std::size_t constant_bytes_ = 0, result_bytes_ = 0;

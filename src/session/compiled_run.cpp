@@ -171,7 +171,9 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
   const FloatModeScope scope(flushes ? flushing_denormals(mode) : mode);
   const Command* current = nullptr;
   try {
-    if (!stats.nodes.empty())
+    if (numerics_)
+      execute_checked(results, current);
+    else if (!stats.nodes.empty())
       execute_timed(results, stats, current);
     else if (!run_recorded(results))
       for (const Command& command : commands_) execute(*(current = &command), results);

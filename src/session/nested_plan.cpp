@@ -65,6 +65,8 @@ NestedPlan::NestedPlan(SpecializedGraph subgraph, const SessionOptions& options,
   }
   locate_values(subgraph);
   add_steps(subgraph);
+  if (options.check_numerics) numerics_ = std::make_unique<NumericsCheck>(plan_);
+  is_watched_ = numerics_ != nullptr;
 }
 
 void NestedPlan::locate_values(const SpecializedGraph& subgraph) {
@@ -114,6 +116,7 @@ void NestedPlan::add_steps(const SpecializedGraph& subgraph) {
       step.launch.args.inputs = {values, at(planned.num_inputs)};
       step.launch.args.outputs = {values + planned.num_inputs, at(planned.num_outputs)};
       step.launch.node = planned.node;
+      step.planned = &planned;
       step.workspace = planned.workspace_offset;
     }
     steps_.push_back(step);
@@ -130,6 +133,7 @@ void NestedPlan::run(const KernelArgs& args) {
       case Place::output: value = args.outputs[address.index]; break;
     }
   }
+  if (numerics_) numerics_->begin(args.run->step, addresses_.data(), read_on_host);
   for (Step& step : steps_) {
     if (!step.launch.kernel) {
       std::memcpy(args.outputs[step.output], addresses_[step.from], step.bytes);
@@ -138,12 +142,18 @@ void NestedPlan::run(const KernelArgs& args) {
     step.launch.args.workspace = workspace + step.workspace;
     step.launch.args.run = args.run;
     step.launch.args.stream = args.stream;
-    execute(step.launch);
+    execute(step);
   }
 }
 
-void NestedPlan::execute(const Launch& launch) {
-  if (!stats_) return gradgraph::execute(launch, launch.args);
+void NestedPlan::execute(const Step& step) {
+  if (!is_watched_) return gradgraph::execute(step.launch, step.launch.args);
+  if (stats_) return execute_timed(step.launch);
+  gradgraph::execute(step.launch, step.launch.args);
+  numerics_->check(*step.planned, addresses_.data() + step.planned->first_value, read_on_host);
+}
+
+void NestedPlan::execute_timed(const Launch& launch) {
   const HostTimer timer(*stats_);
   gradgraph::execute(launch, launch.args);
   NodeTime time{&user_node(*launch.node), launch.node->name(), launch.node};
@@ -153,6 +163,7 @@ void NestedPlan::execute(const Launch& launch) {
 
 void NestedPlan::record(RunStats* stats) {
   stats_ = stats;
+  is_watched_ = stats_ || numerics_;
   for (const auto& nested : nested_) nested->record(stats);
 }
 

@@ -15,6 +15,7 @@
 #include "passes/specialize.h"
 #include "placement/placement.h"
 #include "plan/plan.h"
+#include "session/checking/numerics.h"
 
 namespace gradgraph {
 
@@ -59,13 +60,15 @@ class NestedPlan {
   /// A launch, or, without a kernel, a result that is brought where it belongs.
   struct Step {
     Launch launch;
+    const PlannedStep* planned = nullptr;
     std::size_t workspace = 0;                    ///< offset
     std::size_t from = 0, output = 0, bytes = 0;  ///< into addresses_, of the call's outputs
   };
 
   void locate_values(const SpecializedGraph& subgraph);
   void add_steps(const SpecializedGraph& subgraph);
-  void execute(const Launch& launch);
+  void execute(const Step& step);
+  void execute_timed(const Launch& launch);
 
   std::unique_ptr<Graph> graph_;
   PlacementOptions placement_options_;
@@ -78,6 +81,8 @@ class NestedPlan {
   std::vector<Address> call_addresses_;           ///< those that a call decides
   std::vector<Step> steps_;
   RunStats* stats_ = nullptr;
+  std::unique_ptr<NumericsCheck> numerics_;  ///< null unless the session checks them
+  bool is_watched_ = false;                  ///< by one of these
 };
 
 /// What runs the subgraphs of a node, if it has any; they are added to `plans`.

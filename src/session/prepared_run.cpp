@@ -208,6 +208,25 @@ void PreparedRun::initialize_for(const CompiledPlan& plan) {
 const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t count) {
   const auto start = Clock::now();
   CompiledPlan& plan = plan_for(values, count);
+  try {
+    run_plan(plan, values, start);
+  } catch (NumericsError& error) {
+    if (!initializes) describe_in(error, values);
+    throw;
+  }
+  return results_;
+}
+
+void PreparedRun::describe_in(NumericsError& error, const Tensor* values) const {
+  auto run = std::make_shared<NumericsError::StoppedRun>();
+  run->step = session.step;
+  for (std::size_t i = 0; i < feeds.size(); ++i)
+    run->feeds.emplace_back(feeds[i].name(), values[i].clone(where));
+  for (const Output& fetch : fetches) run->fetches.push_back(fetch.name());
+  error.run = std::move(run);
+}
+
+void PreparedRun::run_plan(CompiledPlan& plan, const Tensor* values, Clock::time_point start) {
   initialize_for(plan);
   allocate_results(plan);
   RunStats& stats = session.stats;
@@ -223,7 +242,6 @@ const std::vector<Tensor>& PreparedRun::run(const Tensor* values, std::size_t co
   stats.memory = memory_use(plan);
   if (!initializes) ++session.step;
   stats.total_seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  return results_;
 }
 
 }  // namespace gradgraph

@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "graph/subgraph.h"
 #include "placement/placement.h"
+#include "session/checking/value_range.h"
 #include "session/compiled_plan.h"
 #include "session/evaluate.h"
 
@@ -95,18 +96,48 @@ void rewrite_subgraphs(SpecializedGraph& around, const SessionOptions& options,
   }
 }
 
-}  // namespace
+/// What computes nodes of constants but leaves to the run, which says so, what is not finite.
+Evaluator without_faults(Evaluator evaluate) {
+  return
+      [evaluate = std::move(evaluate)](const Node& node) -> std::optional<std::vector<Tensor>> {
+        auto values = evaluate(node);
+        if (!values) return values;
+        for (const Tensor& value : *values) {
+          ValueRange range;
+          range.add(value.dtype(), value.raw(), static_cast<std::size_t>(value.num_elements()));
+          if (!range.is_finite()) return std::nullopt;
+        }
+        return values;
+      };
+}
+
+/// Without rewrites, but for those that decide which values are stored in 16 bits.
+SessionOptions as_written(SessionOptions options) {
+  for (const Pass& pass : pass_list())
+    if (pass.name != "lower_precision") options.disabled_passes.emplace_back(pass.name);
+  return options;
+}
 
 SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
                                 const std::vector<Output>& fetches, const SessionOptions& options,
-                                RewriteLog& log) {
-  const Evaluator evaluate = host_evaluator();
+                                const Evaluator& evaluate, RewriteLog& log) {
   SpecializedGraph copy =
       rewrite(graph, feeds, fetches, options, device_registry().names(), evaluate, log);
   SessionOptions on_host = options;
   on_host.device = "cpu";
   rewrite_subgraphs(copy, on_host, without_failures(evaluate), log);
   return copy;
+}
+
+}  // namespace
+
+SpecializedGraph rewritten_copy(const Graph& graph, const std::vector<FedValue>& feeds,
+                                const std::vector<Output>& fetches, const SessionOptions& options,
+                                RewriteLog& log) {
+  if (!options.check_numerics)
+    return rewritten_copy(graph, feeds, fetches, options, host_evaluator(), log);
+  return rewritten_copy(graph, feeds, fetches, as_written(options),
+                        without_faults(host_evaluator()), log);
 }
 
 bool has_kernel_for(const Node& node, std::string_view device_kind) {

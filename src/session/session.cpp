@@ -66,6 +66,12 @@ SessionState::SessionState(Graph& graph_, SessionOptions options_, SourceLocatio
                                kMaxThreads),
                    where);
   require_passes(options.disabled_passes, where);
+  if (options.check_numerics && (options.node_times || options.check_passes))
+    throw RunError(
+        fmt::format("check_numerics runs nodes as no other run does, so there is nothing "
+                    "for {} to look at: take one of them",
+                    options.node_times ? "node_times" : "check_passes"),
+        where);
   const std::vector<std::string>& names = memory.device_names();
   if (options.device == "auto")
     choices = find_device_choices(memory, thread_count(options.threads));
@@ -253,6 +259,7 @@ void Session::set_value(Output variable, const Tensor& value, SourceLocation whe
 std::int64_t Session::step() const { return state_->step; }
 void Session::set_step(std::int64_t step) { state_->step = step; }
 std::uint64_t Session::seed() const { return state_->options.seed; }
+const SessionOptions& Session::options() const { return state_->options; }
 const RunStats& Session::last_run() const { return state_->stats; }
 
 namespace {

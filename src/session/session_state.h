@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -69,6 +70,10 @@ struct PreparedRun {
   bool matches(const Entry& entry, const Tensor* values) const;
   void allocate_results(const CompiledPlan& plan);
   void initialize_for(const CompiledPlan& plan);
+  void run_plan(CompiledPlan& plan, const Tensor* values,
+                std::chrono::steady_clock::time_point start);
+  /// Tells the error what was run.
+  void describe_in(NumericsError& error, const Tensor* values) const;
   /// Finds out which feeds have a value for each step, and makes the first step's.
   void take_slices(std::int64_t steps, const Tensor* values, std::size_t count);
   void fill_slices(std::int64_t step, const Tensor* values);
