@@ -48,7 +48,8 @@ struct Network {
     step.loss = mean(sparse_softmax_cross_entropy(logits, step.batch["labels"]));
     const Output right = equal(argmax(logits, -1), step.batch["labels"]);
     step.metrics = {{"accuracy", mean(cast(right, float32))}};
-    step.train = Adam{.learning_rate = 0.02}.minimize(step.loss);
+    step.gradients = compute_gradients(step.loss);
+    step.train = Adam{.learning_rate = 0.02}.apply(step.gradients);
   }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -466,11 +467,16 @@ TEST_CASE("fit: writes an event file, record by record") {
     std::memcpy(&length, bytes.data() + at, 8);
     REQUIRE(at + 16 + length <= bytes.size());
   }
-  // The version, the graph, and an epoch's four means and four variables.
-  CHECK(records == 2 + 2 * (4 + 4));
+  // The version, the graph, and an epoch's four means, four variables and four gradients.
+  CHECK(records == 2 + 2 * (4 + 4 + 4));
   CHECK(contains(bytes, "brain.Event:2"));
   CHECK(contains(bytes, "accuracy/validation"));
-  CHECK(contains(bytes, "dense/kernel"));
+  CHECK(contains(bytes, "dense/kernel/gradient"));
+  // Looking at them changes nothing.
+  Network same;
+  Session without(same.graph);
+  fit(without, same.step, same.train, quiet(2, same));
+  CHECK(network.weights(session) == same.weights(without));
 
   EventWriter writer(directory / "more");
   CHECK_THROWS_AS(writer.histogram("x", Tensor{1, 2}, 0), BuildError);

@@ -300,4 +300,25 @@ class Optimizer {
   std::function<Output(const std::vector<GradientPair>&, SourceLocation)> apply_;
 };
 
+/// Gradients of several batches for one update: a large batch, in the memory that a small one
+/// takes.
+struct GradientAccumulation {
+  /// Adds the gradients of a batch to sums, "<variable>/accumulated".
+  Output accumulate;
+  /// The train op: an update by the mean of the gradients added up and its own batch's. The sums
+  /// are 0 again after it.
+  Output train;
+};
+/// The means of batches count alike, whatever their size. Variables of float16 and bfloat16 have
+/// sums of float32. What layers such as batch_norm track moves with each batch. Throws as
+/// `compute_gradients` and the optimiser's `apply`, and BuildError for an optimiser with a loss
+/// scale.
+///
+///     const auto [accumulate, train] = gg::accumulate_gradients(gg::Adam{}, loss);
+///     gg::fit(session, {.batch = batch, .loss = loss, .train = train, .accumulate = accumulate},
+///             dataset, {.batch_size = 32, .batches_per_update = 4});
+GradientAccumulation accumulate_gradients(const Optimizer& optimizer, Output loss,
+                                          const std::vector<Output>& variables = {},
+                                          SourceLocation where = SourceLocation::current());
+
 }  // namespace gradgraph

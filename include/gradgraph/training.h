@@ -12,6 +12,7 @@
 #include "gradgraph/checkpoint.h"
 #include "gradgraph/data.h"
 #include "gradgraph/graph.h"
+#include "gradgraph/optimizers.h"
 #include "gradgraph/profile.h"
 #include "gradgraph/session.h"
 
@@ -34,6 +35,12 @@ struct TrainingStep {
   Output loss;  ///< as a Metric
   std::vector<Metric> metrics = {};
   Output train;  ///< an optimiser's train op
+  /// What is run in its place for all but one of FitOptions::batches_per_update; of
+  /// `accumulate_gradients`, as `train` then is.
+  Output accumulate = {};
+  /// Whose distributions event files have, each of an epoch's last batch: what
+  /// `compute_gradients` gave. Empty: none.
+  std::vector<GradientPair> gradients = {};
 };
 
 /// A metric's means: over the training samples that the running epoch has seen, while the
@@ -70,6 +77,9 @@ struct EarlyStopping {
 struct FitOptions {
   std::int64_t epochs = 1;
   std::int64_t batch_size = 128;
+  /// Batches whose gradients make one update, together; the last update of an epoch is of those
+  /// that are left. More than 1 takes TrainingStep::accumulate.
+  std::int64_t batches_per_update = 1;
   bool shuffle = true;
   std::uint64_t seed = 0;  ///< of the order of samples
   data::Dataset validation = {};
@@ -93,7 +103,8 @@ struct FitOptions {
   bool progress_bar = true;  ///< on stderr, where that is a terminal
   /// A JSON object a log, a line each; empty: none.
   std::filesystem::path metrics_file = {};
-  /// Where TensorBoard finds curves, distributions of the weights and the graph; empty: none.
+  /// Where TensorBoard finds curves, the graph, and distributions of weights and
+  /// TrainingStep::gradients; empty: none.
   std::filesystem::path event_directory = {};
   EarlyStopping early_stopping = {};
   std::optional<CheckpointOptions> checkpoints = {};

@@ -40,6 +40,7 @@ void require_options(const TrainingStep& step, const data::Dataset& dataset,
   };
   at_least("epochs", options.epochs, 1);
   at_least("batch_size", options.batch_size, 1);
+  at_least("batches_per_update", options.batches_per_update, 1);
   at_least("validation_batch_size", options.validation_batch_size, 1);
   at_least("steps_per_call", options.steps_per_call, 0);
   at_least("log_every", options.log_every, 0);
@@ -108,9 +109,14 @@ class Training {
         best_(session, step.loss.graph(), options.early_stopping),
         progress_(options.progress_bar, dataset.size()),
         interrupt_(options.catch_interrupts) {
+    if (options.batches_per_update > 1)
+      accumulate_.emplace(session, step, Mode::accumulate, options.data_in_graph, where);
     if (has_validation())
       evaluate_.emplace(session, step, Mode::evaluate, options.data_in_graph, where);
     if (!options.event_directory.empty()) {
+      if (!step.gradients.empty())
+        train_with_gradients_.emplace(session, step, Mode::train_with_gradients,
+                                      options.data_in_graph, where);
       events_.emplace(options.event_directory);
       if (!options.resume) events_->graph(step.loss.graph());
     }
@@ -157,11 +163,22 @@ class Training {
     return (dataset_.size() + options_.batch_size - 1) / options_.batch_size;
   }
 
+  /// Until the next one that ends in an update; the last one of an epoch does.
+  int64_t batches_to_accumulate() const {
+    const int64_t each = options_.batches_per_update;
+    return std::min(each - 1 - done_ % each, num_batches() - 1 - done_);
+  }
+
+  StepRunner& next_runner() {
+    if (batches_to_accumulate() > 0) return *accumulate_;
+    return train_with_gradients_ && done_ + 1 == num_batches() ? *train_with_gradients_ : train_;
+  }
+
   /// False when it was interrupted.
   bool run_epoch() {
     if (done_ > 0) batches_->restart(epoch_, done_, where_);
     while (const data::Batch* batch = next_batch()) {
-      train_.run(*batch, means_);
+      next_runner().run(*batch, means_);
       if (options_.profile) options_.profile->add_run(session_.last_run());
       if (!after_steps(1)) return false;
     }
@@ -188,9 +205,12 @@ class Training {
       int64_t steps = std::min(most, std::max<int64_t>(full - done_, 1));
       for (const int64_t every : {options_.log_every, options_.checkpoint_every})
         if (every > 0) steps = std::min(steps, every - done_ % every);
+      if (accumulate_) steps = std::min(steps, std::max<int64_t>(batches_to_accumulate(), 1));
+      if (train_with_gradients_)  // gives them of the last batch alone
+        steps = std::min(steps, std::max<int64_t>(num_batches() - 1 - done_, 1));
       const int64_t first = done_ * options_.batch_size,
                     each = std::min(options_.batch_size, size - first);
-      train_.run(samples.subspan(static_cast<std::size_t>(first)), steps, each, means_);
+      next_runner().run(samples.subspan(static_cast<std::size_t>(first)), steps, each, means_);
       if (!after_steps(steps)) return false;
     }
     return true;
@@ -270,6 +290,10 @@ class Training {
     if (!entry.epoch_is_done) return;
     for (const Output& variable : trainable_variables(step_.loss.graph()))
       events_->histogram(variable.name(), session_.value(variable, where_), step, where_);
+    if (!train_with_gradients_) return;
+    auto next = train_with_gradients_->gradients().begin();
+    for (const auto& [variable, gradient] : step_.gradients)
+      if (gradient) events_->histogram(variable.name() + "/gradient", *next++, step, where_);
   }
 
   double seconds() const {
@@ -373,6 +397,8 @@ class Training {
   const FitOptions& options_;
   SourceLocation where_;
   StepRunner train_;
+  std::optional<StepRunner> accumulate_;            ///< in its place, before it
+  std::optional<StepRunner> train_with_gradients_;  ///< in its place, for an epoch's last batch
   std::optional<StepRunner> evaluate_;
   Means means_;
   BestWeights best_;

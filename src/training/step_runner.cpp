@@ -43,11 +43,15 @@ void require_step(const TrainingStep& step, StepRunner::Mode mode, SourceLocatio
             fmt::format("'training' is {}{}, not a boolean scalar", step.training.dtype(),
                         step.training.shape()),
             where);
-  if (mode == StepRunner::Mode::train) {
-    require(static_cast<bool>(step.train), "the step has no train op", where);
-    require(may_train(step.train),
-            fmt::format("'{}' is no train op: it updates no variable", step.train.name()), where);
-  }
+  if (mode == StepRunner::Mode::evaluate) return;
+  const bool trains = mode != StepRunner::Mode::accumulate;
+  const Output& op = trains ? step.train : step.accumulate;
+  require(static_cast<bool>(op),
+          trains ? "the step has no train op"
+                 : "batches_per_update needs a step with 'accumulate', of accumulate_gradients",
+          where);
+  require(may_train(op), fmt::format("'{}' is no train op: it updates no variable", op.name()),
+          where);
 }
 
 std::vector<Output> feeds_of(const TrainingStep& step, bool data_in_graph, SourceLocation where) {
@@ -71,7 +75,11 @@ std::vector<Output> feeds_of(const TrainingStep& step, bool data_in_graph, Sourc
 std::vector<Output> fetches_of(const TrainingStep& step, StepRunner::Mode mode) {
   std::vector<Output> fetches = {step.loss};
   for (const Metric& metric : step.metrics) fetches.push_back(metric.value);
-  if (mode == StepRunner::Mode::train) fetches.push_back(step.train);
+  if (mode == StepRunner::Mode::evaluate) return fetches;
+  fetches.push_back(mode == StepRunner::Mode::accumulate ? step.accumulate : step.train);
+  if (mode == StepRunner::Mode::train_with_gradients)
+    for (const auto& [variable, gradient] : step.gradients)
+      if (gradient) fetches.push_back(gradient);
   return fetches;
 }
 
@@ -84,7 +92,7 @@ StepRunner::StepRunner(Session& session, const TrainingStep& step, Mode mode, bo
       call_((
           require_step(step, mode, where),
           session.prepare(feeds_of(step, data_in_graph, where), fetches_of(step, mode), where))) {
-  if (step.training) training_ = Tensor(mode == Mode::train);
+  if (step.training) training_ = Tensor(mode != Mode::evaluate);
   for (const auto& array : step.batch.arrays) names_.push_back(array.first);
 }
 
@@ -92,7 +100,8 @@ void StepRunner::run(const data::Batch& batch, Means& means) {
   feeds_.clear();
   for (const std::string& name : names_) feeds_.push_back(batch[name]);
   if (training_) feeds_.push_back(training_);
-  means.add(1, batch.size(), call_.run(feeds_.data(), feeds_.size(), where_));
+  results_ = call_.run(feeds_.data(), feeds_.size(), where_);
+  means.add(1, batch.size(), results_);
 }
 
 void StepRunner::run(std::span<const std::int64_t> samples, std::int64_t steps, std::int64_t each,
@@ -101,7 +110,8 @@ void StepRunner::run(std::span<const std::int64_t> samples, std::int64_t steps, 
   std::copy_n(samples.begin(), steps * each, numbers.span<std::int64_t>().begin());
   feeds_.assign({numbers});
   if (training_) feeds_.push_back(training_);
-  means.add(steps, each, call_.run_steps(steps, feeds_.data(), feeds_.size(), where_));
+  results_ = call_.run_steps(steps, feeds_.data(), feeds_.size(), where_);
+  means.add(steps, each, results_);
 }
 
 }  // namespace gradgraph::training
