@@ -250,6 +250,31 @@ class Log(Examples):
                 self.assertIn(word, text)
 
 
+class Numerics(Examples):
+    def test_the_first_infinity_is_named_and_replayed(self):
+        for folder, flag in (("numerics", "--check-numerics"), ("kept", "--check-numerics=kept")):
+            done = self.start("mnist_mlp", "--optimizer", "sgd", "--learning-rate", "1e25",
+                              "--quiet", "--seed", "5", flag)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            bundle = f"{folder}/step-00000001"
+            message = re.fullmatch(
+                r"error: (\[matmul\] 'dense2/matmul': made \d+ (?:NaN|infinities).*; in step 1)"
+                rf"; gg::replay runs it again from '{bundle}'  \(main.cpp:\d+\)\n", done.stderr)
+            self.assertTrue(message, done.stderr)
+            # The seed and the data are those of then, unless they are given anew.
+            again = self.start("mnist_mlp", "--replay", bundle, "--threads", "1", data=False)
+            self.assertEqual((again.returncode, again.stdout), (1, ""))
+            self.assertTrue(again.stderr.startswith(f"error: {message[1]}  (main.cpp:"))
+
+    def test_finite_numbers_train_as_ever(self):
+        self.assertEqual(self.output("mnist_softmax", "--quiet", "--check-numerics").count("\n"),
+                         self.output("mnist_softmax", "--quiet").count("\n"))
+        self.assertFalse((self.scratch / "numerics").exists())
+
+    def test_no_bundle(self):
+        self.assertIn("nowhere/manifest.json", self.error("--replay", "nowhere"))
+
+
 class Interrupts(Examples):
     def test_ctrl_c_ends_after_the_running_step(self):
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -216,6 +216,18 @@ class RunScript(unittest.TestCase):
         self.assertIn(f"started with [--data {self.root}/data/mnist --quiet]", result.stdout)
         self.assertEqual(Handler.requests, [])
 
+    def test_replay_starts_the_program_of_the_bundle(self):
+        bundle = self.folder / "kept" / "step-00000007"
+        bundle.mkdir(parents=True)
+        (bundle / "manifest.json").write_text(
+            '{\n "content": {\n  "program": "other",\n  "seed": 1\n }\n}\n', encoding="utf-8")
+        result = self.run_script("replay", str(bundle))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(f"started with [--replay {bundle}]", result.stdout)
+        result = self.run_script("replay", "kept")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("kept", result.stderr)
+
     def test_status_of_the_program_is_passed_on(self):
         self.write_program(self.root / "build/graph_examples/other", "exit 7")
         self.assertEqual(self.run_script("other").returncode, 7)

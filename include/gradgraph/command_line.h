@@ -58,6 +58,10 @@ struct TrainingFlags {
   bool explain_memory = false;
   bool explain_passes = false;
   bool exact_rewrites = false;
+  /// Looks at all numbers (SessionOptions::check_numerics), and keeps a step that goes wrong in
+  /// this folder; empty: does neither.
+  std::filesystem::path check_numerics;
+  std::filesystem::path replay;  ///< a bundle, whose step is run instead of training
   bool quiet = false;
 
   /// Whether nodes are to be timed.

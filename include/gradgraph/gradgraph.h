@@ -19,6 +19,7 @@
 #include "gradgraph/optimizers.h"
 #include "gradgraph/precision.h"
 #include "gradgraph/profile.h"
+#include "gradgraph/replay.h"
 #include "gradgraph/sequence.h"
 #include "gradgraph/session.h"
 #include "gradgraph/shape.h"

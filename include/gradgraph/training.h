@@ -106,6 +106,9 @@ struct FitOptions {
   /// Where TensorBoard finds curves, the graph, and distributions of weights and
   /// TrainingStep::gradients; empty: none.
   std::filesystem::path event_directory = {};
+  /// Where a run that SessionOptions::check_numerics stops is kept, in a folder of its own, for
+  /// gg::replay; its NumericsError then names that folder. Empty: nowhere.
+  std::filesystem::path numerics_directory = {};
   EarlyStopping early_stopping = {};
   std::optional<CheckpointOptions> checkpoints = {};
   std::int64_t checkpoint_every = 0;  ///< steps; 0: at the end of each epoch only

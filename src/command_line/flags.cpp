@@ -1,17 +1,22 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "command_line/optimizer_choices.h"
 #include "core/text.h"
 #include "gradgraph/command_line.h"
 #include "gradgraph/error.h"
+#include "gradgraph/replay.h"
 
 namespace gradgraph {
 namespace command_line {
@@ -109,6 +114,15 @@ flags, 130 after Ctrl-C.)";
   return text;
 }
 
+constexpr const char* kReplay = "--replay";
+
+/// Those of the bundle that is to be replayed, if there is one; what is given now comes later.
+std::vector<std::string> arguments_before(const std::vector<std::string>& arguments) {
+  const auto flag = std::ranges::find(arguments, kReplay);
+  if (flag == arguments.end() || flag + 1 == arguments.end()) return {};
+  return read_bundle(flag[1]).arguments;
+}
+
 /// The flags of one program.
 class Parser {
  public:
@@ -125,9 +139,17 @@ class Parser {
   }
 
   /// False where it was asked for help. Throws CLI::ParseError.
-  bool parse(int argc, char** argv) {
+  bool parse(std::vector<std::string> arguments) {
+    const std::vector<std::string> before = arguments_before(arguments);
+    if (!before.empty()) {
+      for (CLI::Option* option : app_.get_options())
+        if (option->get_items_expected_max() == 1)
+          option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+      arguments.insert(arguments.begin(), before.begin(), before.end());
+    }
+    std::ranges::reverse(arguments);  // as CLI11 takes them
     try {
-      app_.parse(argc, argv);
+      app_.parse(std::move(arguments));
     } catch (const CLI::CallForHelp&) {
       std::fputs(app_.help().c_str(), stdout);
       return false;
@@ -244,6 +266,13 @@ class Parser {
          "Print how the graph of a step was rewritten");
     flag("--exact-rewrites", flags_.exact_rewrites,
          "Leave out graph rewrites that change more than rounding");
+    option(
+        "--check-numerics", flags_.check_numerics, "[DIR]",
+        "Stop at the node that makes the first NaN or infinity,\nand keep the step in DIR; slow")
+        ->expected(0, 1)
+        ->default_str("numerics");
+    option(kReplay, flags_.replay, "BUNDLE",
+           "Run the step that was kept in BUNDLE again, with the\nflags that it was run with");
     flag("--quiet", flags_.quiet, "Print the epochs' lines only");
   }
 
@@ -288,7 +317,7 @@ int run_program(int argc, char** argv, const ProgramDescription& description,
     TrainingFlags flags = description.defaults;
     command_line::Parser parser(description, flags);
     try {
-      if (!parser.parse(argc, argv)) return 0;
+      if (!parser.parse({argv + 1, argv + argc})) return 0;
     } catch (const CLI::ParseError& error) {
       return fail(std::string(error.what()) + " (--help lists the flags)", 2);
     }

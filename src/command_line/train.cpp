@@ -11,6 +11,7 @@
 #include "gradgraph/dot.h"
 #include "gradgraph/nn.h"
 #include "gradgraph/profile.h"
+#include "gradgraph/replay.h"
 
 namespace gradgraph {
 namespace command_line {
@@ -109,6 +110,7 @@ FitOptions with_flags(const TrainingFlags& flags, const TrainingStep& step,
   options.progress_bar = !flags.quiet;
   options.metrics_file = flags.metrics;
   options.event_directory = flags.events;
+  options.numerics_directory = flags.check_numerics;
   options.checkpoint_every = flags.checkpoint_every;
   options.resume = flags.resume;
   if (flags.checkpoints.empty()) {
@@ -130,11 +132,17 @@ SessionOptions session_options(const TrainingFlags& flags) {
           .memory_limit = flags.memory_limit,
           .exact_rewrites = flags.exact_rewrites,
           .precision = flags.precision,
+          .check_numerics = !flags.check_numerics.empty(),
           .node_times = flags.times_nodes()};
 }
 
 int train(const TrainingFlags& flags, Session& session, const TrainingStep& step,
           const TrainingData& data, const FitOptions& options, SourceLocation where) {
+  if (!flags.replay.empty()) {
+    replay(step.loss.graph(), flags.replay, session.options(), where);
+    fmt::print("{}: all numbers are finite this time\n", flags.replay.string());
+    return 0;
+  }
   command_line::report(flags, session, step, data, where);
   Profile profile;
   FitOptions all = command_line::with_flags(flags, step, data, options);

@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "gradgraph/ops.h"
+#include "gradgraph/replay.h"
 #include "gradgraph/tensorboard.h"
 #include "gradgraph/training.h"
 #include "training/best_weights.h"
@@ -415,13 +416,33 @@ class Training {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+/// Keeps the run that `error` stopped, and throws an error that also says where.
+[[noreturn]] void keep(Session& session, Graph& graph, const NumericsError& error,
+                       const std::filesystem::path& directory, SourceLocation where) {
+  std::string place;
+  try {
+    place = fmt::format("gg::replay runs it again from '{}'",
+                        save_bundle(session, graph, error, directory, where).string());
+  } catch (const Error& fault) {
+    place = fmt::format("the run could not be kept: {}", fault.what());
+  }
+  NumericsError told(fmt::format("{}; {}", without_line(error), place), error.where());
+  told.run = error.run;
+  throw told;
+}
+
 }  // namespace
 }  // namespace training
 
 FitResult fit(Session& session, const TrainingStep& step, const data::Dataset& dataset,
               const FitOptions& options, SourceLocation where) {
   training::require_options(step, dataset, options, where);
-  return training::Training(session, step, dataset, options, where).run();
+  try {
+    return training::Training(session, step, dataset, options, where).run();
+  } catch (const NumericsError& error) {
+    if (options.numerics_directory.empty()) throw;
+    training::keep(session, step.loss.graph(), error, options.numerics_directory, where);
+  }
 }
 
 std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,

@@ -61,6 +61,34 @@ void with_errors(const fs::path& folder, const Body& body) {
 
 }  // namespace
 
+std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+void write_folder(const fs::path& place, const std::function<void(const fs::path&)>& write) {
+  const fs::path unfinished = marked(place, kUnfinished), replaced = marked(place, kReplaced);
+  with_errors(place.parent_path(), [&] {
+    remove_tree(unfinished);
+    std::error_code error;
+    if (!fs::create_directory(unfinished, error))
+      fail_system(unfinished, "cannot be made", error.value());
+    // One of the same step: of a training that was taken back, or damaged.
+    const bool replaces = fs::exists(place);
+    bool is_in_place = false;
+    try {
+      write(unfinished);
+      if (replaces) remove_tree(replaced), rename_folder(place, replaced);
+      rename_folder(unfinished, place);
+      is_in_place = true;
+      synchronize_folder(place.parent_path());
+    } catch (...) {
+      if (is_in_place) fs::rename(place, unfinished, error);
+      fs::remove_all(unfinished, error);
+      if (replaces && !fs::exists(place, error)) fs::rename(replaced, place, error);
+      throw;
+    }
+    if (replaces) remove_tree(replaced);
+  });
+}
+
 CheckpointFolder::CheckpointFolder(const CheckpointOptions& options) : options_(options) {
   std::error_code error;
   fs::create_directories(options.directory, error);
@@ -180,30 +208,8 @@ void CheckpointFolder::add(Snapshot& snapshot) {
   manifest.number = 1;
   for (const FolderEntry& entry : entries_)
     manifest.number = std::max(manifest.number, entry.number + 1);
-  const fs::path place = options_.directory / fmt::format("{}{:08}", kPrefix, manifest.step);
-  const fs::path unfinished = marked(place, kUnfinished), replaced = marked(place, kReplaced);
-  with_errors(options_.directory, [&] {
-    remove_tree(unfinished);
-    std::error_code error;
-    if (!fs::create_directory(unfinished, error))
-      fail_system(unfinished, "cannot be made", error.value());
-    // One of the same step: of a training that was taken back, or damaged.
-    const bool replaces = fs::exists(place);
-    bool is_in_place = false;
-    try {
-      write_files(unfinished, snapshot);
-      if (replaces) remove_tree(replaced), rename_folder(place, replaced);
-      rename_folder(unfinished, place);
-      is_in_place = true;
-      synchronize_folder(options_.directory);
-    } catch (...) {
-      if (is_in_place) fs::rename(place, unfinished, error);
-      fs::remove_all(unfinished, error);
-      if (replaces && !fs::exists(place, error)) fs::rename(replaced, place, error);
-      throw;
-    }
-    if (replaces) remove_tree(replaced);
-  });
+  const fs::path place = options_.directory / checkpoint_name(manifest.step);
+  write_folder(place, [&](const fs::path& folder) { write_files(folder, snapshot); });
   std::erase_if(entries_, [&](const FolderEntry& entry) { return entry.folder == place; });
   entries_.push_back({.folder = place,
                       .number = manifest.number,

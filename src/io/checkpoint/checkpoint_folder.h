@@ -10,6 +10,13 @@
 
 namespace gradgraph {
 
+/// "step-00000120".
+std::string checkpoint_name(std::int64_t step);
+/// Makes the folder `place` of what `write` puts into another one beside it: all of it, or, where
+/// that throws, nothing. What is there before is replaced. Throws DataError.
+void write_folder(const std::filesystem::path& place,
+                  const std::function<void(const std::filesystem::path&)>& write);
+
 /// A checkpoint that is in the folder.
 struct FolderEntry {
   std::filesystem::path folder;

@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -23,14 +22,6 @@ namespace gradgraph {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string now_in_words() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  return {text, std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts)};
-}
 
 CheckpointOptions with_defaults(CheckpointOptions options, SourceLocation where) {
   if (options.keep < 1)

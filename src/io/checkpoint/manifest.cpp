@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <cmath>
+#include <ctime>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -112,6 +113,14 @@ Manifest to_manifest(const Json& content) {
 
 std::uint32_t checksum(const void* data, std::size_t bytes) {
   return static_cast<std::uint32_t>(crc32_z(0, static_cast<const unsigned char*>(data), bytes));
+}
+
+std::string now_in_words() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  return {text, std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
 std::string SavedVariable::type() const {

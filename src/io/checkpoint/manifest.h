@@ -51,4 +51,7 @@ std::vector<std::string> differences(const std::vector<SavedVariable>& saved,
 
 std::uint32_t checksum(const void* data, std::size_t bytes);
 
+/// "2026-11-26T14:30:00Z".
+std::string now_in_words();
+
 }  // namespace gradgraph
