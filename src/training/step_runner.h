@@ -16,8 +16,8 @@ void require(bool condition, const std::string& message, SourceLocation where);
 /// Whether logs of the step have this name.
 bool has_metric(const TrainingStep& step, std::string_view name);
 
-/// Runs a step, with its train op, with what accumulates in its place, or without, on batches that are fed or lie in the graph, and
-/// adds up its loss and metrics.
+/// Runs a step, with its train op, with what accumulates in its place or with neither, on batches
+/// that are fed or lie in the graph, and adds up its loss and metrics.
 class StepRunner {
  public:
   enum class Mode : std::uint8_t { train, train_with_gradients, accumulate, evaluate };
