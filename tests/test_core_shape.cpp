@@ -25,6 +25,18 @@ TEST_CASE("a shape knows its rank, its dimensions and their product") {
   CHECK_FALSE(shape == Shape{2, 3, 5});
 }
 
+TEST_CASE("axes are counted from either end, and there are no others") {
+  Shape shape{2, 3, 5};
+  CHECK(shape[-1] == 5);
+  CHECK(shape[-3] == 2);
+  shape.set(-2, 7);
+  CHECK(shape == Shape{2, 7, 5});
+  CHECK_THROWS_WITH_AS(shape[3], "[2,7,5] has no axis 3: those are -3 to 2", BuildError);
+  CHECK_THROWS_AS(shape[-4], BuildError);
+  CHECK_THROWS_AS(shape.set(3, 1), BuildError);
+  CHECK_THROWS_WITH_AS(Shape{}[0], "a scalar's shape has no axis 0", BuildError);
+}
+
 TEST_CASE("a scalar has one element, a zero dimension none") {
   CHECK(Shape().rank() == 0);
   CHECK(Shape{}.num_elements() == 1);

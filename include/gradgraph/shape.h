@@ -33,9 +33,9 @@ class Shape {
                  SourceLocation where = SourceLocation::current());
 
   int rank() const { return rank_; }
-  /// `axis` in [0, rank).
-  std::int64_t operator[](int axis) const { return dims_[static_cast<std::size_t>(axis)]; }
-  void set(int axis, std::int64_t dim) { dims_[static_cast<std::size_t>(axis)] = dim; }
+  /// `axis` in [-rank, rank): -1 is the last one. Throws BuildError for another.
+  std::int64_t operator[](int axis) const { return dims_[index(axis)]; }
+  void set(int axis, std::int64_t dim) { dims_[index(axis)] = dim; }
   /// Throws as the constructors do.
   void append(std::int64_t dim, SourceLocation where = SourceLocation::current());
 
@@ -60,6 +60,12 @@ class Shape {
 
  private:
   void append_all(std::span<const std::int64_t> dims, SourceLocation where);
+  std::size_t index(int axis) const {
+    const int from_front = axis < 0 ? axis + rank_ : axis;
+    if (from_front < 0 || from_front >= rank_) fail_axis(axis);
+    return static_cast<std::size_t>(from_front);
+  }
+  [[noreturn]] void fail_axis(int axis) const;
 
   std::array<std::int64_t, kMaxRank> dims_{};
   int rank_ = 0;

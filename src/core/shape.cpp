@@ -31,6 +31,12 @@ void Shape::append_all(std::span<const std::int64_t> dims, SourceLocation where)
   }
 }
 
+void Shape::fail_axis(int axis) const {
+  throw BuildError(rank_ == 0 ? fmt::format("a scalar's shape has no axis {}", axis)
+                              : fmt::format("{} has no axis {}: those are {} to {}", to_string(),
+                                            axis, -rank_, rank_ - 1));
+}
+
 bool Shape::fully_known() const {
   return std::none_of(begin(), end(), [](std::int64_t dim) { return dim == any; });
 }
