@@ -274,6 +274,20 @@ TEST_CASE("numerics: what is fed must be finite, and variables no NaN") {
   }
 }
 
+TEST_CASE("numerics: NaN may be fed to who asks for it, as a missing value") {
+  add_simulated_devices("simulated", 2);
+  for (const std::string device : {"cpu", "simulated:0"}) {
+    Graph graph;
+    const Output x = placeholder(graph, float32, {3}, "x");
+    const Output filled = where(is_nan(x), 1.f, x), careless = x + 1.f;
+    Session session(graph, {.device = device, .check_numerics = true});
+    const Tensor missing{2.f, kNaN, 4.f};
+    CHECK(session.run({{x, missing}}, sum(filled)).item<float>() == 7);
+    CHECK_THROWS_AS(session.run({{x, missing}}, careless), NumericsError);
+    CHECK_THROWS_AS(session.run({{x, Tensor{2.f, kInfinity, 4.f}}}, filled), NumericsError);
+  }
+}
+
 TEST_CASE("numerics: infinities that were asked for go where they may") {
   Graph graph;
   const Output x = input(graph);

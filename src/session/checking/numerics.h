@@ -16,6 +16,7 @@ namespace gradgraph {
 /// - NaN that is made of inputs without NaN, or infinities that are made of finite inputs;
 /// - an update that leaves either in a variable which was finite;
 /// - a fed value that is not finite, a variable that holds NaN before the run.
+/// NaN may be fed where `is_nan` reads it: the program knows of it, as of a missing value.
 /// Constants may hold anything, variables infinities, and what a node makes of those is not its
 /// fault, unless it makes NaN of infinities. Nor is what comes out of subgraphs, which look at
 /// their own values.
@@ -51,6 +52,8 @@ class NumericsCheck {
   std::string inputs_in_words(const PlannedStep& step) const;
 
   const Plan& plan_;
+  bool is_known_to_hold_nan(std::size_t value) const;
+
   std::vector<Source> constants_, others_;
   std::vector<ValueRange> ranges_;  ///< by value
   bool knows_constants_ = false;
