@@ -141,6 +141,7 @@ void infer_slice(InferContext& context) {
 }
 
 std::optional<Shape> slice_value(const Node& node) {
+  if (node.shape().rank() != 1) return std::nullopt;
   const auto from = known_vector(node.input(0)), begin = known_vector(node.input(1));
   const std::int64_t length = node.shape()[0];
   if (!from || !begin || length == any || (*begin)[0] == any) return std::nullopt;
