@@ -138,6 +138,11 @@ TEST_CASE("checkpoints: training goes on to the same bits") {
   restore_checkpoint(third.session, third.graph, checkpoints.latest());
   third.steps(18);
   CHECK(third.state() == whole.state());
+  // The folder above it is what is taken for one.
+  CHECK(contains(
+      message_of<DataError>([&] { restore_checkpoint(third.session, third.graph, folder.path); }),
+      "is no checkpoint, but has some: name one, such as '" +
+          (folder.path / "step-00000012").string()));
 }
 
 TEST_CASE("checkpoints: the newest and the best are kept") {

@@ -217,6 +217,40 @@ TEST_CASE("weights: patterns of names") {
   CHECK(map("exactly") == "exactly");
   CHECK(map("nothing") == "");
   CHECK(NameMap()("same") == "same");
+  CHECK(map.fitting_none({"nothing", "exact", "a.x.weight"}).empty());
+  CHECK(map.fitting_none({"exactly"}) ==
+        std::vector<std::string>{"a.*.weight", "*.x.*", "exact", "no*"});
+  CHECK(contains(message_of<BuildError>([] {
+                   NameMap({{"a.*", "*/b/*"}});
+                 }),
+                 "'*/b/*' has more stars than 'a.*', which it replaces"));
+}
+
+TEST_CASE("weights: what is mistyped is told") {
+  const TemporaryDirectory folder;
+  Small net;
+  const auto saving = [&](const char* name, const SaveOptions& options) {
+    return message_of<BuildError>(
+        [&] { save_weights(net.session, net.graph, folder / name, options); });
+  };
+  for (const char* name : {"weights.h5", "weights", "weights.safetensors.bak"}) {
+    CHECK(contains(saving(name, {}), "weights are written as .safetensors or .npz"));
+    CHECK_FALSE(fs::exists(folder / name));
+  }
+  CHECK(contains(saving("weights.npz", {.names = {{"not/*", "net/*"}, {"net/*", "*"}}}),
+                 "of the name map, 'not/*' fits no variable"));
+
+  const fs::path path =
+      write(folder, {{"head.a", Tensor::zeros(float32, {2, 3})}, {"head.b", Tensor{0.5f, 1.5f}}});
+  const NameMap map = {{"head.*", "net/*"}, {"haed.*", ""}};
+  CHECK(contains(
+      message_of<DataError>([&] { load_weights(net.session, net.graph, path, {.names = map}); }),
+      "in the name map, but fitting no name in the file: 'haed.*'"));
+  CHECK(net.values(net.a).back() == 6);
+  // One map for files of which each has a part.
+  CHECK(
+      load_weights(net.session, net.graph, path, {.strict = false, .names = map}).loaded.size() ==
+      2);
 }
 
 TEST_CASE("weights: Keras's names") {

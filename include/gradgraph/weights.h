@@ -68,21 +68,28 @@ class NameMap {
   NameMap(F function) : function_(std::move(function)) {}  // NOLINT: implicit
   /// Patterns and what becomes of a name that fits: {{"features.0.*", "conv1.*"}}. A `*` stands
   /// for any characters, the n-th in the new name for what the n-th one found. The first that
-  /// fits counts; a name that none fits stays.
-  NameMap(Patterns patterns);  // NOLINT: implicit
-  NameMap(std::initializer_list<Patterns::value_type> patterns) : NameMap(Patterns(patterns)) {}
+  /// fits counts; a name that none fits stays. Throws BuildError for a new name with more stars
+  /// than its pattern has.
+  NameMap(Patterns patterns,  // NOLINT: implicit
+          SourceLocation where = SourceLocation::current());
+  NameMap(std::initializer_list<Patterns::value_type> patterns,
+          SourceLocation where = SourceLocation::current())
+      : NameMap(Patterns(patterns), where) {}
 
   std::string operator()(const std::string& name) const;
+  /// The patterns that fit none of `names`: mistyped, mostly.
+  std::vector<std::string> fitting_none(const std::vector<std::string>& names) const;
 
  private:
   Function function_;
+  Patterns patterns_;
 };
 
 struct LoadOptions {
   /// The variables that take values; when empty, model_variables.
   std::vector<Output> variables = {};
-  /// Every variable must be in the file, and all that is in the file in a variable. Otherwise
-  /// LoadReport says what is not.
+  /// Every variable must be in the file, all that is in the file in a variable, and each pattern
+  /// of `names` must fit something. Otherwise LoadReport says what is not.
   bool strict = true;
   /// From names in the file to names of variables, or to those that `convention` knows.
   NameMap names = {};
@@ -107,10 +114,9 @@ struct LoadReport {
 };
 
 /// Gives variables their values from a safetensors file, or one of NumPy's whose name ends in
-/// ".npz". A floating dtype is converted to the
-/// variable's. Throws DataError that lists all missing, unexpected and misshapen names, or says
-/// what is wrong with the file; the session is then as it was. Also where nothing would be loaded
-/// at all.
+/// ".npz". A floating dtype is converted to the variable's. Throws DataError that lists all
+/// missing, unexpected and misshapen names, or says what is wrong with the file; the session is
+/// then as it was. Also where nothing would be loaded at all.
 /// Source: torch.nn.Module.load_state_dict.
 LoadReport load_weights(Session& session, Graph& graph, const std::filesystem::path& path,
                         const LoadOptions& options = {},
@@ -125,9 +131,10 @@ struct SaveOptions {
   std::map<std::string, std::string> metadata = {};
 };
 
-/// Writes variables' values to a safetensors file, or one of NumPy's where the name ends in
-/// ".npz", which holds no metadata; variables without a value get their first value. Throws as
-/// write_safetensors and write_npz.
+/// Writes variables' values to a file "NAME.safetensors", or one of NumPy's, "NAME.npz", which
+/// holds no metadata; variables without a value get their first value. Throws BuildError for
+/// another ending and for a pattern of `names` that fits no variable, and as write_safetensors
+/// and write_npz.
 void save_weights(Session& session, Graph& graph, const std::filesystem::path& path,
                   const SaveOptions& options = {},
                   SourceLocation where = SourceLocation::current());

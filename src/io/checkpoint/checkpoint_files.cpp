@@ -57,6 +57,11 @@ void write_files(const fs::path& folder, Snapshot& snapshot) {
   file.commit();
 }
 
+bool is_checkpoint(const fs::path& folder) {
+  std::error_code error;
+  return fs::exists(folder / kManifest, error);
+}
+
 Manifest read_manifest(const fs::path& folder) {
   const fs::path path = folder / kManifest;
   const MappedFile file(path);

@@ -21,6 +21,8 @@ struct Snapshot {
 /// Throws DataError.
 void write_files(const std::filesystem::path& folder, Snapshot& snapshot);
 
+/// Whether the folder looks like a checkpoint: it has a manifest.
+bool is_checkpoint(const std::filesystem::path& folder);
 /// Throws DataError, LaterFormat.
 Manifest read_manifest(const std::filesystem::path& folder);
 

@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <csignal>
@@ -247,8 +248,29 @@ fs::path Checkpoints::best() const {
   return entry ? entry->folder : fs::path();
 }
 
+namespace {
+
+/// Most often it is the folder above: that of a training's checkpoints.
+void require_checkpoint(const fs::path& folder, SourceLocation where) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error) || is_checkpoint(folder)) return;
+  std::string inside;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
+    if (is_checkpoint(entry.path())) inside = std::max(inside, entry.path().filename().string());
+  throw DataError(
+      fmt::format("'{}' is no checkpoint{}", folder.string(),
+                  inside.empty() ? std::string(": it has no manifest")
+                                 : fmt::format(", but has some: name one, such as '{}', or let "
+                                               "gg::Checkpoints restore the newest",
+                                               (folder / inside).string())),
+      where);
+}
+
+}  // namespace
+
 TrainingProgress restore_checkpoint(Session& session, Graph& graph, const fs::path& folder,
                                     SourceLocation where) {
+  require_checkpoint(folder, where);
   const Manifest manifest = read_manifest(folder);
   verify_files(folder, manifest);
   load_files(folder, manifest, session, graph, where);

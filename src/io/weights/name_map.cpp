@@ -2,6 +2,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/text.h"
 #include "gradgraph/weights.h"
 
 namespace gradgraph {
@@ -36,7 +37,7 @@ std::string with_parts(std::string_view pattern, const std::vector<std::string_v
   for (const char c : pattern) {
     if (c != '*')
       name += c;
-    else if (next < parts.size())
+    else
       name += parts[next++];
   }
   return name;
@@ -44,18 +45,34 @@ std::string with_parts(std::string_view pattern, const std::vector<std::string_v
 
 }  // namespace
 
-NameMap::NameMap(Patterns patterns)
-    : function_([patterns = std::move(patterns)](const std::string& name) {
-        std::vector<std::string_view> parts;
-        for (const auto& [pattern, replacement] : patterns) {
-          parts.clear();
-          if (find_parts(pattern, name, parts)) return with_parts(replacement, parts);
-        }
-        return name;
-      }) {}
+NameMap::NameMap(Patterns patterns, SourceLocation where) : patterns_(std::move(patterns)) {
+  for (const auto& [pattern, replacement] : patterns_)
+    if (std::ranges::count(replacement, '*') > std::ranges::count(pattern, '*'))
+      throw BuildError(fmt::format("a name map: '{}' has more stars than '{}', which it replaces",
+                                   replacement, pattern),
+                       where);
+}
 
 std::string NameMap::operator()(const std::string& name) const {
-  return function_ ? function_(name) : name;
+  if (function_) return function_(name);
+  std::vector<std::string_view> parts;
+  for (const auto& [pattern, replacement] : patterns_) {
+    parts.clear();
+    if (find_parts(pattern, name, parts)) return with_parts(replacement, parts);
+  }
+  return name;
+}
+
+std::vector<std::string> NameMap::fitting_none(const std::vector<std::string>& names) const {
+  std::vector<std::string> result;
+  std::vector<std::string_view> parts;
+  for (const auto& entry : patterns_)
+    if (std::ranges::none_of(names, [&](const std::string& name) {
+          parts.clear();
+          return find_parts(entry.first, name, parts);
+        }))
+      result.push_back(entry.first);
+  return result;
 }
 
 }  // namespace gradgraph

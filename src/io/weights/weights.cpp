@@ -166,6 +166,13 @@ class Loader {
       add("missing in the file", missing);
       add("unexpected in the file", unexpected_);
     }
+    if (options_.strict) {
+      std::vector<std::string> stored, unused;
+      for (const StoredTensor& tensor : file_.tensors()) stored.push_back(tensor.name);
+      for (const std::string& pattern : options_.names.fitting_none(stored))
+        unused.push_back(fmt::format("'{}'", pattern));
+      add("in the name map, but fitting no name in the file", unused);
+    }
     add("misshapen", unfit_);
     if (text.empty() && !matches_.empty()) return;
     if (matches_.empty()) text += "\n  no tensor has a variable's name: give a name map";
@@ -212,18 +219,27 @@ LoadReport load_weights(Session& session, Graph& graph, const fs::path& path,
 
 void save_weights(Session& session, Graph& graph, const fs::path& path,
                   const SaveOptions& options, SourceLocation where) {
+  const auto fail = [&](const std::string& message) {
+    throw BuildError(fmt::format("save_weights: '{}': {}", path.string(), message), where);
+  };
+  if (!is_npz(path) && path.extension() != ".safetensors")
+    fail("weights are written as .safetensors or .npz");
   std::vector<NamedTensor> tensors;
+  std::vector<std::string> names;
   for (const Output& variable : chosen(graph, options.variables, where)) {
     const std::string& name = variable.name();
+    names.push_back(name);
     const std::string mapped = options.names(name);
     if (mapped.empty()) continue;
     Tensor value = session.value(variable, where);
     if (is_reversed(options.convention, name, value.shape())) value = to_reversed(value);
     tensors.push_back({stored_name(options.convention, mapped), std::move(value)});
   }
+  if (const auto unused = options.names.fitting_none(names); !unused.empty())
+    fail(fmt::format("of the name map, '{}' fits no variable", fmt::join(unused, "', '")));
   if (!is_npz(path)) return write_safetensors(path, tensors, options.metadata, where);
   if (!options.metadata.empty())
-    throw BuildError("a .npz file has no place for metadata; a .safetensors file has", where);
+    fail("a .npz file has no place for metadata; a .safetensors file has");
   write_npz(path, tensors, {}, where);
 }
 
