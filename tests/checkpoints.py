@@ -75,7 +75,7 @@ class Test:
         self.longer = self.result_of(folder / "longer", MORE_STEPS)
 
     def result_of(self, folder, steps, step_before=0, **environment):
-        result = folder.with_suffix(".result")
+        result = folder.with_suffix(".safetensors")
         went_on_from, warnings = train(folder, result, steps, **environment)
         assert went_on_from == step_before, (folder, went_on_from, step_before, warnings)
         assert not warnings, warnings
@@ -125,7 +125,7 @@ class Test:
         name = self.random.choice(["variables.safetensors", "manifest.json"])
         path = folder / f"step-{STEPS:08}" / name
         path.write_bytes(change(path.read_bytes()))
-        result = folder.with_suffix(".result")
+        result = folder.with_suffix(".safetensors")
         went_on_from, warnings = train(folder, result, MORE_STEPS)
         if not (harmless_in_manifest and name == "manifest.json" and went_on_from == STEPS):
             assert went_on_from == STEPS - EVERY, (path, went_on_from, warnings)
@@ -152,7 +152,7 @@ class Test:
         # Five calls for each checkpoint: this fails at each of the third's.
         for working in range(10, 15):
             folder = self.fresh()
-            result = folder.with_suffix(".result")
+            result = folder.with_suffix(".safetensors")
             went_on_from, warnings = train(folder, result, LD_PRELOAD=str(library),
                                            FAILING_FOLDER=str(folder),
                                            WORKING_CALLS=str(working))
@@ -188,7 +188,7 @@ class Test:
             print(f"left out: a full and a read-only disk: {mounted.stderr.strip()}")
             return
         try:
-            folder, result = disk / "run", self.folder / "full.result"
+            folder, result = disk / "run", self.folder / "full.safetensors"
             _, warnings = train(folder, result)
             assert "No space left on device" in warnings, warnings
             assert result.read_bytes() == self.uninterrupted

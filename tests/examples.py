@@ -276,6 +276,11 @@ class Numerics(Examples):
 
 
 class Interrupts(Examples):
+    def setUp(self):
+        super().setUp()
+        # Shells start what runs in the background with SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def test_ctrl_c_ends_after_the_running_step(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             with self.subTest(number.name):
