@@ -26,7 +26,7 @@ class Softmax : RowSteps<T> {
   static void softmax(const T* x, T* y, std::int64_t rows, std::int64_t count) {
     for_blocks(rows, count, [=](std::int64_t row, std::int64_t some, std::int64_t room) {
       RowTotals<T> totals[kBlockRows];
-      T block[kBlockElements];
+      T block[kBlockElements + kStep];  // the last row's last step is read whole
       // Not in y, where the last step of a row writes into the next one.
       T* own = y + row * count;
       T* exponentials = some > 1 ? block : own;
