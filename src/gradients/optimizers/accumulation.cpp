@@ -33,8 +33,7 @@ GradientAccumulation accumulate_gradients(const Optimizer& optimizer, Output los
       if (!gradient) continue;
       context.scope = of.node().name() + "/";
       context.device = of.node().device();
-      const bool is_half = of.dtype() == float16 || of.dtype() == bfloat16;
-      const DType dtype = is_half ? float32 : of.dtype();
+      const DType dtype = is_half(of.dtype()) ? float32 : of.dtype();
       const Output sum = variable(graph, Tensor::zeros(dtype, of.shape()), "accumulated");
       const Output total = sum + cast(gradient, dtype);
       adds.push_back(assign(sum, total));

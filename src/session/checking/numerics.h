@@ -51,9 +51,9 @@ class NumericsCheck {
   [[noreturn]] void fail(const Node& node, const std::string& message) const;
   std::string inputs_in_words(const PlannedStep& step) const;
 
-  const Plan& plan_;
   bool is_known_to_hold_nan(std::size_t value) const;
 
+  const Plan& plan_;
   std::vector<Source> constants_, others_;
   std::vector<ValueRange> ranges_;  ///< by value
   bool knows_constants_ = false;
