@@ -141,6 +141,7 @@ class Combination:
             variables.append(f"CXX={'ccache ' * self.options.ccache}{self.compiler}")
         if self.options.ccache:
             cache = output("ccache", "--get-config", "cache_dir")
+            pathlib.Path(cache).mkdir(parents=True, exist_ok=True)  # none before its first use
             limit = output("ccache", "--get-config", "max_size")
             variables += ["CCACHE_DIR=/mnt", "CCACHE_NOHASHDIR=1", f"CCACHE_MAXSIZE={limit}"]
         variables += [f"{name}={os.environ[name]}" for name in os.environ
