@@ -21,6 +21,7 @@ import systems
 from systems import OURS, PEERS, WORKLOADS, Failure
 
 EPOCH, FIRST_STEP, MEMORY = "epoch_seconds", "first_step_seconds", "peak_rss_mb"
+NEIGHBOUR = "epoch_seconds_beside_a_busy_program"
 TO_ACCURACY = "seconds_to_accuracy"
 OVERHEAD, GRAPH, GRAPH_BYTES = "nanoseconds_per_node", "seconds_per_graph", "bytes_per_node"
 QUICK_SAMPLES = 12000
@@ -45,6 +46,9 @@ def parse_flags(arguments):
     parser.add_argument("--accuracy", action="store_true",
                         help="also measure the time to 98 %% (MLP) and 99 %% (CNN) of the "
                              "validation data, gradgraph's and Keras'")
+    parser.add_argument("--neighbour", action="store_true",
+                        help="also measure epochs beside a program that is always busy, on the "
+                             "same processors")
     parser.add_argument("--elements", action="store_true",
                         help="instead of all else, what functions cost for each element on one "
                              "thread, beside PyTorch")
@@ -114,7 +118,7 @@ class Bench:
         self.failures[name_of(system), workload.name] = str(failure)
         say(f"{name_of(system)}, {workload.name}: {failure}")
 
-    def ask_all(self, running, workload, command, keep):
+    def ask_all(self, running, workload, command, metric=None):
         """One system after the other; what fails is left out from then on."""
         for system, process in list(running.items()):
             try:
@@ -124,9 +128,10 @@ class Bench:
                 del running[system]
                 self.fail(system, workload, failure)
                 continue
-            if keep:
-                self.results.add(title_of(workload, self.options), name_of(system), EPOCH,
+            if metric:
+                self.results.add(title_of(workload, self.options), name_of(system), metric,
                                  answer["seconds"])
+            if metric == EPOCH:
                 self.busy.append(process.busy_share[-1])
 
     def train(self, workload):
@@ -137,9 +142,12 @@ class Bench:
                 process = self.start(system, workload)
                 if process:
                     running[system] = process
-            self.ask_all(running, workload, "epoch", keep=False)
+            self.ask_all(running, workload, "epoch")
             for _ in range(self.options.runs):
-                self.ask_all(running, workload, "epoch", keep=True)
+                self.ask_all(running, workload, "epoch", EPOCH)
+                if self.options.neighbour:
+                    with systems.busy_neighbour(self.options.threads):
+                        self.ask_all(running, workload, "epoch", NEIGHBOUR)
             for system, process in running.items():
                 self.results.add(workload.name, name_of(system), MEMORY, process.peak_rss_mb())
         finally:
@@ -176,9 +184,8 @@ class Bench:
             process.end()
 
     def lines_of(self, program, *arguments):
-        cpus = sorted(os.sched_getaffinity(0))[:self.options.threads]
         done = subprocess.run(
-            ["taskset", "--cpu-list", ",".join(map(str, cpus)),
+            ["taskset", "--cpu-list", systems.processors(self.options.threads),
              str(self.options.build / "bench" / program), *map(str, arguments)],
             capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -219,6 +226,7 @@ def print_report(bench):
     say(f"\n{machine()}; {options.threads} threads for every system")
     for metric, title, digits in (
             (EPOCH, "Seconds for one training epoch", 3),
+            (NEIGHBOUR, "Seconds for one training epoch beside a program that is always busy", 3),
             (FIRST_STEP, "Seconds from the start of the process to the end of the first step, "
                          "reading the data included", 2),
             (MEMORY, "Peak resident memory in MB", 0),

@@ -1,5 +1,6 @@
 """The systems that the benchmark compares: how they are installed, started and driven."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -103,6 +104,23 @@ def command_of(system, workload, folder, options):
     return [python, script, *flags, "--variant", variant], environment
 
 
+def processors(threads):
+    """Those that `threads` threads run on, for taskset."""
+    return ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
+
+
+@contextlib.contextmanager
+def busy_neighbour(threads):
+    """A program that always has work, on the processors of the systems."""
+    program = subprocess.Popen(["taskset", "--cpu-list", processors(threads), sys.executable,
+                                "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
+
+
 def cpu_seconds(fields):
     return sum(map(int, fields)) / os.sysconf("SC_CLK_TCK")
 
@@ -118,11 +136,10 @@ class Process:
     """A system that trains one workload, stopped except while it answers."""
 
     def __init__(self, command, environment, threads, log):
-        cpus = sorted(os.sched_getaffinity(0))[:threads]
         with open(log, "w", encoding="utf-8") as errors:
             start = time.perf_counter()
             self.process = subprocess.Popen(
-                ["taskset", "--cpu-list", ",".join(map(str, cpus)), *command],
+                ["taskset", "--cpu-list", processors(threads), *command],
                 env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                 text=True)
         self.log = log

@@ -73,8 +73,6 @@ class Examples(unittest.TestCase):
         self.data = write_data(self.scratch / "mnist")
         self.environment = {k: v for k, v in os.environ.items() if k != "MNIST_DIR"}
         self.environment |= {"HOME": str(self.scratch), "XDG_CACHE_HOME": str(self.scratch)}
-        # Threads that wait without spinning: faster where other work runs beside the tests.
-        self.environment["OMP_WAIT_POLICY"] = "passive"
 
     def command(self, name, *flags, data=True):
         folder = ["--data", str(self.data)] if data else []

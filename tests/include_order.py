@@ -20,7 +20,6 @@ LIBRARIES = {
     "doctest/": ["tests/"],
     "fmt/": ["src/", "tests/"],
     "nlohmann/": ["src/io/", "src/training/", "src/session/device_costs.cpp", "tests/"],
-    "omp.h": ["src/device/"],
     "png.h": ["src/io/data/images/"],
     "turbojpeg.h": ["src/io/data/images/"],
     "xsimd/": ["src/device/cpu/"],

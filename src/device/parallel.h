@@ -3,55 +3,52 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <exception>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#include "device/float_mode.h"
+#include "device/thread_pool.h"
 
 namespace gradgraph {
 
-/// Calls `body(begin, end)` for parts of [0, count) on up to `threads` threads of the OpenMP
-/// pool, each part at least `grain` long. Where parts end depends on the number of threads: what
-/// `body` makes of an element must not depend on the part that it is in. Every thread computes in
-/// the caller's FloatMode. `body` must not throw: kernels report bad values after the loop.
+/// Chunks for each thread where there is work enough: so whoever is ahead takes over some of the
+/// others', and who has lost their core has little in hand.
+inline constexpr std::int64_t kChunksPerThread = 4;
+
+/// Calls `body(worker, begin, end)` for `chunks` parts of [0, count) on up to `workers` threads;
+/// by `worker`, in [0, workers), a part finds work memory that no other thread uses meanwhile.
 template <class Body>
-void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Body& body) {
-  const std::int64_t parts =
-      std::clamp<std::int64_t>(count / std::max<std::int64_t>(grain, 1), 1, std::max(threads, 1));
-  if (parts == 1) {
-    if (count > 0) body(std::int64_t{0}, count);
+void parallel_chunks(std::int64_t count, std::int64_t chunks, std::int64_t workers,
+                     const Body& body) {
+  if (chunks <= 1 || workers <= 1) {
+    if (count > 0) body(std::int64_t{0}, std::int64_t{0}, count);
     return;
   }
-  const auto run = [&](std::int64_t first, std::int64_t step) {
-    for (std::int64_t part = first; part < parts; part += step)
-      body(count * part / parts, count * (part + 1) / parts);
+  const auto run = [&](std::int64_t chunk, int worker) {
+    body(std::int64_t{worker}, count * chunk / chunks, count * (chunk + 1) / chunks);
   };
-#ifdef _OPENMP
-  // No "omp for": clang's library allocates in it.
-  const int team = static_cast<int>(parts);
-  const FloatMode mode = float_mode();
-#pragma omp parallel num_threads(team)
-  {
-    const FloatModeScope scope(mode);
-    run(omp_get_thread_num(), omp_get_num_threads());
-  }
-#else
-  run(0, 1);
-#endif
+  run_chunks(
+      chunks, static_cast<int>(workers),
+      [](const void* called, std::int64_t chunk, int worker) {
+        (*static_cast<const decltype(run)*>(called))(chunk, worker);
+      },
+      &run);
 }
 
-/// Calls `body(part, begin, end)` for `parts` parts of [0, count), each on a thread of its own;
-/// by its number a part finds its workspace. As with `parallel_for`, no result may depend on
-/// where parts end.
+/// Calls `body(begin, end)` for parts of [0, count) on up to `threads` threads, each part at
+/// least `grain` long. Where parts end depends on the number of threads: what `body` makes of an
+/// element must not depend on the part that it is in. Every thread computes in the caller's
+/// FloatMode. `body` must not throw: kernels report bad values after the loop.
 template <class Body>
-void parallel_parts(std::int64_t count, std::int64_t parts, const Body& body) {
-  parallel_for(parts, 1, static_cast<int>(parts), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t part = begin; part < end; ++part)
-      body(part, count * part / parts, count * (part + 1) / parts);
-  });
+void parallel_for(std::int64_t count, std::int64_t grain, int threads, const Body& body) {
+  const std::int64_t most = count / std::max<std::int64_t>(grain, 1);
+  const std::int64_t workers = std::clamp<std::int64_t>(most, 1, std::max(threads, 1));
+  parallel_chunks(count, std::min(most, workers * kChunksPerThread), workers,
+                  [&](std::int64_t, std::int64_t begin, std::int64_t end) { body(begin, end); });
+}
+
+/// Calls `body(worker, begin, end)` for parts of [0, count) on `workers` threads, as
+/// `parallel_chunks`. As with `parallel_for`, no result may depend on where parts end.
+template <class Body>
+void parallel_parts(std::int64_t count, std::int64_t workers, const Body& body) {
+  parallel_chunks(count, std::min(count, workers * kChunksPerThread), workers, body);
 }
 
 /// Sums of much are cut into at most so many parts, which are added in their order. Their number
@@ -72,7 +69,7 @@ inline std::int64_t workers_for(std::int64_t tasks, int threads) {
 }
 
 /// Calls `body(task, worker)` for each of `tasks` pieces of work that do not depend on the number
-/// of threads; `worker` in [0, workers) tells which workspace is free.
+/// of threads; `worker` in [0, workers) tells which work memory is free.
 template <class Body>
 void parallel_tasks(std::int64_t tasks, std::int64_t workers, const Body& body) {
   parallel_parts(tasks, workers, [&](std::int64_t worker, std::int64_t begin, std::int64_t end) {

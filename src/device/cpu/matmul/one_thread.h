@@ -1,30 +1,36 @@
 #pragma once
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include <dlfcn.h>
 
 namespace gradgraph {
 
-/// Keeps BLAS and LAPACK on the calling thread. OpenBLAS asks omp_get_max_threads() at each call;
-/// that setting is the calling thread's own.
-#ifdef _OPENMP
+/// Keeps BLAS and LAPACK on the calling thread. An OpenBLAS built with OpenMP asks that library
+/// at each call how many threads there are; the setting is the calling thread's own.
 class OneThread {
  public:
-  OneThread() : before_(omp_get_max_threads()) {
-    if (before_ != 1) omp_set_num_threads(1);
+  OneThread() : before_(openmp().max_threads ? openmp().max_threads() : 1) {
+    if (before_ != 1) openmp().set_num_threads(1);
   }
   ~OneThread() {
-    if (before_ != 1) omp_set_num_threads(before_);
+    if (before_ != 1) openmp().set_num_threads(before_);
   }
   OneThread(const OneThread&) = delete;
   OneThread& operator=(const OneThread&) = delete;
 
  private:
+  /// OpenMP's functions, of whichever library the process has, if any.
+  struct OpenMp {
+    int (*max_threads)();
+    void (*set_num_threads)(int);
+  };
+  static const OpenMp& openmp() {
+    static const OpenMp found = {
+        reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "omp_get_max_threads")),
+        reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"))};
+    return found;
+  }
+
   int before_;
 };
-#else
-struct OneThread {};
-#endif
 
 }  // namespace gradgraph
