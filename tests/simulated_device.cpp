@@ -84,10 +84,12 @@ class SimulatedDevice::SimulatedStream final : public Stream {
   }
 
   void launch(const Launch& launch) override {
+    if (device_.refuses()) gradgraph::refuse(launch, KernelError("the device refuses it"));
     if (device_.record_) device_.record_->add(WorkRecord::of(*this, launch));
     issue({.kind = Kind::launch, .launch = &launch});
   }
   void copy(void* to, const void* from, std::size_t bytes, CopyKind kind) override {
+    if (device_.refuses()) throw RunError(device_.name() + ": copying: it refuses");
     if (device_.record_)
       device_.record_->add({.kind = Kind::copy,
                             .stream = this,
@@ -264,12 +266,24 @@ void* SimulatedDevice::allocate(std::size_t bytes) {
   const std::scoped_lock lock(memory_mutex_);
   const std::size_t rounded = (bytes / Tensor::kAlignment + 1) * Tensor::kAlignment;
   if (limit_ > 0 && (bytes > limit_ || used_ + bytes > limit_)) throw std::bad_alloc();
+  if (refuses()) throw std::bad_alloc();
   void* memory = std::aligned_alloc(Tensor::kAlignment, rounded);
   if (!memory) throw std::bad_alloc();
   std::memset(memory, kFresh, rounded);
   memory_.emplace(bits(memory), bytes);
   used_ += bytes;
   return reinterpret_cast<void*>(bits(memory) | tag_);
+}
+
+bool SimulatedDevice::refuse(int n) {
+  until_refusal_ = n;
+  return std::exchange(has_refused_, false);
+}
+
+bool SimulatedDevice::refuses() {
+  if (until_refusal_ == 0 || --until_refusal_ > 0) return false;
+  has_refused_ = true;
+  return true;
 }
 
 void SimulatedDevice::deallocate(void* memory) noexcept {
@@ -292,11 +306,13 @@ Device::Memory SimulatedDevice::memory() const {
 }
 
 std::unique_ptr<Stream> SimulatedDevice::make_stream() {
+  if (refuses()) throw RunError(name() + ": making a stream: it refuses");
   const std::scoped_lock lock(memory_mutex_);
   return std::make_unique<SimulatedStream>(*this, next_random(random_));
 }
 
 std::unique_ptr<Event> SimulatedDevice::make_event() {
+  if (refuses()) throw RunError(name() + ": making an event: it refuses");
   return std::make_unique<SimulatedEvent>();
 }
 

@@ -47,6 +47,9 @@ class SimulatedDevice : public Device {
   std::size_t wrong_frees() const;
   /// `allocate` refuses more than so many bytes in all; 0 for no limit.
   void limit_memory(std::size_t bytes) { limit_ = bytes; }
+  /// The `n`-th of all allocations, launches, copies, streams and events from now on is refused;
+  /// 0 for none. Whether one was since the last call.
+  bool refuse(int n);
   /// Notes all that is issued to the device from now on, in `record`; null for nobody.
   void record_to(WorkRecord* record) { record_ = record; }
 
@@ -66,7 +69,12 @@ class SimulatedDevice : public Device {
   std::uintptr_t tag_;
   std::uint64_t random_;
   int max_delay_us_;
+  /// Counts what may be refused; whether this is.
+  bool refuses();
+
   std::size_t limit_ = 0, used_ = 0, wrong_frees_ = 0;
+  int until_refusal_ = 0;
+  bool has_refused_ = false;
   WorkRecord* record_ = nullptr;
   mutable std::mutex memory_mutex_;
   std::map<std::uintptr_t, std::size_t> memory_;  // bytes by real address

@@ -107,6 +107,17 @@ void Node::set_device(std::string_view device) { device_ = graph_->keep_device(d
 Graph::Graph() : names_(std::make_unique<NameTable>()) {}
 Graph::~Graph() = default;
 
+/// A node that there is no memory for is not left in the graph by half.
+template <class Nodes, class Complete>
+static void complete_or_drop(Nodes& nodes, const Complete& complete) {
+  try {
+    complete();
+  } catch (...) {
+    nodes.pop_back();
+    throw;
+  }
+}
+
 template <class T>
 std::span<T> Graph::keep(std::span<const T> list) {
   if (list.empty()) return {};
@@ -183,14 +194,16 @@ Node& Graph::put(const OpDef& op, OutputList inputs, Attributes attributes,
   if (nodes_.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
     throw BuildError(node_message(op.name, op.name, "a graph has at most 2^31 nodes"), where);
   Node& node = nodes_.emplace_back();
-  node.graph_ = this;
-  node.op_ = &op;
-  node.id_ = static_cast<std::int32_t>(nodes_.size() - 1);
-  node.inputs_ = keep(static_cast<std::span<const Output>>(inputs));
-  node.control_inputs_ = keep(control_inputs);
-  node.outputs_ = keep_types(inputs);
-  node.attributes_ = std::move(attributes);
-  node.where_ = where;
+  complete_or_drop(nodes_, [&] {
+    node.graph_ = this;
+    node.op_ = &op;
+    node.id_ = static_cast<std::int32_t>(nodes_.size() - 1);
+    node.inputs_ = keep(static_cast<std::span<const Output>>(inputs));
+    node.control_inputs_ = keep(control_inputs);
+    node.outputs_ = keep_types(inputs);
+    node.attributes_ = std::move(attributes);
+    node.where_ = where;
+  });
   return node;
 }
 
@@ -220,10 +233,12 @@ Node& Graph::add(const OpDef& op, OutputList inputs, Attributes attributes, Sour
   Node& node = append(op, name_buffer_, inputs, std::move(attributes),
                       leaves_region ? std::span<Node* const>() : context_.control_inputs, where);
   if (!leaves_region) node.region_ = context_.region;
-  NameTable::Entry& entry = names_->claim(name_buffer_);
-  entry.node = node.id();
-  node.name_ = entry.name;
-  node.device_ = keep_device(context_.device);
+  complete_or_drop(nodes_, [&] {
+    node.device_ = keep_device(context_.device);
+    NameTable::Entry& entry = names_->claim(name_buffer_);
+    entry.node = node.id();
+    node.name_ = entry.name;
+  });
   node.forward_ = context_.forward;
   node.origin_ = context_.origin;
   node.phase_ = context_.phase;
@@ -302,7 +317,7 @@ Node& Graph::move_here(Node& original, OutputList inputs, std::span<Node* const>
   type_buffer_.assign(original.outputs_.begin(), original.outputs_.end());
   Node& node = put(original.op(), inputs, std::move(original.attributes_), control_inputs,
                    original.where_);
-  stand_for(node, original);
+  complete_or_drop(nodes_, [&] { stand_for(node, original); });
   return node;
 }
 
@@ -310,7 +325,7 @@ Node& Graph::add_in_place_of(const Node& original, const OpDef& op, OutputList i
                              Attributes attributes) {
   Node& node = append(op, original.name(), inputs, std::move(attributes), context_.control_inputs,
                       original.where_);
-  stand_for(node, original);
+  complete_or_drop(nodes_, [&] { stand_for(node, original); });
   return node;
 }
 

@@ -158,6 +158,10 @@ class CompiledPlan {
     return *memory_.streams(device)[static_cast<std::size_t>(number)];
   }
   std::size_t feed_of(const PlannedValue& value) const;
+  std::vector<std::string> changed_before(const Command& end);
+  [[noreturn]] void fail_at(const Command* command, const RunError& error);
+  /// The node whose work it is; null where it is no node's.
+  const Node* node_of(const Command& command) const;
   void execute(const Command& command, std::vector<Tensor>& results);
   void execute_timed(std::vector<Tensor>& results, RunStats& stats, const Command*& current);
   void execute_checked(std::vector<Tensor>& results, const Command*& current);

@@ -180,12 +180,59 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
   } catch (const KernelError& error) {  // of a call: launches tell themselves
     recover();
     refuse(launches_[at(current->index)], error);
+  } catch (const RunError& error) {
+    recover();
+    fail_at(current, error);
   } catch (...) {
     recover();
     throw;
   }
   has_run_ = true;
   for (VariableSlot* variable : updated_variables_) variable->initialized = true;
+}
+
+/// The variables that commands before `end` have updated and of which nothing was kept.
+std::vector<std::string> CompiledPlan::changed_before(const Command& end) {
+  std::vector<std::string> names;
+  for (const Command& command : commands_) {
+    if (&command == &end) break;
+    if (command.kind != CommandKind::call && command.kind != CommandKind::launch) continue;
+    const Node& node = *launches_[at(command.index)].node;
+    for (int i = 0; i < num_updates(node); ++i) {
+      const Node& variable = user_node(*variable_behind(node.input(i)));
+      const VariableSlot* const slot = &memory_.variable(variable);
+      if (std::ranges::find(backups_, slot, &Backup::slot) == backups_.end())
+        names.push_back(fmt::format("'{}'", variable.name()));
+    }
+  }
+  return names;
+}
+
+/// Throws `error` with the node that it stopped at, and with what cannot be put back. (There are
+/// backups where kernels may refuse values; what a device refuses nobody foresees.)
+void CompiledPlan::fail_at(const Command* command, const RunError& error) {
+  if (!command) throw error;
+  const std::vector<std::string> changed = changed_before(*command);
+  const Node* const node = node_of(*command);
+  const bool names_node = error.where().known() || !node;
+  if (names_node && changed.empty()) throw error;
+  const std::string message =
+      names_node ? error.what() : node_message(node->op().name, node->name(), error.what());
+  if (changed.empty()) throw RunError(message, node->where());
+  throw RunError(
+      fmt::format("{}\nvariables that had been updated by then, and have to be set anew "
+                  "before training goes on: {}\nin the run",
+                  message, fmt::join(changed, ", ")));
+}
+
+const Node* CompiledPlan::node_of(const Command& command) const {
+  switch (command.kind) {
+    case CommandKind::call:
+    case CommandKind::launch: return launches_[at(command.index)].node;
+    case CommandKind::copy:
+    case CommandKind::fetch: return plan_.steps[at(command.index)].node;
+    default: return nullptr;
+  }
 }
 
 void CompiledPlan::execute(const Command& command, std::vector<Tensor>& results) {

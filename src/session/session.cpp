@@ -172,27 +172,29 @@ Callable& Callable::operator=(Callable&&) noexcept = default;
 const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count,
                                          SourceLocation where) {
   prepared_->where = where;
-  return with_memory(
-      where, [&]() -> const std::vector<Tensor>& { return prepared_->run(feeds, count); });
+  return at_line(where,
+                 [&]() -> const std::vector<Tensor>& { return prepared_->run(feeds, count); });
 }
 
 const std::vector<Tensor>& Callable::run_steps(std::int64_t steps, const Tensor* feeds,
                                                std::size_t count, SourceLocation where) {
   prepared_->where = where;
-  return with_memory(where, [&]() -> const std::vector<Tensor>& {
+  return at_line(where, [&]() -> const std::vector<Tensor>& {
     return prepared_->run_steps(steps, feeds, count);
   });
 }
 
 Session::Session(Graph& graph, SessionOptions options, SourceLocation where)
-    : state_(std::make_unique<SessionState>(graph, std::move(options), where)) {}
+    : state_(at_line(where, [&] {
+        return std::make_unique<SessionState>(graph, std::move(options), where);
+      })) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
 std::vector<Tensor> Session::run(const Feeds& feeds, const std::vector<Output>& fetches,
                                  SourceLocation where) {
-  return with_memory(where, [&] {
+  return at_line(where, [&] {
     std::vector<Tensor> values;
     for (const auto& [output, value] : feeds) values.push_back(value);
     return state_->cached(feeds, fetches, where).run(values.data(), values.size());
@@ -206,13 +208,13 @@ Tensor Session::run(Output fetch, SourceLocation where) { return run({}, fetch, 
 
 Callable Session::prepare(const std::vector<Output>& feeds, const std::vector<Output>& fetches,
                           SourceLocation where) {
-  return with_memory(where, [&] {
+  return at_line(where, [&] {
     return Callable(std::make_unique<PreparedRun>(*state_, state_->graph, feeds, fetches, where));
   });
 }
 
 void Session::initialize(SourceLocation where) {
-  with_memory(where, [&] {
+  at_line(where, [&] {
     std::vector<Node*> variables;
     for (Node& node : state_->graph.nodes())
       if (node.op().name == "variable" && state_->graph.initial_value(node))
@@ -235,7 +237,7 @@ Tensor Session::value(Output variable, SourceLocation where) {
 
 void Session::value(Output variable, Tensor& copy, SourceLocation where) {
   Node& node = state_->require_variable(variable, where);
-  with_memory(where, [&] {
+  at_line(where, [&] {
     state_->initialize({&node}, where);
     if (!copy.unique() || copy.dtype() != node.dtype() || copy.shape() != node.shape())
       copy = result_for(variable, {node.dtype(), node.shape()});
@@ -251,9 +253,11 @@ void Session::set_value(Output variable, const Tensor& value, SourceLocation whe
             "variable '{}' takes {}{}, not {}", node.name(), node.dtype(), node.shape(),
             value ? fmt::format("{}{}", value.dtype(), value.shape()) : "an empty tensor"),
         where);
-  VariableSlot& slot = state_->memory.variable(node);
-  state_->memory.write(slot.buffer, value.raw());
-  slot.initialized = true;
+  at_line(where, [&] {
+    VariableSlot& slot = state_->memory.variable(node);
+    state_->memory.write(slot.buffer, value.raw());
+    slot.initialized = true;
+  });
 }
 
 std::int64_t Session::step() const { return state_->step; }
@@ -263,42 +267,54 @@ const SessionOptions& Session::options() const { return state_->options; }
 const RunStats& Session::last_run() const { return state_->stats; }
 
 namespace {
-const CompiledPlan& compile(SessionState& state, const Feeds& feeds,
-                            const std::vector<Output>& fetches, SourceLocation where) {
-  return with_memory(where, [&]() -> const CompiledPlan& {
+PreparedRun& prepared(SessionState& state, const Feeds& feeds, const std::vector<Output>& fetches,
+                      std::vector<Tensor>& values, SourceLocation where) {
+  for (const auto& [output, value] : feeds) values.push_back(value);
+  return state.cached(feeds, fetches, where);
+}
+/// `use(plan)` of the plan for these feeds.
+template <class Use>
+auto with_plan(SessionState& state, const Feeds& feeds, const std::vector<Output>& fetches,
+               SourceLocation where, const Use& use) {
+  return at_line(where, [&] {
     std::vector<Tensor> values;
-    for (const auto& [output, value] : feeds) values.push_back(value);
-    return state.cached(feeds, fetches, where).plan_for(values.data(), values.size());
+    PreparedRun& run = prepared(state, feeds, fetches, values, where);
+    return use(run.plan_for(values.data(), values.size()));
   });
 }
 }  // namespace
 
 MemoryUse Session::predict_memory(const Feeds& feeds, const std::vector<Output>& fetches,
                                   SourceLocation where) {
-  return compile(*state_, feeds, fetches, where).memory_use();
+  return with_plan(*state_, feeds, fetches, where,
+                   [](const CompiledPlan& plan) { return plan.memory_use(); });
 }
 
 std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output>& fetches,
                                     SourceLocation where) {
-  const CompiledPlan& plan = compile(*state_, feeds, fetches, where);
-  return describe(plan.memory_use(), plan.plan()) +
-         describe_devices(plan.bytes_by_device(), state_->memory.device_names());
+  return with_plan(*state_, feeds, fetches, where, [this](const CompiledPlan& plan) {
+    return describe(plan.memory_use(), plan.plan()) +
+           describe_devices(plan.bytes_by_device(), state_->memory.device_names());
+  });
 }
 
 std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                        SourceLocation where) {
-  return compile(*state_, feeds, fetches, where).explain_placement() + state_->choices.words;
+  return with_plan(*state_, feeds, fetches, where, [this](const CompiledPlan& plan) {
+    return plan.explain_placement() + state_->choices.words;
+  });
 }
 
 std::string Session::explain_passes(const Feeds& feeds, const std::vector<Output>& fetches,
                                     SourceLocation where) {
-  std::vector<Tensor> values;
-  for (const auto& [output, value] : feeds) values.push_back(value);
-  const std::vector<FedValue> fed =
-      state_->cached(feeds, fetches, where).fed_values(values.data(), values.size());
-  RewriteLog log(/*writes_lines=*/true);
-  rewritten_copy(state_->graph, fed, fetches, state_->options, log);
-  return fmt::format("{}", fmt::join(log.lines(), "\n"));
+  return at_line(where, [&] {
+    std::vector<Tensor> values;
+    const std::vector<FedValue> fed =
+        prepared(*state_, feeds, fetches, values, where).fed_values(values.data(), values.size());
+    RewriteLog log(/*writes_lines=*/true);
+    rewritten_copy(state_->graph, fed, fetches, state_->options, log);
+    return fmt::format("{}", fmt::join(log.lines(), "\n"));
+  });
 }
 
 }  // namespace gradgraph

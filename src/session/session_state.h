@@ -14,14 +14,17 @@ namespace gradgraph {
 
 class SessionState;
 
-/// What runs out of the host's memory inside says so as an Error. (What knows which node it was
-/// for has its own message.)
+/// What the machine refuses inside, memory or a device's work, is an Error of the user's line.
+/// (What knows which node it was for has its own message.)
 template <class Body>
-decltype(auto) with_memory(SourceLocation where, const Body& body) {
+decltype(auto) at_line(SourceLocation where, const Body& body) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
     throw RunError("the host has no memory left for this run", where);
+  } catch (const RunError& error) {
+    if (error.where().known()) throw;
+    throw RunError(error.what(), where);
   }
 }
 
