@@ -311,10 +311,10 @@ std::vector<bool> find_static_feeds(const std::vector<Output>& fed,
     const bool decides = value_decides.contains(node->id()) && !traits.shape_only;
     for (int i = 0; i < node->num_inputs(); ++i)
       if (decides || is_static_input(traits, i)) mark(node->input(i));
-    for_each_subgraph(*node, [&, &node = *node](const Subgraph& subgraph) {
+    for_each_subgraph(*node, [&, &reader = *node](const Subgraph& subgraph) {
       const std::vector<bool> inside = find_static_feeds(subgraph.parameters, subgraph.results);
       for (std::size_t i = 0; i < inside.size(); ++i)
-        if (inside[i]) mark(node.input(input_of_parameter(node, subgraph, i)));
+        if (inside[i]) mark(reader.input(input_of_parameter(reader, subgraph, i)));
     });
   }
   return is_static;

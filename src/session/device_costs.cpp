@@ -35,7 +35,7 @@ void for_each_number(Costs& costs, const Visit& visit) {
   visit("copy_to_host_bytes_per_second", costs.to_host.bytes_per_second);
 }
 
-Json to_json(const MeasuredCosts& measured) {
+Json json_of(const MeasuredCosts& measured) {
   Json entry = {{"threads", measured.threads}};
   for_each_number(measured.costs, [&](const char* name, double number) {
     if (std::isfinite(number)) entry[name] = number;  // what is free is left out
@@ -44,7 +44,7 @@ Json to_json(const MeasuredCosts& measured) {
 }
 
 /// Throws where it is no such entry.
-MeasuredCosts from_json(const std::string& device, const Json& entry) {
+MeasuredCosts costs_of(const std::string& device, const Json& entry) {
   MeasuredCosts measured{.device = device, .costs = {}, .threads = entry.at("threads")};
   if (measured.threads < 1) throw DataError("threads are below 1");
   for_each_number(measured.costs, [&](const std::string& name, double& number) {
@@ -70,7 +70,7 @@ std::vector<MeasuredCosts> read_table(const fs::path& path) {
   if (const int version = json.at("version"); version != kVersion)
     throw DataError(fmt::format("it is of version {}, not {}", version, kVersion));
   for (const auto& [device, entry] : json.at("devices").items())
-    table.push_back(from_json(device, entry));
+    table.push_back(costs_of(device, entry));
   return table;
 }
 
@@ -156,8 +156,8 @@ void keep_costs(const fs::path& path, const std::vector<MeasuredCosts>& measured
     throw DataError("there is no cache folder: neither $XDG_CACHE_HOME nor $HOME is set");
   Json devices = Json::object();
   for (const MeasuredCosts& entry : find_costs(path).entries)
-    devices[entry.device] = to_json(entry);
-  for (const MeasuredCosts& entry : measured) devices[entry.device] = to_json(entry);
+    devices[entry.device] = json_of(entry);
+  for (const MeasuredCosts& entry : measured) devices[entry.device] = json_of(entry);
   const auto refuse = [&](const std::string& why) {
     throw DataError(fmt::format("cannot write {}: {}", path.string(), why));
   };

@@ -62,7 +62,7 @@ std::string graph_digest(const std::vector<SavedVariable>& variables) {
   return hexadecimal(checksum(lines));
 }
 
-Json to_json(const TrainingProgress& progress) {
+Json json_of(const TrainingProgress& progress) {
   return {{"epoch", progress.epoch},         {"position", progress.position},
           {"data_seed", progress.data_seed}, {"metrics", numbers(progress.metrics)},
           {"counts", progress.counts},       {"numbers", numbers(progress.numbers)},
@@ -79,7 +79,7 @@ TrainingProgress to_progress(const Json& json) {
           .texts = json.at("texts").get<std::map<std::string, std::string>>()};
 }
 
-Json to_json(const SavedVariable& variable) {
+Json json_of(const SavedVariable& variable) {
   Json json = {{"name", variable.name}, {"dtype", variable.dtype}, {"shape", variable.dims}};
   if (variable.checksum) json["crc32"] = hexadecimal(*variable.checksum);
   return json;
@@ -138,9 +138,9 @@ std::string to_text(const Manifest& manifest, SourceLocation where) {
                   {"variables", Json::array()},
                   {"file_bytes", manifest.file_bytes},
                   {"header_crc32", hexadecimal(manifest.header_checksum)},
-                  {"progress", to_json(manifest.progress)}};
+                  {"progress", json_of(manifest.progress)}};
   for (const SavedVariable& variable : manifest.variables)
-    content["variables"].push_back(to_json(variable));
+    content["variables"].push_back(json_of(variable));
   try {
     const std::string sum = hexadecimal(checksum(content.dump()));
     return Json{{"crc32", sum}, {"content", std::move(content)}}.dump(1) + "\n";
