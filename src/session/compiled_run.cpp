@@ -208,14 +208,15 @@ std::vector<std::string> CompiledPlan::changed_before(const Command& end) {
   return names;
 }
 
-/// Throws `error` with the node that it stopped at, and with what cannot be put back. (There are
-/// backups where kernels may refuse values; what a device refuses nobody foresees.)
+/// Throws `error`, which is being handled, with the node that it stopped at and with what cannot
+/// be put back. (There are backups where kernels may refuse values; what a device refuses nobody
+/// foresees.)
 void CompiledPlan::fail_at(const Command* command, const RunError& error) {
-  if (!command) throw error;
+  if (!command) throw;
   const std::vector<std::string> changed = changed_before(*command);
   const Node* const node = node_of(*command);
   const bool names_node = error.where().known() || !node;
-  if (names_node && changed.empty()) throw error;
+  if (names_node && changed.empty()) throw;
   const std::string message =
       names_node ? error.what() : node_message(node->op().name, node->name(), error.what());
   if (changed.empty()) throw RunError(message, node->where());
