@@ -79,22 +79,25 @@ using std::chrono::microseconds;
 /// thread would keep from its core, it is little more than it takes to fall asleep and wake up.
 constexpr microseconds kPatience{200}, kPatienceInCompany{10};
 
-/// Whether other programs want the cores: whether one was lately taken from a thread of ours.
+/// Whether other programs want the cores: whether they were lately taken from a thread of ours,
+/// time and again. (Now and then the system's own threads take them on every machine.)
 class Company {
  public:
   void seen(Clock::time_point now) {
-    constexpr std::chrono::milliseconds kRemembered{50};
+    constexpr std::chrono::milliseconds kRemembered{100};
     until_.store(now + kRemembered, std::memory_order_relaxed);
   }
   /// Every thread that begins to wait asks for it, and tells by that what it has seen.
   microseconds patience(Clock::time_point now) {
-    constexpr std::chrono::milliseconds kLookEvery{5};
+    constexpr std::chrono::milliseconds kLookEvery{10}, kRare{6};
+    constexpr long kFew = 2;
     static thread_local Clock::time_point looked;
     static thread_local long lost = 0;
     if (now - looked > kLookEvery) {
       rusage usage{};
       getrusage(RUSAGE_THREAD, &usage);
-      if (usage.ru_nivcsw != lost && looked != Clock::time_point()) seen(now);
+      const long losses = usage.ru_nivcsw - lost;
+      if (losses > kFew && losses * kRare > now - looked) seen(now);
       lost = usage.ru_nivcsw;
       looked = now;
     }

@@ -17,7 +17,21 @@ std::span<const std::string_view> find_parameters(std::string_view op, functors:
   return found;
 }
 
+template <class F>
+constexpr int cost() {
+  if constexpr (requires { F::kCost; }) return F::kCost;
+  return 1;
+}
+template <class... F>
+int find_cost(std::string_view op, functors::List<F...>) {
+  int found = 1;
+  static_cast<void>(((F::op == op && (found = cost<F>(), true)) || ...));
+  return found;
+}
+
 }  // namespace
+
+int element_cost(std::string_view op) { return find_cost(op, functors::Elementwise{}); }
 
 std::span<const std::string_view> parameters_of(std::string_view op) {
   return find_parameters(op, functors::Elementwise{});

@@ -14,6 +14,9 @@ namespace gradgraph {
 /// operands' dtype.
 std::span<const std::string_view> parameters_of(std::string_view op);
 
+/// What an element costs, in additions; 1 for an op that is not in the list.
+int element_cost(std::string_view op);
+
 /// Whether an elementwise node has no attributes but those, and a cast's dtype, which that of its
 /// result repeats.
 bool has_known_attributes(const Node& node);

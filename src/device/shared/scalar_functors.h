@@ -19,6 +19,8 @@
 /// `parameters` names, converted to that type. A functor that says kChooses gives, by a condition
 /// that is its first operand, one of the others, whatever their bits mean.
 ///
+/// An element costs about as much as kCost additions, one where a functor does not say.
+///
 /// A functor that must refuse some operands says so in `refuses`, with the message in `refusal`,
 /// and still returns something for them.
 ///
@@ -97,6 +99,7 @@ struct Mul {
 };
 struct Div {
   static constexpr std::string_view op = "div";
+  static constexpr int kCost = 4;
   using Types = Numbers;
   static constexpr const char* refusal = "division by zero";
   template <class T>
@@ -115,6 +118,7 @@ struct Div {
 };
 struct Pow {
   static constexpr std::string_view op = "pow";
+  static constexpr int kCost = 16;
   static constexpr bool kLong = true;  // as code
   using Types = Numbers;
   static constexpr const char* refusal = "an integer to a negative power";
@@ -175,6 +179,7 @@ struct Neg {
 };
 struct Exp {
   static constexpr std::string_view op = "exp";
+  static constexpr int kCost = 4;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -183,6 +188,7 @@ struct Exp {
 };
 struct Log {
   static constexpr std::string_view op = "log";
+  static constexpr int kCost = 6;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -191,6 +197,7 @@ struct Log {
 };
 struct Expm1 {
   static constexpr std::string_view op = "expm1";
+  static constexpr int kCost = 6;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -199,6 +206,7 @@ struct Expm1 {
 };
 struct Log1p {
   static constexpr std::string_view op = "log1p";
+  static constexpr int kCost = 8;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -207,6 +215,7 @@ struct Log1p {
 };
 struct Sqrt {
   static constexpr std::string_view op = "sqrt";
+  static constexpr int kCost = 4;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -215,6 +224,7 @@ struct Sqrt {
 };
 struct Rsqrt {
   static constexpr std::string_view op = "rsqrt";
+  static constexpr int kCost = 4;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -267,6 +277,7 @@ struct LeakyRelu {
 };
 struct Elu {
   static constexpr std::string_view op = "elu";
+  static constexpr int kCost = 6;
   static constexpr std::string_view parameters[] = {"alpha"};
   using Types = Floats;
   template <class T>
@@ -277,6 +288,7 @@ struct Elu {
 };
 struct Softplus {
   static constexpr std::string_view op = "softplus";
+  static constexpr int kCost = 10;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -310,6 +322,7 @@ struct Round {
 };
 struct Sigmoid {
   static constexpr std::string_view op = "sigmoid";
+  static constexpr int kCost = 6;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -318,6 +331,7 @@ struct Sigmoid {
 };
 struct Tanh {
   static constexpr std::string_view op = "tanh";
+  static constexpr int kCost = 6;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -326,6 +340,7 @@ struct Tanh {
 };
 struct Erf {
   static constexpr std::string_view op = "erf";
+  static constexpr int kCost = 8;
   using Types = Floats;
   template <class T>
   HOST_DEVICE T operator()(T x) const {
@@ -334,6 +349,7 @@ struct Erf {
 };
 struct Sin {
   static constexpr std::string_view op = "sin";
+  static constexpr int kCost = 10;
   using Types = Floats;
   template <class T>
   HOST_DEVICE static bool is_rare(T x) {
@@ -350,6 +366,7 @@ struct Sin {
 };
 struct Cos {
   static constexpr std::string_view op = "cos";
+  static constexpr int kCost = 10;
   using Types = Floats;
   template <class T>
   HOST_DEVICE static bool is_rare(T x) {

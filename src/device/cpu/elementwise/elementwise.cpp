@@ -26,9 +26,11 @@ struct OneLoop {
   std::array<std::uint64_t, kMaxOperands> parameters{};  ///< their bits
 
   /// Empty where the node needs more.
-  explicit OneLoop(const KernelSite& site) {
+  OneLoop(const KernelSite& site, int64_t grain) {
     const int64_t count = site.output_shape().num_elements();
-    if (count == 0 || count >= 2 * kParallelGrain || is_half(site.output_dtype())) return;
+    if (count == 0 || count >= 2 * (site.threads() > 1 ? grain : kParallelGrain) ||
+        is_half(site.output_dtype()))
+      return;
     for (int i = 0; i < site.num_inputs(); ++i) {
       const int64_t own = site.input_shape(i).num_elements();
       if ((own != 1 && own != count) || is_half(site.input_dtype(i))) return;
@@ -53,7 +55,9 @@ struct OneLoop {
 /// `refusal` is what to say when the op refuses an operand.
 Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
   const int64_t count = site.output_shape().num_elements();
-  const OneLoop one(site);
+  const ElementwiseProgram text = make_program(site.node());
+  const int64_t grain = ProgramRunner::grain(text);
+  const OneLoop one(site, grain);
   if (one.loop && one.num_parameters == 0)
     return {[loop = one.loop, moves = one.moves, count, refusal](const KernelArgs& args) {
       if (!loop(args.inputs.data(), moves, args.outputs[0], count)) throw KernelError(refusal);
@@ -64,8 +68,8 @@ Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
     }};
   std::vector<Shape> shapes;
   for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
-  ProgramRunner program(make_program(site.node()), shapes);
-  const int64_t parts = std::clamp<int64_t>(count / kParallelGrain, 1, site.threads());
+  ProgramRunner program(text, shapes);
+  const int64_t parts = std::clamp<int64_t>(count / grain, 1, site.threads());
   const std::size_t scratch = program.scratch_bytes();
   return {[=, program = std::move(program)](const KernelArgs& args) {
             std::atomic<bool> refused{false};

@@ -12,7 +12,8 @@ namespace {
 
 Kernel make_fused(const KernelSite& site) {
   const std::int64_t count = site.output_shape().num_elements();
-  const std::int64_t parts = std::clamp<std::int64_t>(count / kParallelGrain, 1, site.threads());
+  const std::int64_t grain = ProgramRunner::grain(program_of(site.node()));
+  const std::int64_t parts = std::clamp<std::int64_t>(count / grain, 1, site.threads());
   std::vector<Shape> shapes;
   for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
   const bool updates = site.node().op().traits.updates_variable;

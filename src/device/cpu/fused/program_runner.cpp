@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "device/parallel.h"
 #include "device/shared/elements.h"
 #include "device/shared/elementwise_ops.h"
 #include "device/shared/half_programs.h"
@@ -56,6 +57,14 @@ bool ProgramRunner::knows(const Node& node) {
   const DType operand = node.input(node.num_inputs() - 1).dtype();
   return find_loop(node.op().name, calculated_in(operand), calculated_in(node.dtype())) &&
          has_known_attributes(node);
+}
+
+std::int64_t ProgramRunner::grain(const ElementwiseProgram& program) {
+  // An element that is read and written costs about two additions besides.
+  constexpr std::int64_t kMoved = 2, kLeast = 1024;
+  std::int64_t cost = kMoved;
+  for (const auto& instruction : program.instructions) cost += element_cost(instruction.op->name);
+  return std::max(kParallelGrain * (kMoved + 1) / cost, kLeast);
 }
 
 std::size_t ProgramRunner::scratch_bytes() const {

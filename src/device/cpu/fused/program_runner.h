@@ -30,6 +30,9 @@ class ProgramRunner {
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
                 std::int32_t updates = 0, std::int32_t chunk = kNoChunk);
 
+  /// Elements that one thread should at least have before a second one pays for itself.
+  static std::int64_t grain(const ElementwiseProgram& program);
+
   /// Work memory of one call to `run`; a cache line's alignment is enough.
   std::size_t scratch_bytes() const;
 

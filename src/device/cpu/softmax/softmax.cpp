@@ -13,10 +13,13 @@ namespace {
 
 using functors::Add;
 
+/// What an element of softmax costs, in additions.
+constexpr std::int64_t kSoftmaxCost = 8;
+
 /// Rows that are worth a thread of their own, of [size, inner] elements each.
-std::int64_t rows_per_thread(const AxisView& view) {
+std::int64_t rows_per_thread(const AxisView& view, std::int64_t cost) {
   return std::max<std::int64_t>(
-      kParallelGrain / std::max<std::int64_t>(view.size * view.inner, 1), 1);
+      kParallelGrain / std::max<std::int64_t>(view.size * view.inner * cost, 1), 1);
 }
 
 template <class T>
@@ -26,7 +29,7 @@ Kernel make_bias_add(const KernelSite& site) {
   const AxisView view(shape, nhwc ? shape.rank() - 1 : 1);
   return {[view, threads = site.threads()](const KernelArgs& args) {
     const T* bias = args.input<T>(1);
-    parallel_for(view.outer, rows_per_thread(view), threads,
+    parallel_for(view.outer, rows_per_thread(view, 1), threads,
                  [&](std::int64_t begin, std::int64_t end) {
                    const T* x = args.input<T>(0) + begin * view.size * view.inner;
                    T* y = args.output<T>() + begin * view.size * view.inner;
@@ -54,7 +57,7 @@ Kernel make_softmax(const KernelSite& site) {
   const auto loops = best_softmax_rows<T>().*Loops;
   if (view.inner == 1)
     return {[view, loops, threads = site.threads()](const KernelArgs& args) {
-      parallel_for(view.outer, rows_per_thread(view), threads,
+      parallel_for(view.outer, rows_per_thread(view, kSoftmaxCost), threads,
                    [&](std::int64_t begin, std::int64_t end) {
                      loops(args.input<T>(0) + begin * view.size,
                            args.output<T>() + begin * view.size, end - begin, view.size);
@@ -63,8 +66,8 @@ Kernel make_softmax(const KernelSite& site) {
   // Elsewhere rows are copied, some of them side by side, and back.
   constexpr std::int64_t kSide = 16;
   const std::int64_t tiles = (view.inner + kSide - 1) / kSide, tasks = view.outer * tiles;
-  const std::int64_t grain =
-      std::max<std::int64_t>(kParallelGrain / std::max<std::int64_t>(view.size * kSide, 1), 1);
+  const std::int64_t grain = std::max<std::int64_t>(
+      kParallelGrain / std::max<std::int64_t>(view.size * kSide * kSoftmaxCost, 1), 1);
   const std::int64_t parts = std::clamp<std::int64_t>(tasks / grain, 1, site.threads());
   const std::int64_t part_elements = 2 * kSide * view.size;
   return {[=](const KernelArgs& args) {
@@ -121,7 +124,7 @@ Kernel make_cross_entropy(const KernelSite& site) {
               total += static_cast<double>(labels[i] * loss_of(logits[i], largest, log_rest));
           args.output<T>()[row] = static_cast<T>(total);
         };
-        parallel_for(view.outer, rows_per_thread(view), threads,
+        parallel_for(view.outer, rows_per_thread(view, kSoftmaxCost), threads,
                      [&](std::int64_t begin, std::int64_t end) {
                        for_losses(loops, logits, view.size, begin, end, loss);
                      });
@@ -137,7 +140,7 @@ void sparse_cross_entropy(const AxisView& view, const SoftmaxRows<T>& loops, int
   const auto loss = [&](std::int64_t row, T largest, T log_rest) {
     args.output<T>()[row] = loss_of(logits[row * view.size + labels[row]], largest, log_rest);
   };
-  parallel_for(view.outer, rows_per_thread(view), threads,
+  parallel_for(view.outer, rows_per_thread(view, kSoftmaxCost), threads,
                [&](std::int64_t begin, std::int64_t end) {
                  for_losses(loops, logits, view.size, begin, end, loss);
                });

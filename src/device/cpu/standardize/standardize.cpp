@@ -13,7 +13,9 @@ using std::int64_t;
 /// Calls `body(first row, rows)`, in parts.
 template <class Body>
 void for_rows(const AxisView& view, int threads, const Body& body) {
-  const int64_t grain = std::max<int64_t>(kParallelGrain / std::max<int64_t>(view.size, 1), 1);
+  constexpr int64_t kCost = 4;  // of an element, in additions
+  const int64_t grain =
+      std::max<int64_t>(kParallelGrain / std::max<int64_t>(view.size * kCost, 1), 1);
   parallel_for(view.outer, grain, threads,
                [&](int64_t begin, int64_t end) { body(begin * view.size, end - begin); });
 }
