@@ -35,7 +35,7 @@ Model make_model(gg::Graph& graph, const std::string& name) {
   const auto correct = gg::cast(gg::equal(gg::argmax(logits, -1), labels), gg::float32);
   const auto accuracy = gg::named(gg::mean(correct), "accuracy");
   const auto train = gg::Adam{.learning_rate = 1e-3}.minimize(loss);
-  return {{images, labels, training}, loss, accuracy, train};
+  return {{images, labels, training}, logits, loss, accuracy, train};
 }
 
 }  // namespace bench

@@ -11,7 +11,7 @@ namespace bench {
 
 struct Model {
   std::vector<gg::Output> feeds;  ///< images, labels, and a scalar bool that is true in training
-  gg::Output loss, accuracy, train;
+  gg::Output logits, loss, accuracy, train;
 };
 
 /// `name` is "mlp" or "cnn"; anything else throws BuildError.

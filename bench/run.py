@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import beyond_mnist
 import elements
 import report
 import systems
@@ -52,6 +53,11 @@ def parse_flags(arguments):
     parser.add_argument("--elements", action="store_true",
                         help="instead of all else, what functions cost for each element on one "
                              "thread, beside PyTorch")
+    models = ",".join(dict.fromkeys(model.key for model in beyond_mnist.MODELS))
+    parser.add_argument("--models", nargs="?", const=models, default="", metavar="LIST",
+                        help="instead of all else, what steps of models beyond MNIST take, "
+                             f"beside PyTorch, JAX and ONNX Runtime: some of {models} "
+                             "(default: all)")
     parser.add_argument("--isa", choices=("baseline", "avx2", "avx512"),
                         help="cap the level of the instruction set, gradgraph's and PyTorch's")
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("MNIST_DIR"),
@@ -75,6 +81,9 @@ def parse_flags(arguments):
 
     options.peers = choose(options.peers, PEERS, "peer")
     options.workloads = choose(options.workloads, WORKLOADS, "workload")
+    options.models = choose(options.models or "none", beyond_mnist.MODELS, "model")
+    if not options.models:
+        options.peers = [peer for peer in options.peers if peer.script]
     if options.threads < 1 or options.runs < 1:
         parser.error("--threads and --runs must be 1 or more")
     return options
@@ -238,9 +247,21 @@ def print_report(bench):
             say(f"\n{title}\n\n{report.table(results, metric, digits)}")
     for (system, workload), failure in bench.failures.items():
         say(f"\nnot measured: {system}, {workload}: {failure}")
-    if bench.busy and statistics.median(bench.busy) > 0.05:
-        say(f"\nBEWARE: other processes took {statistics.median(bench.busy):.0%} of the "
-            "processors' time while epochs were timed")
+    warn_of_others(bench.busy)
+
+
+def warn_of_others(shares):
+    if shares and statistics.median(shares) > 0.05:
+        say(f"\nBEWARE: other processes took {statistics.median(shares):.0%} of the processors' "
+            "time while systems were timed")
+
+
+def show_models(options):
+    results, busy = beyond_mnist.measure(options, say)
+    say(f"\n{machine()}; {options.threads} threads for every system\n\n"
+        f"{beyond_mnist.table(results, options.models)}")
+    warn_of_others(busy)
+    results.write_json(options.output / "models.json")
 
 
 def main(arguments):
@@ -249,13 +270,16 @@ def main(arguments):
     if options.isa:
         os.environ["GRADGRAPH_ISA"] = options.isa
         os.environ["ATEN_CPU_CAPABILITY"] = TORCH_LEVELS[options.isa]
-    if options.elements:
-        try:
+    try:
+        if options.models:
+            show_models(options)
+            return 0
+        if options.elements:
             say(f"{machine()}\n\n{elements.table(elements.measure(options))}")
             return 0
-        except Failure as failure:
-            print(f"error: {failure}", file=sys.stderr)
-            return 1
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
     bench = Bench(options)
     start = time.monotonic()
     try:

@@ -40,7 +40,7 @@ WORKLOADS = (
 class Peer:
     key: str
     name: str
-    script: str
+    script: str  # what trains on MNIST; none where it only infers
     venv: str
     packages: tuple
     # What makes it fastest, by workload: an argument of the script.
@@ -57,6 +57,7 @@ PEERS = (
          environment=KEEP_MEMORY),
     Peer("jax", "JAX / Optax", "jax_optax.py", "jax", ("jax", "optax", "numpy"),
          variants={"mlp128": "scan", "mlp1000": "scan", "cnn1000": "slices"}),
+    Peer("onnx", "ONNX Runtime", "", "onnx", ("onnx", "onnxruntime", "numpy")),
 )
 OURS = "gradgraph"
 

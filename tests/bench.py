@@ -2,6 +2,7 @@
 """The benchmark's driver: its figures on made-up numbers, and how it drives systems."""
 
 import contextlib
+import dataclasses
 import gzip
 import io
 import json
@@ -11,13 +12,16 @@ import struct
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import xml.etree.ElementTree
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("GRADGRAPH_BUILD", ROOT / "build"))
 sys.path.insert(0, str(ROOT / "bench"))
 sys.dont_write_bytecode = True
 
+import beyond_mnist  # noqa: E402
 import elements  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
@@ -64,6 +68,24 @@ class Figures(unittest.TestCase):
         self.assertEqual(cells[0][2:], ["gradgraph", "PyTorch", "gradgraph / PyTorch"])
         self.assertEqual(cells[2], ["softmax", "[4096,32]", "1.50", "2.00", "0.75"])
         self.assertEqual(cells[3], ["exp", "[256,256]", "1.00", "4.00", "0.25"])
+
+    def test_models_and_their_losses(self):
+        models = [beyond_mnist.Model("vae", "VAE", 1), beyond_mnist.Model("cnn", "CNN", 1, "us")]
+        results = report.Results()
+        for model, system, seconds, loss in (
+                ("VAE", "gradgraph", [0.004, 0.002], 500), ("VAE", "PyTorch", [0.0015], 501),
+                ("VAE", "JAX", [0.005], 499), ("CNN", "gradgraph", [6.5e-5], 2),
+                ("CNN", "JAX", [1.3e-4], 2.05)):
+            for value in seconds:
+                results.add(model, system, beyond_mnist.SECONDS, value)
+            results.add(model, system, beyond_mnist.LOSS, loss)
+        *lines, warning = beyond_mnist.table(results, models).split("\n")
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+        self.assertEqual(cells[0][2:6],
+                         ["gradgraph", "PyTorch", "JAX", "fastest peer / gradgraph"])
+        self.assertEqual(cells[2], ["VAE", "ms", "3", "1.5", "5", "0.50", "500", "501", "499"])
+        self.assertEqual(cells[3], ["CNN", "us", "65", "-", "130", "2.00", "2", "-", "2.05"])
+        self.assertEqual(warning, "BEWARE: the losses of CNN differ by more than 1 %")
 
     def test_table(self):
         lines = report.table(made_up_results(), "epoch_seconds").split("\n")
@@ -156,11 +178,30 @@ class Driver(unittest.TestCase):
     def test_wrong_flags(self):
         for flags, message in ((["--peers", "caffe"], "there is no peer 'caffe'"),
                                (["--workloads", "rnn"], "there is no workload 'rnn'"),
+                               (["--models", "gpt"], "there is no model 'gpt'"),
                                (["--threads", "0"], "must be 1 or more")):
             errors = io.StringIO()
             with self.assertRaises(SystemExit), contextlib.redirect_stderr(errors):
                 run.parse_flags(["--build", "x", *flags])
             self.assertIn(message, errors.getvalue())
+
+    def test_a_run_of_models(self):
+        few = [dataclasses.replace(model, steps=2) for model in beyond_mnist.MODELS]
+        with unittest.mock.patch.object(beyond_mnist, "MODELS", few), \
+                unittest.mock.patch.object(beyond_mnist, "WARM_UP", 3), \
+                contextlib.redirect_stdout(io.StringIO()) as output:
+            status = run.main(["--build", str(BUILD), "--output", str(self.scratch / "out"),
+                               "--peers", "none", "--models", "--runs", "2"])
+        self.assertEqual(status, 0, output.getvalue())
+        self.assertRegex(output.getvalue(), r"\| LSTM +\| ms +\| +[\d.]+ \| +[\d.]+ \|\n")
+        records = json.loads((self.scratch / "out/models.json").read_text(encoding="utf-8"))
+        found = {(r["workload"], r["metric"]): r for r in records}
+        for model in few:
+            self.assertEqual(len(found[model.name, "seconds"]["runs"]), 2)
+            self.assertGreater(found[model.name, "seconds"]["median"], 0)
+            self.assertGreater(found[model.name, "loss"]["median"], 0)
+        with zipfile.ZipFile(self.scratch / "out/vae.npz") as arrays:
+            self.assertTrue({"batch0/noise.npy", "encode/kernel.npy"} <= set(arrays.namelist()))
 
     def test_a_whole_run(self):
         count = 300
