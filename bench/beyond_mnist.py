@@ -102,7 +102,8 @@ def measure(options, say):
 
 
 def losses_differ(losses):
-    return max(losses) - min(losses) > 0.01 * abs(losses[0])
+    """Also where one is NaN."""
+    return not all(abs(loss - losses[0]) <= 0.01 * abs(losses[0]) for loss in losses)
 
 
 def table(results, models):
