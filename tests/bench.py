@@ -70,7 +70,8 @@ class Figures(unittest.TestCase):
         self.assertEqual(cells[3], ["exp", "[256,256]", "1.00", "4.00", "0.25"])
 
     def test_models_and_their_losses(self):
-        models = [beyond_mnist.Model("vae", "VAE", 1), beyond_mnist.Model("cnn", "CNN", 1, "us")]
+        models = [beyond_mnist.Model("vae", "VAE", 1),
+                  beyond_mnist.Model("cnn", "CNN", 1, unit="us")]
         results = report.Results()
         for model, system, seconds, loss in (
                 ("VAE", "gradgraph", [0.004, 0.002], 500), ("VAE", "PyTorch", [0.0015], 501),
@@ -186,9 +187,8 @@ class Driver(unittest.TestCase):
             self.assertIn(message, errors.getvalue())
 
     def test_a_run_of_models(self):
-        few = [dataclasses.replace(model, steps=2) for model in beyond_mnist.MODELS]
+        few = [dataclasses.replace(model, steps=2, warm_up=3) for model in beyond_mnist.MODELS]
         with unittest.mock.patch.object(beyond_mnist, "MODELS", few), \
-                unittest.mock.patch.object(beyond_mnist, "WARM_UP", 3), \
                 contextlib.redirect_stdout(io.StringIO()) as output:
             status = run.main(["--build", str(BUILD), "--output", str(self.scratch / "out"),
                                "--peers", "none", "--models", "--runs", "2"])
