@@ -12,6 +12,7 @@
 #include <csignal>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -222,14 +223,14 @@ class ThreadPool {
     loop.pending.store(helpers, std::memory_order_relaxed);
 
     // The same threads as last time, as far as they are free.
-    static thread_local int first = 0;
-    const int count = count_.load(std::memory_order_acquire);
+    static thread_local int preferred = 0;
+    const int first = preferred, count = count_.load(std::memory_order_acquire);
     int offered = 0;
     for (int i = 0; i < count && offered < helpers; ++i) {
       Worker& worker = at(first + i, count);
       if (!worker.claim()) continue;
       worker.offer(loop, ++offered);
-      if (offered == 1) first = (first + i) % count;
+      if (offered == 1) preferred = (first + i) % count;
     }
     in_loop = true;
     loop.work(0);
@@ -247,16 +248,17 @@ class ThreadPool {
   Worker& at(int index, int count) { return *workers_[static_cast<std::size_t>(index % count)]; }
 
   void provide(int count) {
+    count = std::min(count, limit_.load(std::memory_order_relaxed));
     if (count <= count_.load(std::memory_order_relaxed)) return;
     const std::lock_guard lock(starting_);
     // Programs' signals are for their own threads.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (int next = count_.load(); next < std::min(count, limit_); ++next) {
+    for (int next = count_.load(); next < count; ++next) {
       auto& worker = workers_[static_cast<std::size_t>(next)];
-      worker = std::make_unique<Worker>();
       try {
+        worker = std::make_unique<Worker>();
         std::thread([this, next, &worker = *worker] {
           pthread_setname_np(pthread_self(), fmt::format("gradgraph-{}", next + 1).c_str());
           worker.run(callers_);
@@ -264,6 +266,8 @@ class ThreadPool {
       } catch (const std::system_error&) {
         limit_ = next;  // the system gives no more: those that are there do the work
         break;
+      } catch (const std::bad_alloc&) {
+        break;  // this time
       }
       count_.store(next + 1, std::memory_order_release);
     }
@@ -274,7 +278,7 @@ class ThreadPool {
   std::atomic<int> count_{0};
   /// Helpers of all loops that run now.
   alignas(kLine) std::atomic<int> wanted_{0};
-  int limit_ = kMaxThreads;
+  std::atomic<int> limit_{kMaxThreads};
   std::mutex starting_;
   std::array<std::unique_ptr<Worker>, kMaxThreads> workers_;
   Sleepers callers_;
