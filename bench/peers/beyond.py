@@ -2,6 +2,7 @@
 bench/beyond_mnist.cpp has written, and the conversation with bench/beyond_mnist.py."""
 
 import argparse
+import itertools
 import json
 import re
 import sys
@@ -22,8 +23,8 @@ def parse_flags():
 
 
 class Start:
-    """`batches`: dictionaries of arrays, one for each step, from the first one again after the
-    last one. `weights`: arrays by the names of gradgraph's variables."""
+    """`batches`: dictionaries of arrays, one for each step. `weights`: arrays by the names of
+    gradgraph's variables."""
 
     def __init__(self, path):
         batches, self.weights = {}, {}
@@ -34,6 +35,12 @@ class Start:
                 # "attention/query_kernel" as "attention/query/kernel": a dense layer like others.
                 self.weights[re.sub("_(kernel|bias)$", r"/\1", name)] = array
         self.batches = list(batches.values())
+
+    def batches_in_turn(self, convert):
+        """Without end, from the first one again after the last one. Only gradgraph is fed that
+        it trains."""
+        return itertools.cycle([{name: convert(array) for name, array in batch.items()
+                                 if name != "training"} for batch in self.batches])
 
 
 def cross_entropy(logits, label):

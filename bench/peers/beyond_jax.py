@@ -137,13 +137,7 @@ class System:
     def __init__(self):
         start = beyond.Start(flags.start)
         self.weights = {name: jnp.asarray(array) for name, array in start.weights.items()}
-        self.batches = [{name: jnp.asarray(array) for name, array in batch.items()
-                         if name != "training"} for batch in start.batches]
-        self.done = 0
-
-    def batch(self):
-        self.done += 1
-        return self.batches[(self.done - 1) % len(self.batches)]
+        self.batches = start.batches_in_turn(jnp.asarray)
 
 
 class Training(System):
@@ -157,7 +151,7 @@ class Training(System):
 
     def steps(self, count):
         for _ in range(count):
-            self.state, self.last = self.step(self.state, self.batch())
+            self.state, self.last = self.step(self.state, next(self.batches))
         jax.block_until_ready(self.state)
 
     def loss(self):
@@ -171,7 +165,7 @@ class Inference(System):
 
     def steps(self, count):
         for _ in range(count):
-            self.used = self.batch()
+            self.used = next(self.batches)
             self.logits = self.infer(self.weights, self.used["images"]).block_until_ready()
 
     def loss(self):
