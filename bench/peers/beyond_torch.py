@@ -206,14 +206,9 @@ class System:
         start = beyond.Start(flags.start)
         model = {"lstm": Lstm, "transformer": Transformer, "vae": Vae, "resnet": Resnet,
                  "mlp": Mlp, "cnn_inference": Cnn}[flags.model](Weights(start.weights))
-        self.batches = [{name: tensor_of(array) for name, array in batch.items()
-                         if name != "training"} for batch in start.batches]
-        self.done = 0
+        self.batches = start.batches_in_turn(tensor_of)
+        self.first = start.batches[0]
         self.model = model.to(memory_format=torch.channels_last)
-
-    def batch(self):
-        self.done += 1
-        return self.batches[(self.done - 1) % len(self.batches)]
 
 
 class Training(System):
@@ -227,7 +222,7 @@ class Training(System):
     def steps(self, count):
         for _ in range(count):
             self.optimizer.zero_grad(set_to_none=True)
-            self.last = self.model(**self.batch())
+            self.last = self.model(**next(self.batches))
             self.last.backward()
             self.optimizer.step()
 
@@ -239,13 +234,13 @@ class Inference(System):
     def __init__(self):
         super().__init__()
         with torch.inference_mode():
-            traced = torch.jit.trace(self.model.eval(), self.batches[0]["images"])
+            traced = torch.jit.trace(self.model.eval(), tensor_of(self.first["images"]))
             self.model = torch.jit.freeze(traced)
 
     def steps(self, count):
         with torch.inference_mode():
             for _ in range(count):
-                self.used = self.batch()
+                self.used = next(self.batches)
                 self.logits = self.model(self.used["images"])
 
     def loss(self):
