@@ -57,12 +57,22 @@ def insert(path, verb, anchor, code):
 
 
 def compilations(build, file):
-    """The build's entries for `file`: one, or one for each level of the instruction set. Those of
-    the emulated GPU's tests are left out."""
+    """(source, the build's entry) for what compiles `file`: itself, or the piece of its folder;
+    one, or one for each level of the instruction set. Those of the emulated GPU's tests are left
+    out."""
     entries = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
-    found = [entry for entry in entries
-             if (pathlib.Path(entry["directory"]) / entry["file"]).resolve() == ROOT / file
-             and not entry["output"].startswith("tests/cuda/")]
+    included = f'#include "{file.removeprefix("src/")}"'
+
+    found = []
+    for entry in entries:
+        source = (pathlib.Path(entry["directory"]) / entry["file"]).resolve()
+        if source == ROOT / file:
+            found.append((file, entry))
+        elif (build in source.parents and
+              included in source.read_text(encoding="utf-8").splitlines()):
+            found.append((str(source), entry))
+    found = [(source, entry) for source, entry in found
+             if not entry["output"].startswith("tests/cuda/")]
     assert found, f"the build does not compile {file}"
     return found
 
@@ -144,8 +154,10 @@ def main():
         sources |= {file.relative_to(ROOT).as_posix()
                     for file in (ROOT / "src/device/cpu/elementwise").glob("*.cpp")}
         sources.add("src/device/shared/elementwise_ops.cpp")
-        objects = [(file, entry, copy / (entry["output"].replace("/", "_")))
-                   for file in sorted(sources) for entry in compilations(build, file)]
+        compiled = {entry["output"]: (source, entry) for file in sorted(sources)
+                    for source, entry in compilations(build, file)}
+        objects = [(source, entry, copy / output.replace("/", "_"))
+                   for output, (source, entry) in compiled.items()]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(
                 lambda item: run(compile_command(item[1], copy, item[0], item[2]), cwd=build),

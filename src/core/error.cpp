@@ -9,10 +9,14 @@ namespace gradgraph {
 
 namespace {
 /// `what` ends at a NUL, which a name may have.
-std::string visible(std::string message) {
-  for (auto at = message.find('\0'); at != std::string::npos; at = message.find('\0', at))
-    message.replace(at, 1, "\\0");
-  return message;
+std::string visible(std::string_view message) {
+  std::string shown;
+  for (const char c : message)
+    if (c == '\0')
+      shown += "\\0";
+    else
+      shown += c;
+  return shown;
 }
 }  // namespace
 

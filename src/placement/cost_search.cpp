@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "core/index.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
 #include "graph/static_inputs.h"
@@ -12,13 +13,10 @@
 namespace gradgraph {
 namespace {
 
-constexpr std::int32_t kHost = 0, kNone = -1;
 /// Seconds; what saves less is rounding.
 constexpr double kLeastGain = 1e-10;
 /// Few graphs need more than three; a bound keeps the time linear.
 constexpr int kMostRounds = 8;
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Lists by number, one behind the other.
 class Lists {

@@ -7,6 +7,9 @@
 
 namespace gradgraph {
 
+/// Devices by number: the host is the first, and what has no place has none.
+inline constexpr std::int32_t kHost = 0, kNone = -1;
+
 /// A graph's nodes as units: those of one unit have one place.
 struct PlacementUnits {
   struct Unit {

@@ -9,13 +9,11 @@
 #include "graph/kernel_dtype.h"
 #include "graph/slot.h"
 #include "graph/static_inputs.h"
+#include "graph/user_node.h"
 #include "placement/cost_search.h"
 
 namespace gradgraph {
 namespace {
-
-constexpr int kHost = 0;
-constexpr int kNone = -1;
 
 class Placer {
  public:
@@ -78,7 +76,6 @@ class Placer {
       home = next->second;
     return home;
   }
-  static const Node& user_node(const Node& node) { return node.origin() ? *node.origin() : node; }
 
   // --- By cost ---
 

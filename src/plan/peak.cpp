@@ -1,11 +1,10 @@
 #include "plan/peak.h"
 
+#include "core/index.h"
 #include "plan/arena.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// The values that the device's buffers hold in a step; one that was taken over is gone.
 std::vector<std::int32_t> values_in(const Plan& plan, std::int32_t device, std::int32_t step) {

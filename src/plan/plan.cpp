@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "core/checked.h"
+#include "core/index.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/slot.h"
@@ -16,8 +17,6 @@ namespace gradgraph {
 namespace {
 
 constexpr std::int32_t kHost = 0;
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Names the user's node, whose copy or part `node` is.
 [[noreturn]] void fail_too_large(const Node& node, const std::string& message) {

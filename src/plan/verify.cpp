@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/index.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/may_fail.h"
@@ -14,8 +15,6 @@
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 void verify_lifetimes(const Plan& plan) {
   std::vector<std::int32_t> first(plan.values.size(), -1), last(plan.values.size(), -1);

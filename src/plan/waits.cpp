@@ -3,6 +3,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "core/index.h"
 #include "gradgraph/op.h"
 #include "graph/may_fail.h"
 #include "plan/order.h"
@@ -10,8 +11,6 @@
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Goes through the steps and keeps, for each queue, the last step of every other that is known
 /// to be done. A step waits for the latest in each queue that it must not overtake, unless that

@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/index.h"
+#include "graph/user_node.h"
 #include "session/compiled_plan.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// What lies elsewhere comes to the host in pieces of so many bytes.
 constexpr std::size_t kPiece = std::size_t{4} << 20U;

@@ -5,19 +5,16 @@
 #include <set>
 
 #include "core/checked.h"
+#include "core/index.h"
 #include "core/text.h"
 #include "core/threads.h"
 #include "graph/slot.h"
+#include "graph/user_node.h"
 #include "plan/order.h"
 #include "session/evaluate.h"
 #include "session/memory_report.h"
 
 namespace gradgraph {
-namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
-
-}  // namespace
 
 CompiledPlan::CompiledPlan(const Graph& graph, const std::vector<FedValue>& feeds,
                            const std::vector<Output>& fetches, const SessionOptions& options,
@@ -175,8 +172,9 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
 }
 
 void CompiledPlan::find_variables() {
+  // Const, since the session's copy never changes the user's graph.
   for (const Node* variable : read_variables_)
-    required_variables_.push_back({&user_node(*variable), &memory_.variable(*variable)});
+    required_variables_.push_back({const_cast<Node*>(variable), &memory_.variable(*variable)});
   std::set<const Node*> updated;  // variables of the copy
   for (const PlannedStep& step : plan_.steps)
     for (int i = 0; i < num_updates(*step.node); ++i)

@@ -27,11 +27,6 @@ inline bool verifies_stages = false;
 inline bool verifies_stages = true;
 #endif
 
-/// The user's node; the origin is const since the session's copy never changes it.
-inline Node& user_node(const Node& copy) {
-  return const_cast<Node&>(copy.origin() ? *copy.origin() : copy);
-}
-
 /// A plan with its kernels and addresses: a flat list of commands that runs step after step
 /// without looking anything up.
 class CompiledPlan {

@@ -4,17 +4,17 @@
 #include <cstring>
 #include <new>
 
+#include "core/index.h"
 #include "core/text.h"
 #include "device/float_mode.h"
 #include "graph/slot.h"
+#include "graph/user_node.h"
 #include "plan/order.h"
 #include "session/compiled_plan.h"
 #include "session/memory_report.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/index.h"
 #include "core/threads.h"
+#include "graph/user_node.h"
 #include "session/compiled_plan.h"
 #include "session/evaluate.h"
 #include "session/rewritten_copy.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 double seconds_between(std::chrono::steady_clock::time_point from,
                        std::chrono::steady_clock::time_point to) {

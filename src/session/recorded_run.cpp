@@ -4,6 +4,7 @@
 #include <new>
 
 #include "core/checked.h"
+#include "core/index.h"
 #include "core/text.h"
 #include "graph/may_fail.h"
 #include "graph/slot.h"
@@ -14,8 +15,6 @@
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Plans keep as many recordings of several steps, for other numbers of them.
 constexpr std::size_t kMostRecordings = 4;

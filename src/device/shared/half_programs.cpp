@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "core/index.h"
+
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 class Widening {
  public:

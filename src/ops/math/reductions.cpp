@@ -123,7 +123,7 @@ void infer_sum(InferContext& context) {
   infer_over_axes(context);
 }
 
-void infer_logical(InferContext& context) {
+void infer_any_all(InferContext& context) {
   context.require_dtype(0, {boolean});
   infer_over_axes(context);
 }
@@ -223,11 +223,11 @@ void register_reduction_ops(OpRegistry& registry) {
       .describe("the smallest element; NaN if any is over axes", {"x"})
       .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
       .attribute("keep_dims", false, "whether the axes stay, of extent 1");
-  registry.add({"any", {.non_differentiable = true}, infer_logical})
+  registry.add({"any", {.non_differentiable = true}, infer_any_all})
       .describe("whether any element is true, over axes", {"x"})
       .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
       .attribute("keep_dims", false, "whether the axes stay, of extent 1");
-  registry.add({"all", {.non_differentiable = true}, infer_logical})
+  registry.add({"all", {.non_differentiable = true}, infer_any_all})
       .describe("whether all elements are true, over axes", {"x"})
       .required_attribute<std::vector<std::int64_t>>("axes", "that are reduced")
       .attribute("keep_dims", false, "whether the axes stay, of extent 1");

@@ -43,14 +43,14 @@ void infer_forward(InferContext& context) {
   context.output(uint8, conv.pooled_shape());
 }
 
-void infer_input_grad(InferContext& context) {
+void infer_pooled_input_grad(InferContext& context) {
   require_float_image(context, 1, 2);
   const Shape image = context.vector_value(0);
   require_pooled(context, image, context.shape(1));
   context.output(context.dtype(1), image);
 }
 
-void infer_filter_grad(InferContext& context) {
+void infer_pooled_filter_grad(InferContext& context) {
   require_float_image(context, 0, 2);
   const Shape filter = context.vector_value(1);
   require_pooled(context, context.shape(0), filter);
@@ -70,8 +70,10 @@ double grad_flops(const Node& node, const Shape& filter) {
   return 2.0 * static_cast<double>(node.input(2).shape().num_elements() / filter[3]) *
          static_cast<double>(filter.num_elements());
 }
-double input_grad_flops(const Node& node) { return grad_flops(node, node.input(1).shape()); }
-double filter_grad_flops(const Node& node) { return grad_flops(node, node.shape()); }
+double pooled_input_grad_flops(const Node& node) {
+  return grad_flops(node, node.input(1).shape());
+}
+double pooled_filter_grad_flops(const Node& node) { return grad_flops(node, node.shape()); }
 
 }  // namespace
 
@@ -90,8 +92,8 @@ void register_pooled_convolution_ops(OpRegistry& registry) {
       registry
           .add({.name = "conv2d_relu_pool_input_grad",
                 .traits = {.internal = true, .fused = true, .static_inputs = 1u << 0},
-                .infer = infer_input_grad,
-                .flops = input_grad_flops})
+                .infer = infer_pooled_input_grad,
+                .flops = pooled_input_grad_flops})
           .describe("its gradient by x", {"x_shape", "filter", "grad", "choice"}))
       .required_attribute<std::vector<std::int64_t>>("window",
                                                      "height and width of the pool's windows");
@@ -99,8 +101,8 @@ void register_pooled_convolution_ops(OpRegistry& registry) {
       registry
           .add({.name = "conv2d_relu_pool_filter_grad",
                 .traits = {.internal = true, .fused = true, .static_inputs = 1u << 1},
-                .infer = infer_filter_grad,
-                .flops = filter_grad_flops})
+                .infer = infer_pooled_filter_grad,
+                .flops = pooled_filter_grad_flops})
           .describe("its gradients by filter and bias", {"x", "filter_shape", "grad", "choice"}))
       .required_attribute<std::vector<std::int64_t>>("window",
                                                      "height and width of the pool's windows");

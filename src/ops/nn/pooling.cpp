@@ -19,7 +19,7 @@ Attributes to_attributes(const Pool2dOptions& options) {
           {"layout", to_attribute(options.layout)}};
 }
 
-Pool2dOptions options_of(const GradientContext& context) {
+Pool2dOptions pool_options(const GradientContext& context) {
   const Attributes& attributes = context.node().attributes();
   return {.window = pair_attribute(attributes, "window"),
           .strides = pair_attribute(attributes, "strides"),
@@ -51,7 +51,7 @@ void infer_pool(InferContext& context) {
   context.output(context.dtype(0), pool_shapes(context, context.shape(0)));
 }
 
-void require_grad_shape(const InferContext& context, const Shape& expected) {
+void require_pooled_shape(const InferContext& context, const Shape& expected) {
   if (!context.shape(1).compatible_with(expected))
     context.fail(fmt::format("the gradient's shape must be {}", expected));
 }
@@ -59,7 +59,7 @@ void require_grad_shape(const InferContext& context, const Shape& expected) {
 void infer_max_pool_grad(InferContext& context) {
   context.require_floating(0);
   context.require_same_dtype(0, 1);
-  require_grad_shape(context, pool_shapes(context, context.shape(0)));
+  require_pooled_shape(context, pool_shapes(context, context.shape(0)));
   context.output(context.dtype(0), context.shape(0));
 }
 
@@ -74,7 +74,7 @@ void infer_max_pool_pick(InferContext& context) {
 void infer_avg_pool_grad(InferContext& context) {
   context.require_floating(1);
   Shape x = context.vector_value(0);
-  require_grad_shape(context, pool_shapes(context, x));
+  require_pooled_shape(context, pool_shapes(context, x));
   const int channels = axes_of(layout_attribute(context.attributes())).channels;
   for (const int axis : {0, channels})
     if (x[axis] == any) x.set(axis, context.shape(1)[axis]);
@@ -82,19 +82,19 @@ void infer_avg_pool_grad(InferContext& context) {
 }
 
 Grads grad_max_pool(const GradientContext& c) {
-  return {max_pool2d_grad(c.input(0), c.grad(), options_of(c))};
+  return {max_pool2d_grad(c.input(0), c.grad(), pool_options(c))};
 }
 Grads grad_max_pool_grad(const GradientContext& c) {
-  return {Output(), max_pool2d_pick(c.input(0), c.grad(), options_of(c))};
+  return {Output(), max_pool2d_pick(c.input(0), c.grad(), pool_options(c))};
 }
 Grads grad_max_pool_pick(const GradientContext& c) {
-  return {Output(), max_pool2d_grad(c.input(0), c.grad(), options_of(c))};
+  return {Output(), max_pool2d_grad(c.input(0), c.grad(), pool_options(c))};
 }
 Grads grad_avg_pool(const GradientContext& c) {
-  return {avg_pool2d_grad(shape_of(c.input(0)), c.grad(), options_of(c))};
+  return {avg_pool2d_grad(shape_of(c.input(0)), c.grad(), pool_options(c))};
 }
 Grads grad_avg_pool_grad(const GradientContext& c) {
-  return {Output(), avg_pool2d(c.grad(), options_of(c))};
+  return {Output(), avg_pool2d(c.grad(), pool_options(c))};
 }
 
 }  // namespace

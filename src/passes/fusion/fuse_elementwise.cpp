@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "core/index.h"
 #include "core/text.h"
 #include "graph/may_fail.h"
 #include "graph/program.h"
@@ -26,8 +27,6 @@ namespace {
 
 constexpr std::size_t kMaxInstructions = 256;
 constexpr std::int32_t kNone = -1;
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 /// Nodes that become one. Only the last one, or all the updates, are seen from outside.
 struct Group {

@@ -3,6 +3,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/index.h"
 #include "ops/builders.h"
 #include "passes/rewrites.h"
 #include "passes/rewriting/known_op.h"
@@ -13,8 +14,6 @@ namespace gradgraph {
 namespace {
 
 using Ints = std::vector<std::int64_t>;
-
-std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
 const Ints& axes_of(const Node& node, std::string_view name) {
   return node.attributes().get<Ints>(name);

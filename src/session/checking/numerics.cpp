@@ -5,17 +5,15 @@
 #include <span>
 #include <variant>
 
+#include "core/index.h"
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "gradgraph/session.h"
+#include "graph/user_node.h"
 #include "plan/order.h"
 
 namespace gradgraph {
 namespace {
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
-
-const Node& user_node(const Node& node) { return node.origin() ? *node.origin() : node; }
 
 /// What a copy on another device is one of.
 Output source_of(Output value) {

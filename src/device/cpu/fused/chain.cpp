@@ -1,14 +1,14 @@
 #include "device/cpu/fused/chain.h"
-#include "device/shared/elementwise_ops.h"
 
 #include <algorithm>
+
+#include "core/index.h"
+#include "device/shared/elementwise_ops.h"
 
 namespace gradgraph {
 namespace {
 
 using Instruction = ElementwiseProgram::Instruction;
-
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 std::span<const std::int32_t> operands_of(const Instruction& instruction) {
   return std::span(instruction.operands).first(at(instruction.num_operands));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/index.h"
 #include "device/parallel.h"
 #include "device/shared/elements.h"
 #include "device/shared/elementwise_ops.h"
@@ -17,7 +18,6 @@ constexpr int64_t kTile = 1024;
 constexpr std::size_t kBufferBytes = kTile * sizeof(double);
 constexpr int64_t kShortestRun = 256;
 
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 int64_t element_size(DType dtype) { return static_cast<int64_t>(size_of(dtype)); }
 
 }  // namespace

@@ -6,11 +6,12 @@
 #include <numeric>
 #include <vector>
 
+#include "core/index.h"
+
 namespace gradgraph::cuda {
 namespace {
 
 using Instruction = ElementwiseProgram::Instruction;
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 template <class... F>
 int find_code(functors::List<F...>, std::string_view op) {

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/index.h"
 #include "device/shared/elements.h"
 #include "device/shared/elementwise_ops.h"
 #include "device/shared/half_programs.h"
@@ -12,7 +13,6 @@ namespace gradgraph::cuda {
 namespace {
 
 using Instruction = ElementwiseProgram::Instruction;
-std::size_t at(std::int32_t index) { return static_cast<std::size_t>(index); }
 
 template <class A>
 bool is(std::string_view op, DType operand) {

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using std::int64_t;
 
-constexpr int64_t kMostPixels = 1 << 20;  // by which libpng limits a side
+constexpr int64_t kMostSide = 1 << 20;  // by which libpng limits a side
 
 void check(const Tensor& image, SourceLocation where) {
   const auto fail = [&](const std::string& fault) {
@@ -29,8 +29,8 @@ void check(const Tensor& image, SourceLocation where) {
     fail(fmt::format("images are uint8, or float32 from 0 to 1, not {}", image.dtype()));
   if (shape.rank() != 2 && (shape.rank() != 3 || (shape[2] != 1 && shape[2] != 3)))
     fail(fmt::format("images are [H,W], [H,W,1] or [H,W,3], not {}", shape));
-  if (shape[0] < 1 || shape[1] < 1 || shape[0] > kMostPixels || shape[1] > kMostPixels)
-    fail(fmt::format("{} by {} pixels; 1 to {} can be", shape[0], shape[1], kMostPixels));
+  if (shape[0] < 1 || shape[1] < 1 || shape[0] > kMostSide || shape[1] > kMostSide)
+    fail(fmt::format("{} by {} pixels; 1 to {} can be", shape[0], shape[1], kMostSide));
 }
 
 /// Elements as bytes, 0 to 255, of which float32 has 1 for 255.

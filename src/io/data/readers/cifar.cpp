@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kSide = 32, kPixels = kSide * kSide, kChannels = 3;
+constexpr std::size_t kCifarSide = 32, kPixels = kCifarSide * kCifarSide, kChannels = 3;
 constexpr std::size_t kImage = kPixels * kChannels;
 
 /// A class number of every record, before its image.
@@ -91,7 +91,7 @@ class Reader {
   Dataset assembled(const std::vector<std::string>& contents, std::size_t record,
                     std::int64_t count) const {
     std::vector<NamedTensor> arrays = {
-        {"images", Tensor(uint8, {count, kSide, kSide, kChannels})}};
+        {"images", Tensor(uint8, {count, kCifarSide, kCifarSide, kChannels})}};
     for (const Label& label : labels_) arrays.push_back({label.array, Tensor(int64, {count})});
     auto* pixel = arrays.front().value.data<std::uint8_t>();
     std::size_t sample = 0;

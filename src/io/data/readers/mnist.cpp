@@ -20,7 +20,7 @@ constexpr std::string_view kTrainImages = "train-images-idx3-ubyte";
 constexpr std::string_view kTrainLabels = "train-labels-idx1-ubyte";
 constexpr std::string_view kTestImages = "t10k-images-idx3-ubyte";
 constexpr std::string_view kTestLabels = "t10k-labels-idx1-ubyte";
-constexpr std::int64_t kSide = 28;
+constexpr std::int64_t kMnistSide = 28;
 constexpr std::uint8_t kClasses = 10;
 
 bool is_there(const fs::path& path) {
@@ -56,11 +56,12 @@ fs::path require_file(const fs::path& directory, std::string_view name) {
 Tensor read_images(const fs::path& path) {
   const Tensor images = read_idx(path);
   const Shape& shape = images.shape();
-  if (images.dtype() != uint8 || shape.rank() != 3 || shape[1] != kSide || shape[2] != kSide)
+  if (images.dtype() != uint8 || shape.rank() != 3 || shape[1] != kMnistSide ||
+      shape[2] != kMnistSide)
     fail(path,
          fmt::format("MNIST images are uint8[N,28,28], this is {}{}", images.dtype(), shape));
   if (shape[0] == 0) fail(path, "holds no images");
-  return images.reshaped({shape[0], kSide, kSide, 1});
+  return images.reshaped({shape[0], kMnistSide, kMnistSide, 1});
 }
 
 Tensor read_labels(const fs::path& path) {
