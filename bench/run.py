@@ -28,7 +28,6 @@ OVERHEAD, GRAPH, GRAPH_BYTES = "nanoseconds_per_node", "seconds_per_graph", "byt
 QUICK_SAMPLES = 12000
 TARGET_ACCURACY = {"mlp": 0.98, "cnn": 0.99}
 MOST_EPOCHS = 40
-TORCH_LEVELS = {"baseline": "default", "avx2": "avx2", "avx512": "avx512"}
 
 
 def parse_flags(arguments):
@@ -59,7 +58,8 @@ def parse_flags(arguments):
                              f"beside PyTorch, JAX and ONNX Runtime: some of {models} "
                              "(default: all)")
     parser.add_argument("--isa", choices=("baseline", "avx2", "avx512"),
-                        help="cap the level of the instruction set, gradgraph's and PyTorch's")
+                        help="cap the level of the instruction set, gradgraph's and the peers' "
+                             "(ONNX Runtime has no cap)")
     parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("MNIST_DIR"),
                         metavar="DIR", help="the folder with MNIST's four files")
     parser.add_argument("--build", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
@@ -223,16 +223,17 @@ class Bench:
                 self.results.add(f"{kind} of {nodes} nodes", OURS, GRAPH_BYTES, int(size))
 
 
-def machine():
-    """The processor's name and how many of them there are."""
+def machine(isa):
+    """The processor's name, how many of them there are, and the level that all are capped at."""
     text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} processors"
+    return (f"{model[1] if model else platform.machine()}, {os.cpu_count()} processors"
+            f"{f', capped at {isa}' if isa else ''}")
 
 
 def print_report(bench):
     options, results = bench.options, bench.results
-    say(f"\n{machine()}; {options.threads} threads for every system")
+    say(f"\n{machine(options.isa)}; {options.threads} threads for every system")
     for metric, title, digits in (
             (EPOCH, "Seconds for one training epoch", 3),
             (NEIGHBOUR, "Seconds for one training epoch beside a program that is always busy", 3),
@@ -258,7 +259,7 @@ def warn_of_others(shares):
 
 def show_models(options):
     results, busy = beyond_mnist.measure(options, say)
-    say(f"\n{machine()}; {options.threads} threads for every system\n\n"
+    say(f"\n{machine(options.isa)}; {options.threads} threads for every system\n\n"
         f"{beyond_mnist.table(results, options.models)}")
     warn_of_others(busy)
     results.write_json(options.output / "models.json")
@@ -268,14 +269,13 @@ def main(arguments):
     options = parse_flags(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     if options.isa:
-        os.environ["GRADGRAPH_ISA"] = options.isa
-        os.environ["ATEN_CPU_CAPABILITY"] = TORCH_LEVELS[options.isa]
+        os.environ.update(systems.capped(options.isa))
     try:
         if options.models:
             show_models(options)
             return 0
         if options.elements:
-            say(f"{machine()}\n\n{elements.table(elements.measure(options))}")
+            say(f"{machine(options.isa)}\n\n{elements.table(elements.measure(options))}")
             return 0
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)

@@ -62,6 +62,19 @@ PEERS = (
 OURS = "gradgraph"
 
 
+def capped(isa):
+    """The environment in which all systems use that level of the instruction set at most."""
+    return {"GRADGRAPH_ISA": isa, **{
+        "baseline": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41",
+                     "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+                     "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
+        "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2",
+                 "MKL_ENABLE_INSTRUCTIONS": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+        "avx512": {"ATEN_CPU_CAPABILITY": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
+                   "MKL_ENABLE_INSTRUCTIONS": "AVX512", "XLA_FLAGS": "--xla_cpu_max_isa=AVX512"},
+    }[isa]}
+
+
 class Failure(Exception):
     """A system that cannot be measured; the message says why."""
 
