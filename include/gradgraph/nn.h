@@ -117,6 +117,49 @@ class Conv2d : public Module {
 Output conv2d(Output x, Conv2dOptions options, std::string_view name = "conv2d",
               SourceLocation where = SourceLocation::current());
 
+struct Conv2dTransposeOptions {
+  std::int64_t filters = 0;
+  Pair kernel = 3;
+  Activation activation = {};
+  Pair strides = 1;
+  Padding padding = Padding::valid;
+  Border border = {};       ///< cut off the result; read with Padding::explicit_
+  Pair output_padding = 0;  ///< more rows and columns, below and right; less than the strides
+  Pair dilations = 1;
+  std::int64_t groups = 1;
+  Layout layout = Layout::nhwc;
+  bool use_bias = true;
+  Initializer kernel_initializer = glorot_uniform();
+  Initializer bias_initializer = zeros();
+};
+class Conv2dTranspose : public Module {
+ public:
+  explicit Conv2dTranspose(Conv2dTransposeOptions options,
+                           std::string_view name = "conv2d_transpose");
+  /// See conv2d_transpose. Each application has the first one's number of channels.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  Conv2dTransposeOptions options_;
+};
+/// x, images [N,H,W,C] or [N,C,H,W] of known size, made larger: each pixel times a kernel
+/// [height, width, filters / groups, channels], added up where these overlap, plus a bias. A side
+/// of n gives (n - 1) * stride + (kernel - 1) * dilation + 1, less the border, plus
+/// `output_padding`; with Padding::same n * stride. Source: torch.nn.ConvTranspose2d, and
+/// keras.layers.Conv2DTranspose, whose kernels these are.
+Output conv2d_transpose(Output x, Conv2dTransposeOptions options,
+                        std::string_view name = "conv2d_transpose",
+                        SourceLocation where = SourceLocation::current());
+
+struct Upsample2dOptions {
+  Pair factor = 2;
+  Layout layout = Layout::nhwc;
+};
+/// Each pixel of x, images of known size, `factor` times down and right. Source:
+/// keras.layers.UpSampling2D, nearest.
+Output upsample2d(Output x, Upsample2dOptions options = {}, std::string_view name = "upsample2d",
+                  SourceLocation where = SourceLocation::current());
+
 struct Pool2dOptions {
   /// The same as the convolution's before it: which axes are height and width cannot be seen in
   /// the shape.

@@ -1,5 +1,10 @@
+#include <algorithm>
+
+#include "core/checked.h"
+#include "core/index.h"
 #include "core/text.h"
 #include "gradients/layers/layer_builder.h"
+#include "ops/nn/window.h"
 
 namespace gradgraph::nn {
 namespace {
@@ -16,6 +21,49 @@ Output pool2d(std::string_view kind,
                             .layout = options.layout},
                            where));
 }
+
+/// Checks what convolutions have in common; returns the number of x's channels.
+template <class Options>
+std::int64_t require_image(const LayerBuilder& layer, const Output& x, const Options& options) {
+  layer.require(options.filters > 0,
+                fmt::format("filters must be positive, not {}", options.filters));
+  layer.require(options.groups > 0,
+                fmt::format("groups must be positive, not {}", options.groups));
+  layer.require(
+      options.kernel.height > 0 && options.kernel.width > 0,
+      fmt::format("the kernel cannot be {}x{}", options.kernel.height, options.kernel.width));
+  layer.require_floating(x);
+  layer.require(x.rank() == 4, fmt::format("x must be a batch of images, not {}", x.shape()));
+  const std::int64_t channels = layer.size(x, axes_of(options.layout).channels);
+  layer.require(channels % options.groups == 0 && options.filters % options.groups == 0,
+                fmt::format("{} groups do not divide {} channels and {} filters", options.groups,
+                            channels, options.filters));
+  return channels;
+}
+
+/// `size()` of an image, refused in the layer's name where it is more than numbers hold.
+template <class Size>
+std::int64_t checked_size(const LayerBuilder& layer, const Size& size) {
+  try {
+    return size();
+  } catch (const BuildError& error) {
+    layer.require(false, error.what());
+    throw;
+  }
+}
+
+/// One axis of a transposed convolution.
+struct TransposedAxis {
+  std::int64_t size, kernel, stride, dilation, before, after, more;
+
+  std::int64_t result(Padding padding) const {
+    if (padding == Padding::same) return checked_mul(size, stride);
+    const std::int64_t windows = checked_mul(size - 1, stride);
+    const std::int64_t window = checked_add(checked_mul(kernel - 1, dilation), std::int64_t{1});
+    const std::int64_t all = checked_add(checked_add(windows, window), more);
+    return padding == Padding::valid ? all : all - checked_add(before, after);
+  }
+};
 
 }  // namespace
 
@@ -48,19 +96,7 @@ Conv2d::Conv2d(Conv2dOptions options, std::string_view name)
 Output Conv2d::operator()(Output x, SourceLocation where) const {
   LayerBuilder layer("conv2d", *this, x, where);
   const Conv2dOptions& options = options_;
-  layer.require(options.filters > 0,
-                fmt::format("filters must be positive, not {}", options.filters));
-  layer.require(options.groups > 0,
-                fmt::format("groups must be positive, not {}", options.groups));
-  layer.require(
-      options.kernel.height > 0 && options.kernel.width > 0,
-      fmt::format("the kernel cannot be {}x{}", options.kernel.height, options.kernel.width));
-  layer.require_floating(x);
-  layer.require(x.rank() == 4, fmt::format("x must be a batch of images, not {}", x.shape()));
-  const std::int64_t channels = layer.size(x, options.layout == Layout::nhwc ? 3 : 1);
-  layer.require(channels % options.groups == 0 && options.filters % options.groups == 0,
-                fmt::format("{} groups do not divide {} channels and {} filters", options.groups,
-                            channels, options.filters));
+  const std::int64_t channels = require_image(layer, x, options);
   const Output kernel = layer.trainable(
       "kernel",
       {options.kernel.height, options.kernel.width, channels / options.groups, options.filters},
@@ -82,6 +118,100 @@ Output Conv2d::operator()(Output x, SourceLocation where) const {
 
 Output conv2d(Output x, Conv2dOptions options, std::string_view name, SourceLocation where) {
   return Conv2d(std::move(options), name)(x, where);
+}
+
+Conv2dTranspose::Conv2dTranspose(Conv2dTransposeOptions options, std::string_view name)
+    : Module(name), options_(std::move(options)) {}
+
+Output Conv2dTranspose::operator()(Output x, SourceLocation where) const {
+  LayerBuilder layer("conv2d_transpose", *this, x, where);
+  const Conv2dTransposeOptions& options = options_;
+  const Pair strides = options.strides, dilations = options.dilations;
+  const Pair more = options.output_padding;
+  const Border& border = options.border;
+  const std::int64_t channels = require_image(layer, x, options);
+  layer.require(strides.height > 0 && strides.width > 0,
+                fmt::format("strides cannot be {}x{}", strides.height, strides.width));
+  layer.require(dilations.height > 0 && dilations.width > 0,
+                fmt::format("dilations cannot be {}x{}", dilations.height, dilations.width));
+  layer.require(std::min({border.top, border.bottom, border.left, border.right}) >= 0,
+                "the border cannot be negative");
+  layer.require(more.height >= 0 && more.height < strides.height && more.width >= 0 &&
+                    more.width < strides.width,
+                fmt::format("output_padding {}x{} is not less than the strides, {}x{}",
+                            more.height, more.width, strides.height, strides.width));
+  layer.require(options.padding != Padding::same || (more.height == 0 && more.width == 0),
+                "Padding::same leaves no room for output_padding");
+
+  const ImageAxes axes = axes_of(options.layout);
+  const TransposedAxis down = {layer.size(x, axes.height),
+                               options.kernel.height,
+                               strides.height,
+                               dilations.height,
+                               border.top,
+                               border.bottom,
+                               more.height};
+  const TransposedAxis right = {layer.size(x, axes.width),
+                                options.kernel.width,
+                                strides.width,
+                                dilations.width,
+                                border.left,
+                                border.right,
+                                more.width};
+  const std::int64_t rows = checked_size(layer, [&] { return down.result(options.padding); });
+  const std::int64_t columns = checked_size(layer, [&] { return right.result(options.padding); });
+  layer.require(rows > 0 && columns > 0,
+                fmt::format("nothing is left of the image: {}x{}", rows, columns));
+  std::vector<std::int64_t> shape(4, x.shape()[0]);
+  shape[at(axes.height)] = rows;
+  shape[at(axes.width)] = columns;
+  shape[at(axes.channels)] = options.filters;
+
+  const Output kernel = layer.trainable(
+      "kernel",
+      {options.kernel.height, options.kernel.width, options.filters / options.groups, channels},
+      x.dtype(), options.kernel_initializer);
+  Output y = conv2d_input_grad(shape, kernel, x,
+                               {.strides = strides,
+                                .padding = options.padding,
+                                .border = border,
+                                .dilations = dilations,
+                                .groups = options.groups,
+                                .layout = options.layout},
+                               where);
+  if (options.use_bias)
+    y = bias_add(y,
+                 layer.trainable("bias", {options.filters}, x.dtype(), options.bias_initializer),
+                 options.layout, where);
+  return layer.finish(y, options.activation);
+}
+
+Output conv2d_transpose(Output x, Conv2dTransposeOptions options, std::string_view name,
+                        SourceLocation where) {
+  return Conv2dTranspose(std::move(options), name)(x, where);
+}
+
+Output upsample2d(Output x, Upsample2dOptions options, std::string_view name,
+                  SourceLocation where) {
+  LayerBuilder layer("upsample2d", name, x, where);
+  const Pair factor = options.factor;
+  layer.require(factor.height > 0 && factor.width > 0,
+                fmt::format("the factor cannot be {}x{}", factor.height, factor.width));
+  layer.require(x.rank() == 4, fmt::format("x must be a batch of images, not {}", x.shape()));
+  const ImageAxes axes = axes_of(options.layout);
+  std::vector<std::int64_t> shape(x.shape().begin(), x.shape().end());
+  shape[at(axes.height)] =
+      checked_size(layer, [&] { return checked_mul(layer.size(x, axes.height), factor.height); });
+  shape[at(axes.width)] =
+      checked_size(layer, [&] { return checked_mul(layer.size(x, axes.width), factor.width); });
+  layer.size(x, axes.channels);
+
+  // An axis behind each that grows, along which its elements repeat.
+  std::vector<std::int64_t> multiples(6, 1);
+  multiples[at(axes.height + 1)] = factor.height;
+  multiples[at(axes.width + 2)] = factor.width;
+  const Output apart = expand_dims(expand_dims(x, axes.height + 1, where), axes.width + 2, where);
+  return layer.finish(reshape(tile(apart, multiples, where), shape, where));
 }
 
 Output max_pool2d(Output x, Pool2dOptions options, std::string_view name, SourceLocation where) {
