@@ -97,6 +97,28 @@ TEST_CASE("wrapped memory is used in place and kept alive") {
   CHECK(alive.expired());
 }
 
+TEST_CASE("the elements of a tensor that is passed on live as long as their span") {
+  bool alive = false;
+  const auto passed_on = [&] {
+    alive = true;
+    const Tensor elements{1.f, 2.f, 3.f};
+    std::shared_ptr<void> owner(&alive, [&alive, elements](void*) { alive = false; });
+    return Tensor::wrap(float32, {3}, const_cast<void*>(elements.raw()), std::move(owner));
+  };
+  float sum = 0;
+  for (const float x : passed_on().span<float>()) sum += alive ? x : 100.f;
+  CHECK(sum == 6);
+  CHECK(!alive);
+  {
+    const auto span = passed_on().span<float>();
+    CHECK(alive);
+    CHECK(span[2] == 3);
+  }
+  CHECK(!alive);
+  CHECK_THROWS_WITH_AS(passed_on().span<double>(), doctest::Contains("float32"), RunError);
+  CHECK(!alive);
+}
+
 TEST_CASE("memory that cannot be wrapped is refused") {
   const auto owner = std::make_shared<Tensor>(float32, Shape{64});
   auto* bytes = static_cast<char*>(owner->raw());

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gradgraph/dtype.h"
@@ -20,6 +21,9 @@ template <class T>
 concept Element = requires {
   DTypeOf<T>::value;
 };
+
+template <Element T>
+class OwningSpan;
 
 /// A concrete value on the host: contiguous, row-major, 64-byte aligned. Copying a Tensor shares
 /// its memory; `clone` copies the elements. A default Tensor is empty: no dtype, no memory.
@@ -112,12 +116,17 @@ class Tensor {
     return static_cast<const T*>(data_);
   }
   template <Element T>
-  std::span<T> span(SourceLocation where = SourceLocation::current()) {
+  std::span<T> span(SourceLocation where = SourceLocation::current()) & {
     return {data<T>(where), static_cast<std::size_t>(num_elements_)};
   }
   template <Element T>
-  std::span<const T> span(SourceLocation where = SourceLocation::current()) const {
+  std::span<const T> span(SourceLocation where = SourceLocation::current()) const& {
     return {data<T>(where), static_cast<std::size_t>(num_elements_)};
+  }
+  /// Of a tensor that nobody else may hold: `for (float x : session.run(y).span<float>())`.
+  template <Element T>
+  OwningSpan<T> span(SourceLocation where = SourceLocation::current()) && {
+    return {span<T>(where), std::move(*this)};
   }
   /// The only element of a tensor with one element; throws RunError otherwise.
   template <Element T>
@@ -186,6 +195,17 @@ class Tensor {
   std::int64_t num_elements_ = 0;
   Shape shape_;
   DType dtype_ = DType::float32;
+};
+
+/// The elements of a Tensor, which live as long as this does.
+template <Element T>
+class OwningSpan : public std::span<T> {
+ public:
+  OwningSpan(std::span<T> elements, Tensor owner)
+      : std::span<T>(elements), owner_(std::move(owner)) {}
+
+ private:
+  Tensor owner_;
 };
 
 /// Writes `to_string`.
