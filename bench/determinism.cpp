@@ -1,18 +1,19 @@
 /// Trains a small network on MNIST several times from one seed and compares the weights' bits:
 /// `determinism mlp|cnn [runs] [steps] [threads]`. Exits with 1 where two runs differ.
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
 #include "gradgraph/gradgraph.h"
+#include "weights_hash.h"
 
 namespace gg = gradgraph;
 
 namespace {
 
-/// A hash of the bits of every variable after `steps` steps (FNV-1a).
-unsigned long long trained(bool convolutional, int steps, int threads,
-                           const gg::data::Mnist& mnist) {
+/// The hash of the weights after `steps` steps.
+std::uint64_t trained(bool convolutional, int steps, int threads, const gg::data::Mnist& mnist) {
   gg::Graph graph;
   const auto images = gg::placeholder(graph, gg::float32, {gg::any, 28, 28, 1}, "images");
   const auto labels = gg::placeholder(graph, gg::int64, {gg::any}, "labels");
@@ -40,14 +41,7 @@ unsigned long long trained(bool convolutional, int steps, int threads,
     }
     step((*batch)["images"], (*batch)["labels"]);
   }
-  unsigned long long hash = 14695981039346656037ULL;
-  for (gg::Node& node : graph.nodes()) {
-    if (node.op().name != "variable") continue;
-    const gg::Tensor value = session.value(node.output());
-    const auto* bytes = static_cast<const unsigned char*>(value.raw());
-    for (std::size_t i = 0; i < value.bytes(); ++i) hash = (hash ^ bytes[i]) * 1099511628211ULL;
-  }
-  return hash;
+  return weights_hash(graph, session);
 }
 
 }  // namespace
@@ -59,13 +53,14 @@ int main(int argc, char** argv) {
   const bool convolutional = argc > 1 && std::string_view(argv[1]) == "cnn";
   const int runs = number(2, 20), steps = number(3, 1000), threads = number(4, 0);
   const gg::data::Mnist mnist = gg::data::find_mnist();
-  unsigned long long first = 0;
+  std::uint64_t first = 0;
   int different = 0;
   for (int run = 0; run < runs; ++run) {
-    const unsigned long long hash = trained(convolutional, steps, threads, mnist);
+    const std::uint64_t hash = trained(convolutional, steps, threads, mnist);
     if (run == 0) first = hash;
     different += hash != first;
   }
-  std::printf("%d runs of %d steps: weights %016llx, %d differ\n", runs, steps, first, different);
+  std::printf("%d runs of %d steps: weights %016jx, %d differ\n", runs, steps,
+              static_cast<std::uintmax_t>(first), different);
   return different == 0 ? 0 : 1;
 }

@@ -9,6 +9,7 @@
 namespace {
 
 int run(const gg::TrainingFlags& flags, const std::filesystem::path& file) {
+  gg::data::require_images();
   const gg::data::Dataset train =
       gg::data::Dataset{{"points", ring::points_of(50000, flags.seed)}}.first(flags.limit);
 

@@ -13,6 +13,7 @@ struct Settings {
 };
 
 int run(const gg::TrainingFlags& flags, const Settings& settings) {
+  gg::data::require_images();
   const gg::TrainingData mnist = examples::load_mnist(flags);
   gg::Graph graph;
   const gg::data::GraphBatch batch =

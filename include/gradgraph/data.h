@@ -197,6 +197,9 @@ Dataset read_image_folder(const std::filesystem::path& directory,
                           const ImageOptions& options = {},
                           SourceLocation where = SourceLocation::current());
 
+/// Throws DataError where the library was built without libpng and libjpeg-turbo, which reading
+/// and writing images take: so a program learns it before a long training.
+void require_images(SourceLocation where = SourceLocation::current());
 /// Writes an image as a PNG file: uint8, or float32 from 0 to 1, which is clipped; [H,W], [H,W,1]
 /// or [H,W,3]. The file is whole or as it was before. Throws BuildError for another tensor,
 /// DataError where it cannot be written, also where the library was built without libpng and

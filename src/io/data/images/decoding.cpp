@@ -198,17 +198,8 @@ Pixels image_size(const fs::path& path, std::string_view file) {
 
 #else
 
-namespace {
-[[noreturn]] void fail_without(const fs::path& path) {
-  fail_file(path,
-            "this library was built without libpng and libjpeg-turbo, so it reads no images: "
-            "install libpng-dev and libturbojpeg0-dev and build it again, with "
-            "-Dimages=enabled");
-}
-}  // namespace
-
-Pixels decode_image(const fs::path& path, std::string_view) { fail_without(path); }
-Pixels image_size(const fs::path& path, std::string_view) { fail_without(path); }
+Pixels decode_image(const fs::path& path, std::string_view) { fail_file(path, kBuiltWithout); }
+Pixels image_size(const fs::path& path, std::string_view) { fail_file(path, kBuiltWithout); }
 
 #endif
 

@@ -11,6 +11,11 @@
 
 namespace gradgraph::data {
 
+/// What is wrong where a library without libpng and libjpeg-turbo is to do something with images.
+inline constexpr std::string_view kBuiltWithout =
+    "this library was built without libpng and libjpeg-turbo, so it reads and writes no images: "
+    "install libpng-dev and libturbojpeg0-dev and build it again, with -Dimages=enabled";
+
 /// Eight bits for each channel, row by row.
 struct Pixels {
   std::size_t height = 0, width = 0;

@@ -8,6 +8,7 @@
 
 #include "core/text.h"
 #include "gradgraph/data.h"
+#include "io/data/images/decoding.h"
 #include "io/files/input_file.h"
 #include "io/files/output_file.h"
 
@@ -51,6 +52,8 @@ Tensor as_bytes(const Tensor& image, SourceLocation where) {
 
 #ifdef GRADGRAPH_IMAGES
 
+void require_images(SourceLocation) {}
+
 void write_png(const fs::path& path, const Tensor& image, SourceLocation where) {
   check(image, where);
   const Tensor pixels = as_bytes(image, where);
@@ -72,13 +75,12 @@ void write_png(const fs::path& path, const Tensor& image, SourceLocation where) 
 
 #else
 
+void require_images(SourceLocation where) { throw DataError(std::string(kBuiltWithout), where); }
+
 void write_png(const fs::path& path, const Tensor& image, SourceLocation where) {
   check(image, where);
   as_bytes(image, where);
-  fail_file(path,
-            "this library was built without libpng and libjpeg-turbo, so it writes no images: "
-            "install libpng-dev and libturbojpeg0-dev and build it again, with "
-            "-Dimages=enabled");
+  fail_file(path, kBuiltWithout);
 }
 
 #endif
