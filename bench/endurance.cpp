@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <optional>
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
@@ -39,7 +38,7 @@ class Training {
                       {.units = kClasses});
     const auto loss = gg::mean(gg::sparse_softmax_cross_entropy(logits, labels));
     const auto train = gg::Adam{.learning_rate = 1e-3}.minimize(loss);
-    step_.emplace(session_.prepare({x, labels}, {loss, train}));
+    step_ = session_.prepare({x, labels}, {loss, train});
     const auto noise = gg::random_normal(graph_, {kBatches * kBatch, kInputs});
     const gg::Tensor values = session_.run(noise);
     for (std::int64_t batch = 0; batch < kBatches; ++batch) {
@@ -59,7 +58,7 @@ class Training {
   void run(std::int64_t steps) {
     for (std::int64_t i = 0; i < steps; ++i, ++taken_) {
       const auto& [inputs, labels] = batches_[static_cast<std::size_t>(taken_ % kBatches)];
-      loss_ = (*step_)(inputs, labels)[0].item<float>();
+      loss_ = step_(inputs, labels)[0].item<float>();
     }
   }
   float loss() const { return loss_; }
@@ -71,7 +70,7 @@ class Training {
   };
   gg::Graph graph_;
   gg::Session session_{graph_, {.seed = 1}};
-  std::optional<gg::Callable> step_;
+  gg::Callable step_;
   std::vector<Batch> batches_;
   std::int64_t taken_ = 0;
   float loss_ = 0;

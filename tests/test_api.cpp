@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 #include "noise.h"
 
 /// What the public functions say about a graph, and what they keep of what they are given.
@@ -274,5 +276,44 @@ TEST_SUITE("api") {
          {std::pair{softmax(x, -1), softmax(x, 2)}, {log_softmax(x, -3), log_softmax(x, 0)}})
       CHECK(session.explain_passes(feeds, {gradgraph::sin(a) + gradgraph::sin(b)})
                 .find("eliminate_common") != std::string::npos);
+  }
+
+  TEST_CASE(
+      "what was moved from, or has no value yet, refuses to be used and can be used again") {
+    const auto refuses = [](const auto& function) {
+      const std::string text = tests::message_of<RunError>(function);
+      CHECK_MESSAGE(tests::contains(text, "is empty: it was moved from"), text);
+      return text;
+    };
+    Graph graph;
+    const Output x = placeholder(graph, float32, {2}, "x");
+    Session session(graph);
+    Callable step;
+    CHECK(!step);
+    CHECK(tests::contains(refuses([&] { step(Tensor{1.f, 2.f}); }), "test_api.cpp:"));
+    CHECK(tests::contains(refuses([&] { step.run_steps(2, {}); }), "test_api.cpp:"));
+    step = session.prepare({x}, {x + 1.0});
+    CHECK(step);
+    CHECK(step(Tensor{1.f, 2.f})[0].at<float>({1}) == 3);
+    Callable other = std::move(step);
+    refuses([&] { step(Tensor{1.f, 2.f}); });
+    CHECK(other(Tensor{1.f, 2.f})[0].at<float>({1}) == 3);
+
+    Session moved = std::move(session);
+    CHECK(tests::contains(refuses([&] {
+                            session.run({{x, Tensor{1.f, 2.f}}}, x);
+                          }),
+                          "test_api.cpp:"));
+    refuses([&] { session.prepare({x}, {x}); });
+    refuses([&] { session.explain_placement({}, {x}); });
+    refuses([&] { session.step(); });
+    CHECK(other(Tensor{1.f, 2.f})[0].at<float>({0}) == 2);
+    session = Session(graph);
+    CHECK(session.run({{x, Tensor{1.f, 2.f}}}, x).at<float>({1}) == 2);
+
+    data::Batches batches(data::Dataset{{"x", Tensor{1.f, 2.f}}}, 1);
+    data::Batches taken = std::move(batches);
+    refuses([&] { batches.next(); });
+    CHECK(taken.next());
   }
 }

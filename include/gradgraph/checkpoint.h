@@ -9,6 +9,7 @@
 #include <string>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/inside.h"
 #include "gradgraph/session.h"
 
 /// Training that goes on where it stopped, to the last bit, whatever stopped it.
@@ -96,7 +97,7 @@ class Checkpoints {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Inside<State> state_;
 };
 
 /// Gives the session what one checkpoint's folder holds, which may be read-only. Throws as

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/inside.h"
 #include "gradgraph/named_tensor.h"
 #include "gradgraph/source_location.h"
 #include "gradgraph/tensor.h"
@@ -366,7 +367,7 @@ class Batches {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Inside<State> state_;
 };
 
 /// The same, for a `for` loop: `for (const auto& batch : gg::data::batches(mnist.train, 128))`.

@@ -9,6 +9,7 @@
 #include "gradgraph/error.h"
 #include "gradgraph/gradients.h"
 #include "gradgraph/graph.h"
+#include "gradgraph/inside.h"
 #include "gradgraph/kernel.h"
 #include "gradgraph/named_tensor.h"
 #include "gradgraph/nn.h"

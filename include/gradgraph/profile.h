@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gradgraph/inside.h"
 #include "gradgraph/session.h"
 
 namespace gradgraph GRADGRAPH_API {
@@ -77,7 +78,7 @@ class Profile {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Inside<State> state_;
 };
 
 }  // namespace gradgraph

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/inside.h"
 #include "gradgraph/precision.h"
 
 namespace gradgraph GRADGRAPH_API {
@@ -154,9 +155,11 @@ struct FirstFeed {
 };
 
 /// A prepared (feeds, fetches) pair for the steady state: after the first call with some shapes,
-/// calls with these shapes allocate nothing. Must not outlive its Session.
+/// calls with these shapes allocate nothing. Must not outlive its Session. A default one, and one
+/// that was moved from, is empty: a call to it throws RunError.
 class Callable {
  public:
+  Callable();
   /// The feeds' values in the order of `prepare`. The result holds one Tensor per fetch (an empty
   /// one for an op without outputs) and is overwritten by the next call, except for tensors that
   /// the caller still shares: these stay as they are.
@@ -188,6 +191,8 @@ class Callable {
     return run_steps(steps, feeds.begin(), feeds.size(), where);
   }
 
+  explicit operator bool() const { return static_cast<bool>(prepared_); }
+
   ~Callable();
   Callable(Callable&&) noexcept;
   Callable& operator=(Callable&&) noexcept;
@@ -195,7 +200,7 @@ class Callable {
  private:
   friend class Session;
   explicit Callable(std::unique_ptr<PreparedRun> prepared);
-  std::unique_ptr<PreparedRun> prepared_;
+  Inside<PreparedRun> prepared_;
 };
 
 /// Runs parts of a graph and keeps the variables' values. Sessions on one graph are independent.
@@ -261,7 +266,7 @@ class Session {
                              SourceLocation where = SourceLocation::current());
 
  private:
-  std::unique_ptr<SessionState> state_;
+  Inside<SessionState> state_;
 };
 
 /// The devices that this process can use: "cpu", and what else was found.

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/inside.h"
 #include "gradgraph/tensor.h"
 
 namespace gradgraph GRADGRAPH_API {
@@ -35,7 +36,7 @@ class EventWriter {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  Inside<State> state_;
 };
 
 }  // namespace gradgraph

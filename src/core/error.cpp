@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "core/text.h"
+#include "gradgraph/inside.h"
 
 namespace gradgraph {
 
@@ -24,6 +25,10 @@ Error::Error(const std::string& message, SourceLocation where)
     : std::runtime_error(
           visible(where.known() ? message + "  (" + to_string(where) + ")" : message)),
       where_(where) {}
+
+void fail_empty() {
+  throw RunError("an object is used that is empty: it was moved from, or has no value yet");
+}
 
 std::string to_string(SourceLocation where) {
   std::string_view file = where.file;

@@ -165,21 +165,23 @@ void SessionState::initialize(const std::vector<Node*>& variables, SourceLocatio
 }
 
 Callable::Callable(std::unique_ptr<PreparedRun> prepared) : prepared_(std::move(prepared)) {}
+Callable::Callable() = default;
 Callable::~Callable() = default;
 Callable::Callable(Callable&&) noexcept = default;
 Callable& Callable::operator=(Callable&&) noexcept = default;
 
 const std::vector<Tensor>& Callable::run(const Tensor* feeds, std::size_t count,
                                          SourceLocation where) {
-  prepared_->where = where;
-  return at_line(where,
-                 [&]() -> const std::vector<Tensor>& { return prepared_->run(feeds, count); });
+  return at_line(where, [&]() -> const std::vector<Tensor>& {
+    prepared_->where = where;
+    return prepared_->run(feeds, count);
+  });
 }
 
 const std::vector<Tensor>& Callable::run_steps(std::int64_t steps, const Tensor* feeds,
                                                std::size_t count, SourceLocation where) {
-  prepared_->where = where;
   return at_line(where, [&]() -> const std::vector<Tensor>& {
+    prepared_->where = where;
     return prepared_->run_steps(steps, feeds, count);
   });
 }
@@ -274,11 +276,11 @@ PreparedRun& prepared(SessionState& state, const Feeds& feeds, const std::vector
 }
 /// `use(plan)` of the plan for these feeds.
 template <class Use>
-auto with_plan(SessionState& state, const Feeds& feeds, const std::vector<Output>& fetches,
-               SourceLocation where, const Use& use) {
+auto with_plan(const Inside<SessionState>& state, const Feeds& feeds,
+               const std::vector<Output>& fetches, SourceLocation where, const Use& use) {
   return at_line(where, [&] {
     std::vector<Tensor> values;
-    PreparedRun& run = prepared(state, feeds, fetches, values, where);
+    PreparedRun& run = prepared(*state, feeds, fetches, values, where);
     return use(run.plan_for(values.data(), values.size()));
   });
 }
@@ -286,13 +288,13 @@ auto with_plan(SessionState& state, const Feeds& feeds, const std::vector<Output
 
 MemoryUse Session::predict_memory(const Feeds& feeds, const std::vector<Output>& fetches,
                                   SourceLocation where) {
-  return with_plan(*state_, feeds, fetches, where,
+  return with_plan(state_, feeds, fetches, where,
                    [](const CompiledPlan& plan) { return plan.memory_use(); });
 }
 
 std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output>& fetches,
                                     SourceLocation where) {
-  return with_plan(*state_, feeds, fetches, where, [this](const CompiledPlan& plan) {
+  return with_plan(state_, feeds, fetches, where, [this](const CompiledPlan& plan) {
     return describe(plan.memory_use(), plan.plan()) +
            describe_devices(plan.bytes_by_device(), state_->memory.device_names());
   });
@@ -300,7 +302,7 @@ std::string Session::explain_memory(const Feeds& feeds, const std::vector<Output
 
 std::string Session::explain_placement(const Feeds& feeds, const std::vector<Output>& fetches,
                                        SourceLocation where) {
-  return with_plan(*state_, feeds, fetches, where, [this](const CompiledPlan& plan) {
+  return with_plan(state_, feeds, fetches, where, [this](const CompiledPlan& plan) {
     return plan.explain_placement() + state_->choices.words;
   });
 }
