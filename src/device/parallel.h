@@ -32,6 +32,14 @@ void parallel_chunks(std::int64_t count, std::int64_t chunks, std::int64_t worke
       &run);
 }
 
+/// Elements that one thread should at least have before a second one pays for itself.
+inline constexpr std::int64_t kParallelGrain = 16384;
+
+/// As many tasks of a loop, of about so many additions each, as pay for a second thread.
+inline std::int64_t grain_of(std::int64_t additions_each) {
+  return std::max<std::int64_t>(kParallelGrain / std::max<std::int64_t>(additions_each, 1), 1);
+}
+
 /// Calls `body(begin, end)` for parts of [0, count) on up to `threads` threads, each part at
 /// least `grain` long. Where parts end depends on the number of threads: what `body` makes of an
 /// element must not depend on the part that it is in. Every thread computes in the caller's
@@ -76,9 +84,6 @@ void parallel_tasks(std::int64_t tasks, std::int64_t workers, const Body& body) 
     for (std::int64_t task = begin; task < end; ++task) body(task, worker);
   });
 }
-
-/// Elements that one thread should at least have before a second one pays for itself.
-inline constexpr std::int64_t kParallelGrain = 16384;
 
 /// Adds `parts` partial sums of `size` elements each to `total`, one after the other.
 template <class T>

@@ -64,7 +64,7 @@ void gather(const Tensor& from, std::span<const std::int64_t> samples, Tensor& t
       });
     }
   };
-  const std::int64_t grain = kParallelGrain / static_cast<std::int64_t>(elements + 1) + 1;
+  const std::int64_t grain = grain_of(static_cast<std::int64_t>(elements));
   parallel_for(static_cast<std::int64_t>(samples.size()), grain, threads,
                [&](std::int64_t begin, std::int64_t end) {
                  const auto first = static_cast<std::size_t>(begin);
@@ -299,8 +299,7 @@ struct Batches::State {
     const std::size_t in_bytes = bytes_of(in), out_bytes = bytes_of(out);
     const auto* const read = static_cast<const std::byte*>(in.raw());
     auto* const written = static_cast<std::byte*>(out.raw());
-    const std::int64_t grain =
-        kParallelGrain / static_cast<std::int64_t>(in_bytes + out_bytes + 1) + 1;
+    const std::int64_t grain = grain_of(static_cast<std::int64_t>(in_bytes + out_bytes));
     parallel_for(batch.size(), grain, threads, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const auto at = static_cast<std::size_t>(i);

@@ -81,8 +81,8 @@ Kernel make_depthwise_conv2d(const KernelSite& site) {
     const std::int64_t lines = d.windows.height.output;
     const std::int64_t line_size = d.windows.width.output * d.filters;
     const T* filter = args.input<T>(1);
-    parallel_for(d.batch * lines, kParallelGrain / std::max<std::int64_t>(line_size, 1),
-                 d.threads, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(d.batch * lines, grain_of(line_size), d.threads,
+                 [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t i = begin; i < end; ++i) {
                      const T* x = args.input<T>(0) + i / lines * d.image_size;
                      T* y = args.output<T>() + i / lines * d.output_size;

@@ -156,7 +156,7 @@ void DirectConvolution::add_to_filter_grad(const float* image, const float* outp
 
 void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
                                     float* flipped) const {
-  const std::int64_t grain = std::max<std::int64_t>(kParallelGrain / row, 1);
+  const std::int64_t grain = grain_of(row);
   parallel_for(windows.height.window * filters, grain, threads,
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {

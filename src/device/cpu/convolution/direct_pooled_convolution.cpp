@@ -328,7 +328,7 @@ struct FilterGrad {
     const std::int64_t filters = conv.pooled.filters, row = direct.row;
     add_parts(sums + sum_size, parts - 1, sum_size, direct.threads, sums);
     std::copy_n(sums + size, filters, bias_grad);
-    parallel_for(direct.windows.height.window * row, kParallelGrain / filters, direct.threads,
+    parallel_for(direct.windows.height.window * row, grain_of(filters), direct.threads,
                  [&](std::int64_t begin, std::int64_t end) {
                    if (!sparse) {
                      std::copy(sums + begin * filters, sums + end * filters,

@@ -18,9 +18,7 @@ struct Pool {
   std::int64_t input_size = windows.height.input * windows.width.input * channels;
   std::int64_t output_size = windows.height.output * windows.width.output * channels;
   /// Enough images for a thread each.
-  std::int64_t parts = std::clamp<std::int64_t>(
-      images / std::max<std::int64_t>(kParallelGrain / std::max<std::int64_t>(input_size, 1), 1),
-      1, threads);
+  std::int64_t parts = std::clamp<std::int64_t>(images / grain_of(input_size), 1, threads);
 };
 
 Pool pool_of(const KernelSite& site, const Shape& x) {

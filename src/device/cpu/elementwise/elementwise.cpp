@@ -55,8 +55,7 @@ struct OneLoop {
 /// `refusal` is what to say when the op refuses an operand.
 Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
   const int64_t count = site.output_shape().num_elements();
-  const ElementwiseProgram text = make_program(site.node());
-  const int64_t grain = ProgramRunner::grain(text);
+  const int64_t grain = ProgramRunner::grain_of_cost(element_cost(site.node().op().name));
   const OneLoop one(site, grain);
   if (one.loop && one.num_parameters == 0)
     return {[loop = one.loop, moves = one.moves, count, refusal](const KernelArgs& args) {
@@ -68,7 +67,7 @@ Kernel elementwise_kernel(const KernelSite& site, const char* refusal) {
     }};
   std::vector<Shape> shapes;
   for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
-  ProgramRunner program(text, shapes);
+  ProgramRunner program(make_program(site.node()), shapes);
   const int64_t parts = std::clamp<int64_t>(count / grain, 1, site.threads());
   const std::size_t scratch = program.scratch_bytes();
   return {[=, program = std::move(program)](const KernelArgs& args) {

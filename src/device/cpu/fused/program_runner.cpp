@@ -60,11 +60,15 @@ bool ProgramRunner::knows(const Node& node) {
 }
 
 std::int64_t ProgramRunner::grain(const ElementwiseProgram& program) {
+  std::int64_t cost = 0;
+  for (const auto& instruction : program.instructions) cost += element_cost(instruction.op->name);
+  return grain_of_cost(cost);
+}
+
+std::int64_t ProgramRunner::grain_of_cost(std::int64_t additions) {
   // An element that is read and written costs about two additions besides.
   constexpr std::int64_t kMoved = 2, kLeast = 1024;
-  std::int64_t cost = kMoved;
-  for (const auto& instruction : program.instructions) cost += element_cost(instruction.op->name);
-  return std::max(kParallelGrain * (kMoved + 1) / cost, kLeast);
+  return std::max(kParallelGrain * (kMoved + 1) / (kMoved + additions), kLeast);
 }
 
 std::size_t ProgramRunner::scratch_bytes() const {

@@ -32,6 +32,8 @@ class ProgramRunner {
 
   /// Elements that one thread should at least have before a second one pays for itself.
   static std::int64_t grain(const ElementwiseProgram& program);
+  /// The same of functions that cost `additions` an element.
+  static std::int64_t grain_of_cost(std::int64_t additions);
 
   /// Work memory of one call to `run`; a cache line's alignment is enough.
   std::size_t scratch_bytes() const;

@@ -31,7 +31,7 @@ void gather(const Indexed& at, int threads, const KernelArgs& args) {
     }
   };
   if (at.count * at.inner > 0)
-    parallel_for(at.outer * at.count, kParallelGrain / at.inner, threads, rows);
+    parallel_for(at.outer * at.count, grain_of(at.inner), threads, rows);
 }
 
 /// Each thread owns rows of the result and adds what belongs there in the order of the indices.
@@ -52,8 +52,7 @@ void scatter_add(const Indexed& at, int threads, const KernelArgs& args) {
         for (std::int64_t j = 0; j < at.inner; ++j) to[j] = static_cast<T>(to[j] + from[j]);
       }
   };
-  if (at.size * at.inner > 0)
-    parallel_for(at.outer * at.size, kParallelGrain / at.inner, threads, rows);
+  if (at.size * at.inner > 0) parallel_for(at.outer * at.size, grain_of(at.inner), threads, rows);
 }
 
 Kernel make_gather(const KernelSite& site) {

@@ -252,7 +252,7 @@ class Sweep {
   void run(const T* x, A* y, A* workspace, int threads) const {
     A* partial = chunks_ > 1 ? workspace : y;
     const int64_t task_size = std::min(chunk_, elements_each()) * width_;
-    const int64_t grain = std::max<int64_t>(kParallelGrain / task_size, 1);
+    const int64_t grain = grain_of(task_size);
     const int64_t tasks = layout_.kept.count() * tiles_ * chunks_;
     parallel_for(tasks, grain, threads, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task)
@@ -262,15 +262,14 @@ class Sweep {
           run_task<Combine>(x, partial, task);
     });
     if (chunks_ == 1) return;
-    parallel_for(results(), std::max<int64_t>(kParallelGrain / chunks_, 1), threads,
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i) {
-                     Cascade<Combine, A> cascade;
-                     for (int64_t chunk = 0; chunk < chunks_; ++chunk)
-                       cascade.push(partial[chunk * results() + i]);
-                     y[i] = cascade.total();
-                   }
-                 });
+    parallel_for(results(), grain_of(chunks_), threads, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        Cascade<Combine, A> cascade;
+        for (int64_t chunk = 0; chunk < chunks_; ++chunk)
+          cascade.push(partial[chunk * results() + i]);
+        y[i] = cascade.total();
+      }
+    });
   }
 
  private:
@@ -377,7 +376,7 @@ Kernel index_kernel(const KernelSite& site) {
   if (outer * inner == 0) return {[](const KernelArgs&) {}};
   if (length == 0) throw KernelError("there is no largest or smallest of no elements");
   const int64_t width = std::min(inner, kTile), tiles = (inner + width - 1) / width;
-  const int64_t grain = std::max<int64_t>(kParallelGrain / (length * width), 1);
+  const int64_t grain = grain_of(length * width);
   return {[=, threads = site.threads()](const KernelArgs& args) {
     const T* x = args.input<T>(0);
     int64_t* y = args.output<int64_t>();

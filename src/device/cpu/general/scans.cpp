@@ -22,7 +22,7 @@ Kernel make_scan(const KernelSite& site) {
   const int64_t tiles = (inner + kTile - 1) / kTile;
   const int64_t first = site.attribute<bool>("reverse") ? (length - 1) * inner : 0;
   const int64_t step = site.attribute<bool>("reverse") ? -inner : inner;
-  const int64_t grain = kParallelGrain / std::max<int64_t>(length * std::min(inner, kTile), 1);
+  const int64_t grain = grain_of(length * std::min(inner, kTile));
   return {[=, threads = site.threads()](const KernelArgs& args) {
     parallel_for(outer * tiles, grain, threads, [&](int64_t begin, int64_t end) {
       State states[kTile];

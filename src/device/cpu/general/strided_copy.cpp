@@ -148,7 +148,7 @@ void StridedCopy::run(const StridedCopy& copy, const void* from, void* to) {
   }
   const std::int64_t bands = (copy.across_.size + kBlock - 1) / kBlock;
   const std::int64_t rows = copy.total_ / (copy.across_.size * copy.inner_.size);
-  parallel_for(rows * bands, kParallelGrain / (kBlock * copy.inner_.size), copy.threads_,
+  parallel_for(rows * bands, grain_of(kBlock * copy.inner_.size), copy.threads_,
                [&](std::int64_t begin, std::int64_t end) {
                  copy.copy_blocks(source, target, begin, end);
                });

@@ -26,7 +26,7 @@ Kernel make_drawn(const KernelSite& site, std::int64_t words_each, Draw draw) {
     T* out = args.output<T>();
     const std::uint64_t key = philox_key(args.run->seed, node, args.run->iteration);
     const std::int64_t step = args.run->step;
-    parallel_for((count + batch - 1) / batch, kParallelGrain / (4 * kWords), threads,
+    parallel_for((count + batch - 1) / batch, grain_of(4 * kWords), threads,
                  [&](std::int64_t begin, std::int64_t end) {
                    std::uint32_t words[kWords];
                    for (std::int64_t i = begin; i < end; ++i) {

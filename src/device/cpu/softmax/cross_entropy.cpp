@@ -33,7 +33,7 @@ struct CrossEntropySite {
     result.loops = &best_softmax_rows<T>();
     return result;
   }
-  int64_t grain() const { return std::max<int64_t>(kParallelGrain / (8 * classes + 1), 1); }
+  int64_t grain() const { return grain_of(8 * classes); }
 };
 
 /// Calls `finish(row, totals, exponentials)` for each row of logits: the exponentials of what

@@ -18,8 +18,7 @@ constexpr std::int64_t kSoftmaxCost = 8;
 
 /// Rows that are worth a thread of their own, of [size, inner] elements each.
 std::int64_t rows_per_thread(const AxisView& view, std::int64_t cost) {
-  return std::max<std::int64_t>(
-      kParallelGrain / std::max<std::int64_t>(view.size * view.inner * cost, 1), 1);
+  return grain_of(view.size * view.inner * cost);
 }
 
 template <class T>
@@ -66,8 +65,7 @@ Kernel make_softmax(const KernelSite& site) {
   // Elsewhere rows are copied, some of them side by side, and back.
   constexpr std::int64_t kSide = 16;
   const std::int64_t tiles = (view.inner + kSide - 1) / kSide, tasks = view.outer * tiles;
-  const std::int64_t grain = std::max<std::int64_t>(
-      kParallelGrain / std::max<std::int64_t>(view.size * kSide * kSoftmaxCost, 1), 1);
+  const std::int64_t grain = grain_of(view.size * kSide * kSoftmaxCost);
   const std::int64_t parts = std::clamp<std::int64_t>(tasks / grain, 1, site.threads());
   const std::int64_t part_elements = 2 * kSide * view.size;
   return {[=](const KernelArgs& args) {

@@ -14,9 +14,7 @@ using std::int64_t;
 template <class Body>
 void for_rows(const AxisView& view, int threads, const Body& body) {
   constexpr int64_t kCost = 4;  // of an element, in additions
-  const int64_t grain =
-      std::max<int64_t>(kParallelGrain / std::max<int64_t>(view.size * kCost, 1), 1);
-  parallel_for(view.outer, grain, threads,
+  parallel_for(view.outer, grain_of(view.size * kCost), threads,
                [&](int64_t begin, int64_t end) { body(begin * view.size, end - begin); });
 }
 
