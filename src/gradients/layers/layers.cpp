@@ -41,6 +41,26 @@ std::int64_t require_image(const LayerBuilder& layer, const Output& x, const Opt
   return channels;
 }
 
+/// How a convolution's windows lie, as ops take it.
+template <class Options>
+gradgraph::Conv2dOptions windows_of(const Options& options) {
+  return {.strides = options.strides,
+          .padding = options.padding,
+          .border = options.border,
+          .dilations = options.dilations,
+          .groups = options.groups,
+          .layout = options.layout};
+}
+
+/// y plus the layer's bias, of so many channels, where it has one, and activated.
+template <class Options>
+Output finish(LayerBuilder& layer, const Output& y, std::int64_t channels, Layout layout,
+              const Options& options, SourceLocation where) {
+  if (!options.use_bias) return layer.finish(y, options.activation);
+  const Output bias = layer.trainable("bias", {channels}, y.dtype(), options.bias_initializer);
+  return layer.finish(bias_add(y, bias, layout, where), options.activation);
+}
+
 /// `size()` of an image, refused in the layer's name where it is more than numbers hold.
 template <class Size>
 std::int64_t checked_size(const LayerBuilder& layer, const Size& size) {
@@ -79,11 +99,8 @@ Output Dense::operator()(Output x, SourceLocation where) const {
   const std::int64_t inputs = layer.size(x, x.rank() - 1);
   const Output kernel =
       layer.trainable("kernel", {inputs, options.units}, x.dtype(), options.kernel_initializer);
-  Output y = matmul(x, kernel, {}, where);
-  if (options.use_bias)
-    y = bias_add(y, layer.trainable("bias", {options.units}, x.dtype(), options.bias_initializer),
-                 Layout::nhwc, where);
-  return layer.finish(y, options.activation);
+  const Output y = matmul(x, kernel, {}, where);
+  return finish(layer, y, options.units, Layout::nhwc, options, where);
 }
 
 Output dense(Output x, DenseOptions options, std::string_view name, SourceLocation where) {
@@ -101,19 +118,8 @@ Output Conv2d::operator()(Output x, SourceLocation where) const {
       "kernel",
       {options.kernel.height, options.kernel.width, channels / options.groups, options.filters},
       x.dtype(), options.kernel_initializer);
-  Output y = gradgraph::conv2d(x, kernel,
-                               {.strides = options.strides,
-                                .padding = options.padding,
-                                .border = options.border,
-                                .dilations = options.dilations,
-                                .groups = options.groups,
-                                .layout = options.layout},
-                               where);
-  if (options.use_bias)
-    y = bias_add(y,
-                 layer.trainable("bias", {options.filters}, x.dtype(), options.bias_initializer),
-                 options.layout, where);
-  return layer.finish(y, options.activation);
+  const Output y = gradgraph::conv2d(x, kernel, windows_of(options), where);
+  return finish(layer, y, options.filters, options.layout, options, where);
 }
 
 Output conv2d(Output x, Conv2dOptions options, std::string_view name, SourceLocation where) {
@@ -171,19 +177,8 @@ Output Conv2dTranspose::operator()(Output x, SourceLocation where) const {
       "kernel",
       {options.kernel.height, options.kernel.width, options.filters / options.groups, channels},
       x.dtype(), options.kernel_initializer);
-  Output y = conv2d_input_grad(shape, kernel, x,
-                               {.strides = strides,
-                                .padding = options.padding,
-                                .border = border,
-                                .dilations = dilations,
-                                .groups = options.groups,
-                                .layout = options.layout},
-                               where);
-  if (options.use_bias)
-    y = bias_add(y,
-                 layer.trainable("bias", {options.filters}, x.dtype(), options.bias_initializer),
-                 options.layout, where);
-  return layer.finish(y, options.activation);
+  const Output y = conv2d_input_grad(shape, kernel, x, windows_of(options), where);
+  return finish(layer, y, options.filters, options.layout, options, where);
 }
 
 Output conv2d_transpose(Output x, Conv2dTransposeOptions options, std::string_view name,
