@@ -32,7 +32,7 @@ TEST_SUITE("passes") {
   TEST_CASE("fuse_epilogue: products of all layouts take in what follows") {
     for (const bool transpose_a : {false, true})
       for (const bool transpose_b : {false, true})
-        for (const std::int64_t columns : {1, 10, 33, 512}) {
+        for (const std::int64_t columns : {1, 10, 33, 512, 2100}) {
           CAPTURE(columns);
           Graph graph;
           const Output a = placeholder(graph, float32, {any, any}, "a");
@@ -85,9 +85,13 @@ TEST_SUITE("passes") {
   }
 
   TEST_CASE("fuse_epilogue: weights are updated as without it") {
+    // Also in chunks that are not as wide as the weights.
+    std::int64_t units = 0;
+    SUBCASE("narrow") { units = 130; }
+    SUBCASE("wide") { units = 2200; }
     Graph graph;
     const Output x = placeholder(graph, float32, {any, 40}, "x");
-    const Output h = nn::dense(x, {.units = 130, .activation = gg::relu}, "a");
+    const Output h = nn::dense(x, {.units = units, .activation = gg::relu}, "a");
     const Output loss = mean(square(nn::dense(h, {.units = 3}, "b")));
     const Output train = Adam{.learning_rate = 0.01}.minimize(loss);
     Session fused(graph, {.seed = 3}), plain(graph, kPlain), again(graph, {.seed = 3});

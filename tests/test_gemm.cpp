@@ -121,6 +121,18 @@ TEST_CASE("gemm: products wide enough for a to be packed, of all heights") {
   });
 }
 
+TEST_CASE("gemm: products wider than a chunk") {
+  for_each_table([](const TileTable& tiles) {
+    for (const std::int64_t rows : {1, 15, 90})
+      for (const std::int64_t columns : {1023, 1025, 2048, 3001})
+        for_each_layout(rows, columns, 19, [&](const Product& product) {
+          const std::vector<float> alone = product.run(1, tiles);
+          CHECK(product.error(alone) <= 1e-5);
+          for (const int threads : {2, 5}) CHECK(product.run(threads, tiles) == alone);
+        });
+  });
+}
+
 TEST_CASE("gemm: empty matrices") {
   for_each_table([](const TileTable& tiles) {
     for_each_layout(3, 20, 0, [&](const Product& product) {

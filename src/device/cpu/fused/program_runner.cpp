@@ -17,6 +17,8 @@ using std::int64_t;
 constexpr int64_t kTile = 1024;
 constexpr std::size_t kBufferBytes = kTile * sizeof(double);
 constexpr int64_t kShortestRun = 256;
+/// Columns from which a patch goes row by row: strips would be fetched in pieces all over memory.
+constexpr int64_t kLongRow = 512;
 
 int64_t element_size(DType dtype) { return static_cast<int64_t>(size_of(dtype)); }
 
@@ -221,7 +223,8 @@ bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
   };
   // Rows and columns of whole blocks first.
   const int64_t width = chain_.line_elements();
-  const int64_t rows = runs_strips_ ? patch.rows / kLinkLines * kLinkLines : 0;
+  const bool in_strips = runs_strips_ && patch.columns < kLongRow;
+  const int64_t rows = in_strips ? patch.rows / kLinkLines * kLinkLines : 0;
   const int64_t columns = rows > 0 ? patch.columns / width * width : 0;
   const int64_t first = patch.row * row_length_ + patch.column;
   for (int64_t column = 0; column < columns; column += width)

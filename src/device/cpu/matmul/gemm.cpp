@@ -20,6 +20,9 @@ using std::int64_t;
 constexpr int64_t kMaxInner = 256;
 /// Elements of a chunk of c, which stays in the second-level cache with what it is made of.
 constexpr int64_t kChunkElements = 1 << 16;
+/// Columns that a chunk has at most: with wider ones it would be so low that b came from memory
+/// for a few rows at a time.
+constexpr int64_t kChunkColumns = 1024;
 /// Columns of c from which it pays to pack a: tiles read it faster then, once for each panel.
 constexpr int64_t kMinColumnsToPack = 256;
 /// Columns of a below which reading c, and what an epilogue takes beside it, costs most.
@@ -51,7 +54,9 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
     grid_rows_ = rows;
     grid_columns_ = columns;
   }
-  const int64_t width = std::min(divide_up(panels, grid_columns_) * panel_columns,
+  const int64_t cell_panels = divide_up(panels, grid_columns_);
+  const int64_t chunks = divide_up(cell_panels * panel_columns, kChunkColumns);
+  const int64_t width = std::min(divide_up(cell_panels, chunks) * panel_columns,
                                  divide_up(shape.columns, tiles.lanes) * tiles.lanes);
   chunk_stride_ = std::max<int64_t>(width, 1);
   chunk_rows_ = std::max<int64_t>(kChunkElements / chunk_stride_, tiles.max_rows);
@@ -92,9 +97,8 @@ void Gemm::run(const float* a, const float* b, float* c, void* workspace) const 
   parallel_for(cells(), 1, cells(), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Cell cell = cell_at(i);
-      for_chunks(cell, [&](int64_t row, int64_t rows) {
-        multiply(a, b, {row, cell.column, rows, cell.columns},
-                 c + row * shape_.columns + cell.column, shape_.columns,
+      for_chunks(cell, [&](const Cell& part) {
+        multiply(a, b, part, c + part.row * shape_.columns + part.column, shape_.columns,
                  scratch_of(workspace, i));
       });
     }

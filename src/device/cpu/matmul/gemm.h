@@ -39,9 +39,9 @@ class Gemm {
         const Cell cell = cell_at(i);
         float* scratch = scratch_of(workspace, i);
         float* values = scratch + packed_floats_;
-        for_chunks(cell, [&](std::int64_t row, std::int64_t rows) {
-          multiply(a, b, {row, cell.column, rows, cell.columns}, values, chunk_stride_, scratch);
-          finish(i, Chunk{values, row, cell.column, rows, cell.columns, chunk_stride_});
+        for_chunks(cell, [&](const Cell& part) {
+          multiply(a, b, part, values, chunk_stride_, scratch);
+          finish(i, Chunk{values, part.row, part.column, part.rows, part.columns, chunk_stride_});
         });
       }
     });
@@ -64,10 +64,12 @@ class Gemm {
   template <class Visit>
   void for_chunks(const Cell& cell, const Visit& visit) const {
     const std::int64_t chunks = (cell.rows + chunk_rows_ - 1) / chunk_rows_;
-    for (std::int64_t i = 0; i < chunks; ++i) {
-      const std::int64_t begin = cell.rows * i / chunks, end = cell.rows * (i + 1) / chunks;
-      visit(cell.row + begin, end - begin);
-    }
+    for (std::int64_t j = 0; j < cell.columns; j += chunk_stride_)
+      for (std::int64_t i = 0; i < chunks; ++i) {
+        const std::int64_t begin = cell.rows * i / chunks, end = cell.rows * (i + 1) / chunks;
+        visit(Cell{cell.row + begin, cell.column + j, end - begin,
+                   std::min(chunk_stride_, cell.columns - j)});
+      }
   }
   /// The part `of` c, into rows of `c` that are `stride` apart and have room for whole vectors.
   void multiply(const float* a, const float* b, const Cell& of, float* c, std::int64_t stride,
