@@ -61,6 +61,27 @@ void check_product_sum(std::int64_t rows, std::int64_t columns, bool along_rows,
   });
 }
 
+/// The convolution and its gradients, against the reference and with any number of threads.
+/// Returns the convolution.
+Tensor check_convolution(const Shape& image, const Shape& filter, const Conv2dOptions& options,
+                         double tolerance = 1e-5) {
+  Graph graph;
+  const Output x = constant(graph, noise(image, 1).cast(float32));
+  const Output w = constant(graph, noise(filter, 2).cast(float32));
+  const Output y = conv2d(x, w, options);
+  const Output grad = constant(graph, noise(y.shape(), 3).cast(float32));
+  for (const Output& output : {y, conv2d_input_grad(image, w, grad, options),
+                               conv2d_filter_grad(x, filter, grad, options)}) {
+    const Tensor expected = compute(output, 1, true);
+    const Tensor result = compute(output, 1);
+    CHECK_MESSAGE(close(result, expected, tolerance), output.name() << image << filter);
+    for (const int threads : {1, 2, 7})
+      CHECK_MESSAGE(same_bits(compute(output, threads), result),
+                    output.name() << image << filter << threads);
+  }
+  return compute(y, 1);
+}
+
 }  // namespace
 
 TEST_CASE("sums of products: all sizes around those of tiles, on every instruction set") {
@@ -90,19 +111,35 @@ TEST_CASE("convolution kernels: the fast ones give what the reference gives") {
             const Shape image =
                 nhwc ? Shape{batch, 9, 11, channels} : Shape{batch, channels, 9, 11};
             const Shape filter = {window.height, window.width, channels, filters};
-            Graph graph;
-            const Output x = constant(graph, noise(image, 1).cast(float32));
-            const Output w = constant(graph, noise(filter, 2).cast(float32));
-            const Output y = conv2d(x, w, options);
-            const Output grad = constant(graph, noise(y.shape(), 3).cast(float32));
-            for (const Output& output : {y, conv2d_input_grad(image, w, grad, options),
-                                         conv2d_filter_grad(x, filter, grad, options)}) {
-              const Tensor expected = compute(output, 1, true);
-              const Tensor result = compute(output, 1);
-              CHECK_MESSAGE(close(result, expected, 1e-5), output.name() << image << filter);
-              for (const int threads : {1, 2, 7})
-                CHECK_MESSAGE(same_bits(compute(output, threads), result),
-                              output.name() << image << filter << threads);
-            }
+            check_convolution(image, filter, options, 1e-5);
           }
+}
+
+TEST_CASE("convolution kernels: filters too large for the cache") {
+  const Conv2dOptions cases[] = {
+      {.padding = Padding::same},
+      {.strides = 2, .padding = Padding::same},
+      {.strides = {1, 4}, .padding = Padding::explicit_, .border = {0, 3, 2, 1}},
+  };
+  for (const Conv2dOptions& options : cases) {
+    check_convolution({2, 7, 5, 90}, {3, 3, 90, 330}, options, 1e-4);
+    check_convolution({2, 9, 4, 330}, {3, 3, 330, 90}, options, 1e-4);
+  }
+}
+
+TEST_CASE("convolution kernels: images one pixel wide are as those one pixel high") {
+  for (const Padding padding : {Padding::valid, Padding::same})
+    for (const std::int64_t stride : {1, 3}) {
+      const Tensor tall = check_convolution({3, 40, 1, 8}, {5, 1, 8, 12},
+                                            {.strides = {stride, 1}, .padding = padding});
+      const Tensor wide = check_convolution({3, 1, 40, 8}, {1, 5, 8, 12},
+                                            {.strides = {1, stride}, .padding = padding});
+      CHECK(std::memcmp(tall.raw(), wide.raw(), wide.bytes()) == 0);
+    }
+  // A window that reaches into the border is none of them.
+  check_convolution({3, 40, 1, 8}, {5, 3, 8, 12}, {.padding = Padding::same});
+  check_convolution({3, 40, 1, 8}, {5, 1, 8, 12},
+                    {.padding = Padding::explicit_, .border = {0, 0, 1, 0}});
+  check_convolution({3, 40, 1, 8}, {5, 1, 8, 12},
+                    {.strides = {1, 2}, .padding = Padding::explicit_, .border = {1, 0, 1, 0}});
 }

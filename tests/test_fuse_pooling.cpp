@@ -82,6 +82,10 @@ const PooledCase kCases[] = {
     {{4, 7, 7, 16}, {3, 3, 16, 17}, {.padding = Padding::explicit_, .border = {2, 1, 0, 2}}, 3},
     {{2, 8, 8, 40}, {3, 3, 40, 1}, {.padding = Padding::same}},
     {{1, 70, 66, 4}, {3, 3, 4, 33}, {.padding = Padding::same}},
+    // A filter in blocks; images one pixel wide, and high.
+    {{2, 6, 4, 90}, {3, 3, 90, 330}, {.padding = Padding::same}},
+    {{3, 40, 1, 8}, {5, 1, 8, 12}, {.padding = Padding::same}, {2, 1}},
+    {{3, 1, 40, 8}, {1, 5, 8, 12}, {.padding = Padding::same}, {1, 2}},
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
@@ -18,6 +19,9 @@ namespace gradgraph {
 
 namespace {
 
+/// Elements that should stay in the second-level cache.
+constexpr std::int64_t kInCache = 1 << 16;
+
 std::int64_t padded(const WindowAxis& axis) {
   return (axis.output - 1) * axis.stride + axis.window;
 }
@@ -30,10 +34,19 @@ bool fits_padded(const Windows& windows, std::int64_t channels) {
          !__builtin_mul_overflow(elements, channels, &elements) && elements <= kMost;
 }
 
+/// Whether the axes have changed places: of an image one pixel wide, which lies in memory as one
+/// that is one pixel high, and then is one long line.
+bool turn_to_lines(Windows& windows) {
+  const WindowAxis& width = windows.width;
+  if (width.input != 1 || width.output != 1 || width.window != 1) return false;
+  std::swap(windows.height, windows.width);
+  return true;
+}
+
 }  // namespace
 
 std::int64_t filter_grad_parts(std::int64_t batch, std::int64_t size) {
-  constexpr std::int64_t kInCache = 1 << 16, kHuge = 1 << 22;
+  constexpr std::int64_t kHuge = 1 << 22;
   const std::int64_t most = size > kHuge ? 1 : std::max<std::int64_t>(kInCache / size, 2);
   return parts_for(std::min(batch, most));
 }
@@ -55,11 +68,14 @@ bool DirectConvolution::takes(const KernelSite& site, const Shape& image, const 
 DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
                                      const Shape& filter)
     : windows(windows_of(site.node().attributes(), image, {filter[0], filter[1]}, 1)),
+      is_turned(turn_to_lines(windows)),
       batch(image[0]),
       channels(image[3]),
       filters(filter[3]),
       threads(site.threads()),
-      loops(best_line_loops()) {
+      loops(best_line_loops()),
+      row(windows.width.window * channels),
+      blocks(windows.height.window * row, filters) {
   WindowAxis &height = windows.height, &width = windows.width;
   // One window goes nowhere, so a stride beyond any image must not be multiplied by.
   if (height.output == 1) height.stride = height.window;
@@ -69,7 +85,6 @@ DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
   is_padded = height.before > 0 || width.before > 0 || padded_height > height.input ||
               padded_width > width.input;
   if (!is_padded) padded_width = width.input;
-  row = width.window * channels;
   line = padded_width * channels;
 }
 
@@ -111,21 +126,26 @@ void DirectConvolution::copy_from_padded(const float* padded, float* image) cons
       std::fill_n(image, image_line, 0.f);
 }
 
-void DirectConvolution::convolve_line(const float* image, std::int64_t y, const float* filter,
-                                      float* output) const {
-  loops.product_sum({.a = image + y * windows.height.stride * line,
-                     .a_next = line,
-                     .a_row = windows.width.stride * channels,
-                     .a_inner = 1,
-                     .b = filter,
-                     .b_next = row * filters,
-                     .b_inner = filters,
-                     .c = output,
-                     .c_row = filters,
-                     .rows = windows.width.output,
-                     .columns = filters,
-                     .inner = row,
-                     .products = windows.height.window});
+void DirectConvolution::convolve_lines(const float* image, std::int64_t y, std::int64_t count,
+                                       const float* packed_filter, float* output) const {
+  const std::int64_t step = windows.height.stride * line;
+  blocks.for_each(packed_filter,
+                  [&](const float* block, std::int64_t column, std::int64_t width) {
+                    for (std::int64_t i = 0; i < count; ++i)
+                      loops.product_sum({.a = image + (y + i) * step,
+                                         .a_next = line,
+                                         .a_row = windows.width.stride * channels,
+                                         .a_inner = 1,
+                                         .b = block,
+                                         .b_next = row * width,
+                                         .b_inner = width,
+                                         .c = output + i * output_line() + column,
+                                         .c_row = filters,
+                                         .rows = windows.width.output,
+                                         .columns = width,
+                                         .inner = row,
+                                         .products = windows.height.window});
+                  });
 }
 
 void DirectConvolution::add_to_filter_grad(const FilterRows& rows, const float* image,
@@ -156,13 +176,20 @@ void DirectConvolution::add_to_filter_grad(const float* image, const float* outp
 
 void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
                                     float* flipped) const {
-  const std::int64_t grain = grain_of(row);
-  parallel_for(windows.height.window * filters, grain, threads,
+  // Squares of cache lines, of which a line is read and written once.
+  constexpr std::int64_t kSide = 16;
+  const std::int64_t sides = (filters + kSide - 1) / kSide;
+  parallel_for(windows.height.window * sides, grain_of(row * kSide), threads,
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {
-                   const float* from = filter + i / filters * row * filters + i % filters;
-                   for (std::int64_t k = 0; k < row; ++k)
-                     flipped[i * step + k] = from[k * filters];
+                   const std::int64_t tap = i / sides, first = i % sides * kSide;
+                   const std::int64_t last = std::min(first + kSide, filters);
+                   const float* from = filter + tap * row * filters;
+                   float* to = flipped + tap * filters * step;
+                   for (std::int64_t begin_k = 0; begin_k < row; begin_k += kSide)
+                     for (std::int64_t f = first; f < last; ++f)
+                       for (std::int64_t k = begin_k; k < std::min(begin_k + kSide, row); ++k)
+                         to[f * step + k] = from[k * filters + f];
                  }
                });
 }
@@ -180,78 +207,113 @@ Kernel make_conv2d(const KernelSite& site) {
   const std::int64_t lines = conv.windows.height.output, all_lines = conv.batch * lines;
   const std::int64_t parts = std::clamp<std::int64_t>(all_lines, 1, conv.threads);
   const auto run = [conv, lines, all_lines, parts](const KernelArgs& args) {
+    auto* workspace = static_cast<float*>(args.workspace);
+    const float* packed = conv.blocks.packed(args.input<float>(1), workspace, conv.threads);
+    float* buffers = workspace + conv.blocks.packed_elements();
     parallel_parts(
         all_lines, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-          float* buffer = static_cast<float*>(args.workspace) + part * conv.padded_elements();
-          float* y = args.output<float>() + begin * conv.windows.width.output * conv.filters;
-          const float* x = nullptr;
-          for (std::int64_t i = begin; i < end; ++i) {
-            if (!x || i % lines == 0)
-              x = conv.padded_image(args.input<float>(0), i / lines, buffer);
-            conv.convolve_line(x, i % lines, args.input<float>(1), y);
-            y += conv.output_line();
+          float* buffer = buffers + part * conv.padded_elements();
+          std::int64_t count = 0;
+          for (std::int64_t i = begin; i < end; i += count) {
+            count = std::min(lines - i % lines, end - i);
+            conv.convolve_lines(conv.padded_image(args.input<float>(0), i / lines, buffer),
+                                i % lines, count, packed,
+                                args.output<float>() + i * conv.output_line());
           }
         });
   };
-  return {run, bytes(parts * conv.padded_elements())};
+  return {run, bytes(conv.blocks.packed_elements() + parts * conv.padded_elements())};
 }
 
-/// Adds to line `y` of a padded image what flows back to it.
+/// Adds to line `y` of a padded image what flows back to the first `width` elements of each
+/// window's row there. `flipped` is that much of the flipped filter.
 void add_to_line(const DirectConvolution& conv, const float* output_grad, const float* flipped,
-                 std::int64_t y, float* line) {
+                 std::int64_t y, std::int64_t width, float* line) {
   const WindowAxis& height = conv.windows.height;
   const std::int64_t output = std::min(y / height.stride, height.output - 1);
   const std::int64_t tap = y - output * height.stride;
   const std::int64_t products =
       std::min((height.window - tap + height.stride - 1) / height.stride, output + 1);
   if (products <= 0) return;
-  const std::int64_t size = conv.row * conv.filters;
+  const std::int64_t size = width * conv.filters;
   conv.loops.product_sum({.a = output_grad + output * conv.output_line(),
                           .a_next = -conv.output_line(),
                           .a_row = conv.filters,
                           .a_inner = 1,
                           .b = flipped + tap * size,
                           .b_next = height.stride * size,
-                          .b_inner = conv.row,
+                          .b_inner = width,
                           .c = line,
                           .c_row = conv.windows.width.stride * conv.channels,
                           .rows = conv.windows.width.output,
-                          .columns = conv.row,
+                          .columns = width,
                           .inner = conv.filters,
                           .products = products,
                           .add = true});
 }
 
+/// Lines of the image's gradient are made by themselves, or so many together that a filter in
+/// blocks is not gone through for each.
+struct InputGrad {
+  InputGrad(const KernelSite& site, const Shape& image, const Shape& filter)
+      : conv(site, image, filter),
+        blocks(conv.windows.height.window * conv.filters, conv.row),
+        all_lines(conv.batch * conv.windows.height.input),
+        parts(std::clamp<std::int64_t>(all_lines, 1, conv.threads)),
+        together(blocks.lines_together(conv.line, conv.windows.height.input)) {}
+
+  std::int64_t workspace() const {
+    return conv.filter_elements() + blocks.packed_elements() + parts * together * conv.line;
+  }
+
+  void operator()(const KernelArgs& args) const {
+    float* flipped = static_cast<float*>(args.workspace);
+    conv.flip_filter(args.input<float>(1), conv.row, flipped);
+    float* rest = flipped + conv.filter_elements();
+    const float* filter = blocks.packed(flipped, rest, conv.threads);
+    rest += blocks.packed_elements();
+    parallel_parts(all_lines, parts,
+                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+                     float* lines = rest + part * together * conv.line;
+                     std::int64_t count = 0;
+                     for (std::int64_t i = begin; i < end; i += count) {
+                       const std::int64_t height = conv.windows.height.input;
+                       count = std::min({together, height - i % height, end - i});
+                       make_lines(args, i, count, filter, lines);
+                     }
+                   });
+  }
+
+  /// Lines [first, first + count), which are of one image.
+  void make_lines(const KernelArgs& args, std::int64_t first, std::int64_t count,
+                  const float* filter, float* lines) const {
+    const WindowAxis &height = conv.windows.height, &width = conv.windows.width;
+    const float* output_grad =
+        args.input<float>(2) + first / height.input * height.output * conv.output_line();
+    const std::int64_t y = first % height.input + height.before;
+    std::fill_n(lines, count * conv.line, 0.f);
+    const std::int64_t seen = std::min(count, conv.padded_height - y);
+    blocks.for_each(filter, [&](const float* block, std::int64_t column, std::int64_t columns) {
+      for (std::int64_t i = 0; i < seen; ++i)
+        add_to_line(conv, output_grad, block, y + i, columns, lines + i * conv.line + column);
+    });
+    float* image_line = args.output<float>() + first * width.input * conv.channels;
+    for (std::int64_t i = 0; i < count; ++i)
+      conv.copy_line_from_padded(lines + i * conv.line,
+                                 image_line + i * width.input * conv.channels);
+  }
+
+  DirectConvolution conv;
+  FilterBlocks blocks;  ///< of the flipped filter as [window height * filters, row]
+  std::int64_t all_lines, parts, together;
+};
+
 Kernel make_input_grad(const KernelSite& site) {
   const Shape &image = site.output_shape(), &filter = site.input_shape(1);
   if (!DirectConvolution::takes(site, image, filter)) return {};
-  const DirectConvolution conv(site, image, filter);
-  const WindowAxis &height = conv.windows.height, &width = conv.windows.width;
-  const std::int64_t all_lines = conv.batch * height.input;
-  const std::int64_t parts = std::clamp<std::int64_t>(all_lines, 1, conv.threads);
-  const auto run = [conv, height, width, all_lines, parts](const KernelArgs& args) {
-    const std::int64_t image_line = width.input * conv.channels;
-    const std::int64_t image_size = height.output * width.output * conv.filters;
-    float* flipped = static_cast<float*>(args.workspace);
-    conv.flip_filter(args.input<float>(1), conv.row, flipped);
-    parallel_parts(all_lines, parts,
-                   [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-                     float* line = flipped + conv.filter_elements() + part * conv.line;
-                     for (std::int64_t i = begin; i < end; ++i) {
-                       const std::int64_t y = i % height.input + height.before;
-                       std::fill_n(line, conv.line, 0.f);
-                       if (y < conv.padded_height)
-                         add_to_line(conv, args.input<float>(2) + i / height.input * image_size,
-                                     flipped, y, line);
-                       conv.copy_line_from_padded(line, args.output<float>() + i * image_line);
-                     }
-                   });
-  };
-  return {run, bytes(conv.filter_elements() + parts * conv.line)};
+  const InputGrad kernel(site, image, filter);
+  return {kernel, bytes(kernel.workspace())};
 }
-
-/// Elements of image and output gradient that one product reads should stay in cache.
-constexpr std::int64_t kBlockElements = 1 << 16;
 
 /// Multiplications from which it pays to go by blocks.
 constexpr std::int64_t kLeastProducts = 1 << 20;
@@ -263,7 +325,7 @@ struct FilterGrad {
         size(conv.filter_elements()),
         parts(filter_grad_parts(conv.batch, size)),
         lines(std::clamp<std::int64_t>(
-            kBlockElements / (conv.output_line() + conv.windows.height.stride * conv.line), 1,
+            kInCache / (conv.output_line() + conv.windows.height.stride * conv.line), 1,
             conv.windows.height.output)) {
     const std::int64_t pixels =
         conv.batch * conv.windows.height.output * conv.windows.width.output;

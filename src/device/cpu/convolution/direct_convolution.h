@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "device/cpu/convolution/filter_blocks.h"
 #include "device/cpu/convolution/line_loops.h"
 #include "device/kernel.h"
 #include "ops/nn/window.h"
@@ -26,9 +27,10 @@ struct DirectConvolution {
   /// An image without the border of `padded`.
   void copy_line_from_padded(const float* padded_line, float* image_line) const;
   void copy_from_padded(const float* padded, float* image) const;
-  /// Line `y` of the output for one such image: [output width, filters].
-  void convolve_line(const float* image, std::int64_t y, const float* filter,
-                     float* output) const;
+  /// `count` lines of the output from line `y` on, for one such image: [count, output width,
+  /// filters]. The filter is packed by `blocks`.
+  void convolve_lines(const float* image, std::int64_t y, std::int64_t count,
+                      const float* packed_filter, float* output) const;
   /// Some rows of a filter as [window height, row, filters]: elements [begin, end) of row `tap`
   /// of its windows.
   struct FilterRows {
@@ -54,13 +56,16 @@ struct DirectConvolution {
   std::int64_t output_line() const { return windows.width.output * filters; }
 
   Windows windows;
+  bool is_turned;  ///< height and width have changed places
   std::int64_t batch, channels, filters;
   int threads;
   const LineLoops& loops;
   bool is_padded = false;
   std::int64_t padded_height = 0, padded_width = 0;
-  std::int64_t row = 0;   ///< elements of a window's row
+  std::int64_t row;       ///< elements of a window's row
   std::int64_t line = 0;  ///< elements of a padded image's line
+  /// Of the filter as [window height * row, filters].
+  FilterBlocks blocks;
 };
 
 }  // namespace gradgraph

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <utility>
 
 #include "device/cpu/convolution/direct_convolution.h"
 #include "device/cpu/kernels.h"
@@ -15,7 +16,12 @@ namespace {
 
 struct PooledDirectConvolution {
   PooledDirectConvolution(const KernelSite& site, const Shape& image, const Shape& filter)
-      : direct(site, image, filter), pooled(site.node().attributes(), image, filter) {}
+      : direct(site, image, filter), pooled(site.node().attributes(), image, filter) {
+    if (!direct.is_turned) return;
+    std::swap(pooled.windows.height, pooled.windows.width);
+    std::swap(pooled.pool.height, pooled.pool.width);
+    std::swap(pooled.height, pooled.width);
+  }
 
   static bool takes(const KernelSite& site, const Shape& image, const Shape& filter) {
     const PooledConvolution pooled(site.node().attributes(), image, filter);
@@ -62,29 +68,36 @@ Kernel make_forward(const KernelSite& site) {
   const PooledDirectConvolution conv(site, image, filter);
   const std::int64_t lines = conv.pooled.batch * conv.pooled.height;
   const std::int64_t parts = std::clamp<std::int64_t>(lines, 1, site.threads());
-  const std::int64_t buffer_size =
-      conv.direct.padded_elements() + conv.pooled.pool.height * conv.direct.output_line();
-  const auto run = [conv, lines, parts, buffer_size](const KernelArgs& args) {
+  const std::int64_t convolved_size = conv.pooled.pool.height * conv.direct.output_line();
+  const std::int64_t together =
+      conv.direct.blocks.lines_together(convolved_size, conv.pooled.height);
+  const std::int64_t buffer_size = conv.direct.padded_elements() + together * convolved_size;
+  const auto run = [=](const KernelArgs& args) {
     const DirectConvolution& direct = conv.direct;
     const PooledConvolution& pooled = conv.pooled;
+    auto* workspace = static_cast<float*>(args.workspace);
+    const float* packed = direct.blocks.packed(args.input<float>(1), workspace, direct.threads);
+    float* buffers = workspace + direct.blocks.packed_elements();
     parallel_parts(lines, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-      float* buffer = static_cast<float*>(args.workspace) + part * buffer_size;
+      float* buffer = buffers + part * buffer_size;
       float* convolved = buffer + direct.padded_elements();
       const float* x = nullptr;
-      for (std::int64_t i = begin; i < end; ++i) {
+      std::int64_t count = 0;
+      for (std::int64_t i = begin; i < end; i += count) {
         const std::int64_t y = i % pooled.height;
+        count = std::min({together, pooled.height - y, end - i});
         if (!x || y == 0)
           x = direct.padded_image(args.input<float>(0), i / pooled.height, buffer);
-        for (std::int64_t l = 0; l < pooled.pool.height; ++l)
-          direct.convolve_line(x, y * pooled.pool.height + l, args.input<float>(1),
-                               convolved + l * direct.output_line());
-        direct.loops.pool(conv.pool_line(), convolved, args.input<float>(2),
-                          args.output<float>(0) + i * conv.line(),
-                          args.output<std::uint8_t>(1) + i * conv.line());
+        direct.convolve_lines(x, y * pooled.pool.height, count * pooled.pool.height, packed,
+                              convolved);
+        for (std::int64_t l = 0; l < count; ++l)
+          direct.loops.pool(conv.pool_line(), convolved + l * convolved_size,
+                            args.input<float>(2), args.output<float>(0) + (i + l) * conv.line(),
+                            args.output<std::uint8_t>(1) + (i + l) * conv.line());
       }
     });
   };
-  return {run, bytes(parts * buffer_size)};
+  return {run, bytes(conv.direct.blocks.packed_elements() + parts * buffer_size)};
 }
 
 /// Pooled elements that gradients work on at once: their terms should stay in cache.
