@@ -93,6 +93,20 @@ void add_products(std::vector<PassPattern>& patterns) {
                       }});
 }
 
+void add_sums_of_products(std::vector<PassPattern>& patterns) {
+  patterns.push_back({"merge_products", "three", [](Graph& graph) -> Fetches {
+                        const Output a = input(graph, {1, 5}), b = input(graph, {1, 6});
+                        const Output c = input(graph, {1, 5}), d = input(graph, {1, 6});
+                        const MatmulOptions turned = {.transpose_a = true};
+                        return {matmul(a, b, turned) + input(graph, {5, 6}) +
+                                (matmul(c, d, turned) + matmul(a, d, turned))};
+                      }});
+  patterns.push_back({"merge_products", "as they are", [](Graph& graph) -> Fetches {
+                        const Output a = input(graph, {5, 1}), b = input(graph, {1, 6});
+                        return {tanh(matmul(a, b) + matmul(input(graph, {5, 1}), b))};
+                      }});
+}
+
 void add_elementwise(std::vector<PassPattern>& patterns) {
   patterns.push_back({"fuse_elementwise", "chain", [](Graph& graph) -> Fetches {
                         const Output x = input(graph, {3, 4}), b = input(graph, {4});
@@ -296,6 +310,7 @@ const std::vector<PassPattern>& pass_patterns() {
     add_pooling(all);
     add_cross_entropies(all);
     add_products(all);
+    add_sums_of_products(all);
     add_elementwise(all);
     add_reductions(all);
     add_layouts(all);

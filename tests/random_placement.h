@@ -16,11 +16,11 @@ inline const std::vector<std::string> kDevices = {"cpu", "simulated:0", "simulat
 inline Session open_session(Graph& graph, const std::string& device = "cpu") {
   add_simulated_devices("simulated", 2);
   // What these find in one place depends on the placement, and so does how sums round.
-  return Session(graph,
-                 {.device = device,
-                  .seed = 17,
-                  .threads = 1,
-                  .disabled_passes = {"fuse_cross_entropy", "fuse_pooling", "fuse_reductions"}});
+  return Session(graph, {.device = device,
+                         .seed = 17,
+                         .threads = 1,
+                         .disabled_passes = {"fuse_cross_entropy", "fuse_pooling",
+                                             "fuse_reductions", "merge_products"}});
 }
 
 /// Makes every node ask for a random device, and draws one for the session.
