@@ -122,9 +122,28 @@ TEST_CASE("convolution kernels: filters too large for the cache") {
       {.strides = {1, 4}, .padding = Padding::explicit_, .border = {0, 3, 2, 1}},
   };
   for (const Conv2dOptions& options : cases) {
-    check_convolution({2, 7, 5, 90}, {3, 3, 90, 330}, options, 1e-4);
-    check_convolution({2, 9, 4, 330}, {3, 3, 330, 90}, options, 1e-4);
+    check_convolution({1, 5, 4, 90}, {3, 3, 90, 330}, options, 1e-4);
+    check_convolution({2, 4, 3, 330}, {3, 3, 330, 90}, options, 1e-4);
   }
+}
+
+TEST_CASE("convolution kernels: groups and dilations") {
+  for (const std::int64_t groups : {1, 2, 4})
+    for (const Pair dilations : {Pair(1), Pair(2), Pair(1, 3), Pair(4, 1)})
+      for (const Pair strides : {Pair(1), Pair(2), Pair(1, 3)})
+        for (const Padding padding : {Padding::valid, Padding::same, Padding::explicit_})
+          check_convolution({3, 13, 11, 12}, {3, 2, 12 / groups, 20},
+                            {.strides = strides,
+                             .padding = padding,
+                             .border = {2, 0, 1, 3},
+                             .dilations = dilations,
+                             .groups = groups});
+  // One pixel wide, and taps that all lie in the border.
+  check_convolution({2, 30, 1, 8}, {3, 1, 4, 6}, {.dilations = {5, 1}, .groups = 2});
+  check_convolution({1, 3, 4, 4}, {3, 3, 4, 6}, {.padding = Padding::same, .dilations = 9});
+  // Too large to be in blocks.
+  check_convolution({1, 5, 6, 128}, {3, 3, 64, 520}, {.padding = Padding::same, .groups = 2},
+                    1e-4);
 }
 
 TEST_CASE("convolution kernels: images one pixel wide are as those one pixel high") {

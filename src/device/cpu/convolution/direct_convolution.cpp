@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "device/cpu/convolution/depthwise.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
 
@@ -15,6 +16,9 @@
 ///     output line       = sum over window rows i of   image line(i) x filter[i]
 ///     filter gradient i = sum over output lines of    image line(i)^T x output line gradient
 ///     image line        = overlapping sum over i of   output line gradient x filter[i]^T
+///
+/// With dilation, or several groups, the same holds of each tap and group by itself: `row` is as
+/// long as a group has channels then.
 namespace gradgraph {
 
 namespace {
@@ -23,15 +27,22 @@ namespace {
 constexpr std::int64_t kInCache = 1 << 16;
 
 std::int64_t padded(const WindowAxis& axis) {
-  return (axis.output - 1) * axis.stride + axis.window;
+  return (axis.output - 1) * axis.stride + axis.span();
 }
 
 /// Whether an image with its border can be made at all: attributes choose how wide that is.
 bool fits_padded(const Windows& windows, std::int64_t channels) {
   constexpr std::int64_t kMost = std::int64_t{1} << 32;
+  if (std::max(windows.height.span(), windows.width.span()) > kMost) return false;
   std::int64_t elements = 0;
   return !__builtin_mul_overflow(padded(windows.height), padded(windows.width), &elements) &&
          !__builtin_mul_overflow(elements, channels, &elements) && elements <= kMost;
+}
+
+Windows windows_at(const KernelSite& site, const Shape& image, const Shape& filter) {
+  const Attributes& attributes = site.node().attributes();
+  return windows_of(attributes, image, {filter[0], filter[1]},
+                    pair_attribute(attributes, "dilations"));
 }
 
 /// Whether the axes have changed places: of an image one pixel wide, which lies in memory as one
@@ -58,24 +69,24 @@ std::int64_t filter_grad_blocks(std::int64_t parts, std::int64_t most, int threa
 
 bool DirectConvolution::takes(const KernelSite& site, const Shape& image, const Shape& filter) {
   const Attributes& attributes = site.node().attributes();
-  const Pair dilations = pair_attribute(attributes, "dilations");
-  return layout_attribute(attributes) == Layout::nhwc && dilations.height == 1 &&
-         dilations.width == 1 && attributes.get<std::int64_t>("groups") == 1 &&
+  return layout_attribute(attributes) == Layout::nhwc && !is_depthwise(site, image, filter) &&
          image.num_elements() > 0 && filter.num_elements() > 0 &&
-         fits_padded(windows_of(attributes, image, {filter[0], filter[1]}, 1), image[3]);
+         fits_padded(windows_at(site, image, filter), image[3]);
 }
 
 DirectConvolution::DirectConvolution(const KernelSite& site, const Shape& image,
                                      const Shape& filter)
-    : windows(windows_of(site.node().attributes(), image, {filter[0], filter[1]}, 1)),
+    : windows(windows_at(site, image, filter)),
       is_turned(turn_to_lines(windows)),
       batch(image[0]),
       channels(image[3]),
       filters(filter[3]),
+      groups(site.attribute<std::int64_t>("groups")),
       threads(site.threads()),
       loops(best_line_loops()),
-      row(windows.width.window * channels),
-      blocks(windows.height.window * row, filters) {
+      row(windows.width.window * group_channels),
+      by_taps(groups > 1 || windows.height.dilation > 1 || windows.width.dilation > 1),
+      blocks(by_taps ? 0 : windows.height.window * row, filters) {
   WindowAxis &height = windows.height, &width = windows.width;
   // One window goes nowhere, so a stride beyond any image must not be multiplied by.
   if (height.output == 1) height.stride = height.window;
@@ -129,6 +140,11 @@ void DirectConvolution::copy_from_padded(const float* padded, float* image) cons
 void DirectConvolution::convolve_lines(const float* image, std::int64_t y, std::int64_t count,
                                        const float* packed_filter, float* output) const {
   const std::int64_t step = windows.height.stride * line;
+  if (by_taps) {
+    for (std::int64_t i = 0; i < count; ++i)
+      convolve_line_by_taps(image + (y + i) * step, packed_filter, output + i * output_line());
+    return;
+  }
   blocks.for_each(packed_filter,
                   [&](const float* block, std::int64_t column, std::int64_t width) {
                     for (std::int64_t i = 0; i < count; ++i)
@@ -146,6 +162,27 @@ void DirectConvolution::convolve_lines(const float* image, std::int64_t y, std::
                                          .inner = row,
                                          .products = windows.height.window});
                   });
+}
+
+void DirectConvolution::convolve_line_by_taps(const float* image, const float* filter,
+                                              float* output) const {
+  const WindowAxis &height = windows.height, &width = windows.width;
+  for (std::int64_t group = 0; group < groups; ++group)
+    for (std::int64_t tap = 0; tap < height.window; ++tap)
+      loops.product_sum({.a = image + tap * height.dilation * line + group * group_channels,
+                         .a_next = width.dilation * channels,
+                         .a_row = width.stride * channels,
+                         .a_inner = 1,
+                         .b = filter + tap * row * filters + group * group_filters,
+                         .b_next = group_channels * filters,
+                         .b_inner = filters,
+                         .c = output + group * group_filters,
+                         .c_row = filters,
+                         .rows = width.output,
+                         .columns = group_filters,
+                         .inner = group_channels,
+                         .products = width.window,
+                         .add = tap > 0});
 }
 
 void DirectConvolution::add_to_filter_grad(const FilterRows& rows, const float* image,
@@ -171,7 +208,34 @@ void DirectConvolution::add_to_filter_grad(const float* image, const float* outp
                                            std::int64_t lines, float* filter_grad,
                                            bool is_first) const {
   for (std::int64_t tap = 0; tap < windows.height.window; ++tap)
-    add_to_filter_grad({tap, 0, row}, image, output_grad, lines, filter_grad, is_first);
+    if (by_taps)
+      add_to_filter_grad_by_taps(tap, image, output_grad, lines, filter_grad, is_first);
+    else
+      add_to_filter_grad({tap, 0, row}, image, output_grad, lines, filter_grad, is_first);
+}
+
+void DirectConvolution::add_to_filter_grad_by_taps(std::int64_t tap, const float* image,
+                                                   const float* output_grad, std::int64_t lines,
+                                                   float* filter_grad, bool is_first) const {
+  const WindowAxis &height = windows.height, &width = windows.width;
+  for (std::int64_t group = 0; group < groups; ++group)
+    for (std::int64_t i = 0; i < width.window; ++i)
+      loops.product_sum(
+          {.a = image + tap * height.dilation * line + i * width.dilation * channels +
+                group * group_channels,
+           .a_next = height.stride * line,
+           .a_row = 1,
+           .a_inner = width.stride * channels,
+           .b = output_grad + group * group_filters,
+           .b_next = output_line(),
+           .b_inner = filters,
+           .c = filter_grad + (tap * row + i * group_channels) * filters + group * group_filters,
+           .c_row = filters,
+           .rows = group_channels,
+           .columns = group_filters,
+           .inner = width.output,
+           .products = lines,
+           .add = !is_first});
 }
 
 void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
@@ -252,12 +316,40 @@ void add_to_line(const DirectConvolution& conv, const float* output_grad, const 
                           .add = true});
 }
 
+/// The same, of a whole row and with the whole of the flipped filter, tap by tap.
+void add_to_line_by_taps(const DirectConvolution& conv, const float* output_grad,
+                         const float* flipped, std::int64_t y, float* line) {
+  const WindowAxis &height = conv.windows.height, &width = conv.windows.width;
+  for (std::int64_t tap = 0; tap < height.window; ++tap) {
+    const std::int64_t start = y - tap * height.dilation;
+    if (start < 0 || start % height.stride != 0 || start / height.stride >= height.output)
+      continue;
+    for (std::int64_t group = 0; group < conv.groups; ++group)
+      for (std::int64_t i = 0; i < width.window; ++i)
+        conv.loops.product_sum(
+            {.a = output_grad + start / height.stride * conv.output_line() +
+                  group * conv.group_filters,
+             .a_row = conv.filters,
+             .a_inner = 1,
+             .b = flipped + (tap * conv.filters + group * conv.group_filters) * conv.row +
+                  i * conv.group_channels,
+             .b_inner = conv.row,
+             .c = line + i * width.dilation * conv.channels + group * conv.group_channels,
+             .c_row = width.stride * conv.channels,
+             .rows = width.output,
+             .columns = conv.group_channels,
+             .inner = conv.group_filters,
+             .products = 1,
+             .add = true});
+  }
+}
+
 /// Lines of the image's gradient are made by themselves, or so many together that a filter in
 /// blocks is not gone through for each.
 struct InputGrad {
   InputGrad(const KernelSite& site, const Shape& image, const Shape& filter)
       : conv(site, image, filter),
-        blocks(conv.windows.height.window * conv.filters, conv.row),
+        blocks(conv.by_taps ? 0 : conv.windows.height.window * conv.filters, conv.row),
         all_lines(conv.batch * conv.windows.height.input),
         parts(std::clamp<std::int64_t>(all_lines, 1, conv.threads)),
         together(blocks.lines_together(conv.line, conv.windows.height.input)) {}
@@ -293,10 +385,14 @@ struct InputGrad {
     const std::int64_t y = first % height.input + height.before;
     std::fill_n(lines, count * conv.line, 0.f);
     const std::int64_t seen = std::min(count, conv.padded_height - y);
-    blocks.for_each(filter, [&](const float* block, std::int64_t column, std::int64_t columns) {
+    if (conv.by_taps)
       for (std::int64_t i = 0; i < seen; ++i)
-        add_to_line(conv, output_grad, block, y + i, columns, lines + i * conv.line + column);
-    });
+        add_to_line_by_taps(conv, output_grad, filter, y + i, lines + i * conv.line);
+    else
+      blocks.for_each(filter, [&](const float* block, std::int64_t column, std::int64_t columns) {
+        for (std::int64_t i = 0; i < seen; ++i)
+          add_to_line(conv, output_grad, block, y + i, columns, lines + i * conv.line + column);
+      });
     float* image_line = args.output<float>() + first * width.input * conv.channels;
     for (std::int64_t i = 0; i < count; ++i)
       conv.copy_line_from_padded(lines + i * conv.line,
@@ -332,6 +428,7 @@ struct FilterGrad {
     if (size * pixels < kLeastProducts) return;
     // Some elements of one row of windows, or all. Each block makes the border around an image
     // again.
+    if (conv.by_taps) return;
     const std::int64_t taps = conv.windows.height.window, least = conv.is_padded ? 256 : 64;
     const std::int64_t wanted = filter_grad_blocks(
         parts, taps * std::max<std::int64_t>(conv.row / least, 1), conv.threads);

@@ -16,8 +16,8 @@ std::int64_t filter_grad_parts(std::int64_t batch, std::int64_t size);
 /// would leave threads without work. Every element's sum is the same whatever their number.
 std::int64_t filter_grad_blocks(std::int64_t parts, std::int64_t most, int threads);
 
-/// A convolution of float32 NHWC images in one group without dilation. Where windows reach
-/// beyond the image, the image is copied into one with a border of zeros first.
+/// A convolution of float32 NHWC images. Where windows reach beyond the image, it is copied into
+/// one with a border of zeros first.
 struct DirectConvolution {
   static bool takes(const KernelSite& site, const Shape& image, const Shape& filter);
   DirectConvolution(const KernelSite& site, const Shape& image, const Shape& filter);
@@ -57,15 +57,24 @@ struct DirectConvolution {
 
   Windows windows;
   bool is_turned;  ///< height and width have changed places
-  std::int64_t batch, channels, filters;
+  std::int64_t batch, channels, filters, groups;
+  std::int64_t group_channels = channels / groups, group_filters = filters / groups;
   int threads;
   const LineLoops& loops;
   bool is_padded = false;
   std::int64_t padded_height = 0, padded_width = 0;
-  std::int64_t row;       ///< elements of a window's row
+  std::int64_t row;  ///< elements of a filter's row
+  /// A window's row is no run of elements: there are gaps, or channels of other groups.
+  bool by_taps;
   std::int64_t line = 0;  ///< elements of a padded image's line
   /// Of the filter as [window height * row, filters].
   FilterBlocks blocks;
+
+ private:
+  void convolve_line_by_taps(const float* image, const float* filter, float* output) const;
+  /// To row `tap` of the filter's windows.
+  void add_to_filter_grad_by_taps(std::int64_t tap, const float* image, const float* output_grad,
+                                  std::int64_t lines, float* filter_grad, bool is_first) const;
 };
 
 }  // namespace gradgraph
