@@ -114,7 +114,9 @@ int run(const Flags& flags) {
 int main(int argc, char** argv) {
   Flags flags;
   CLI::App app("Steps of a model beyond MNIST, as bench/beyond_mnist.py asks for on stdin.");
-  app.add_option("--model", flags.model, "lstm, transformer, vae, resnet, mlp or cnn_inference")
+  app.add_option(
+         "--model", flags.model,
+         "lstm, transformer, vae, resnet, mlp, unet, text_cnn, vocabulary or cnn_inference")
       ->required();
   app.add_option("--threads", flags.threads, "CPU threads; 0 means all cores");
   app.add_option("--start", flags.start, "Where inputs and initial weights go, a file .npz");

@@ -28,6 +28,9 @@ MODELS = (
     # With 30 steps its loss is below 0.5, and rounding alone makes differences of 1 %.
     Model("resnet", "ResNet-20", 4, warm_up=9),
     Model("mlp", "MLP with tanh and layer norm", 200),
+    Model("unet", "U-Net", 8, warm_up=9, peers=("torch",)),
+    Model("text_cnn", "CNN along sentences", 20, peers=("torch",)),
+    Model("vocabulary", "a vocabulary of 10,000", 20, peers=("torch",)),
     Model("cnn_inference", "CNN, inference of one image", 2000, unit="us", peers=INFERENCE),
     Model("cnn_inference", "the same with 1 thread", 2000, unit="us", threads=1, peers=INFERENCE),
 )

@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numbers>
+#include <string_view>
 
 #include "models.h"
 
@@ -65,6 +67,31 @@ Tensors pixels_and_noise(gg::data::Random& random, std::int64_t samples, std::in
     value = static_cast<float>(length * std::cos(2 * std::numbers::pi * random.uniform()));
   }
   return {pixels, noise};
+}
+
+/// Images, and of each pixel the mean of its channels.
+Tensors images_and_means(gg::data::Random& random, const gg::Shape& shape) {
+  gg::Tensor images = classes(random, shape)[0],
+             means(gg::float32, {shape[0], shape[1], shape[2], 1});
+  const std::int64_t channels = shape[3];
+  for (std::int64_t i = 0; i < means.num_elements(); ++i) {
+    float sum = 0;
+    for (std::int64_t c = 0; c < channels; ++c) sum += images.data<float>()[i * channels + c];
+    means.data<float>()[i] = sum / static_cast<float>(channels);
+  }
+  return {images, means};
+}
+
+/// Words in [0, vocabulary), and of each row whether its first one is in the lower half.
+Tensors words_and_halves(gg::data::Random& random, const gg::Shape& shape,
+                         std::int64_t vocabulary) {
+  gg::Tensor words(gg::int32, shape), halves(gg::int64, {shape[0]});
+  for (auto& word : words.span<std::int32_t>())
+    word = static_cast<std::int32_t>(random.below(vocabulary));
+  const std::int64_t length = words.num_elements() / shape[0];
+  for (std::int64_t i = 0; i < shape[0]; ++i)
+    halves.data<std::int64_t>()[i] = words.data<std::int32_t>()[i * length] < vocabulary / 2;
+  return {words, halves};
 }
 
 gg::Output placeholder(gg::Graph& graph, const char* name, const gg::Shape& sample,
@@ -199,6 +226,68 @@ BeyondModel mlp(gg::Graph& graph) {
       })};
 }
 
+/// Two convolutions that keep the size.
+gg::Output twice(gg::Output x, std::int64_t filters, const std::string& name) {
+  const auto scope = gg::scope(x.graph(), name);
+  const gg::nn::Conv2dOptions options = {
+      .filters = filters, .activation = gg::relu, .padding = gg::Padding::same};
+  return gg::nn::conv2d(gg::nn::conv2d(x, options, "first"), options, "second");
+}
+
+BeyondModel unet(gg::Graph& graph) {
+  const auto images = placeholder(graph, "images", {64, 64, 3});
+  const auto means = placeholder(graph, "means", {64, 64, 1});
+  std::vector<gg::Output> skips;
+  auto x = images;
+  std::int64_t filters = 16;
+  for (int level = 0; level < 3; ++level, filters *= 2) {
+    skips.push_back(twice(x, filters, "down" + std::to_string(level)));
+    x = gg::nn::max_pool2d(skips.back(), 2);
+  }
+  x = twice(x, filters, "bottom");
+  for (int level = 2; level >= 0; --level) {
+    filters /= 2;
+    const std::string number = std::to_string(level);
+    x = gg::nn::conv2d_transpose(x, {.filters = filters, .kernel = 2, .strides = 2},
+                                 "larger" + number);
+    x = twice(gg::concat({x, skips[static_cast<std::size_t>(level)]}, 3), filters, "up" + number);
+  }
+  const auto drawn = gg::nn::conv2d(x, {.filters = 1, .kernel = 1}, "drawn");
+  return {{images, means}, gg::mean(gg::square(drawn - means)), {}, batches_of([](auto& random) {
+            return images_and_means(random, {8, 64, 64, 3});
+          })};
+}
+
+/// Convolutions along sentences: images one pixel wide. Source: Kim 2014.
+BeyondModel text_cnn(gg::Graph& graph) {
+  constexpr std::int64_t kVocabulary = 5000, kLength = 100;
+  const auto words = placeholder(graph, "words", {kLength}, gg::int32);
+  const auto labels = placeholder(graph, "labels", {}, gg::int64);
+  const auto x = gg::expand_dims(gg::nn::embedding(words, kVocabulary, 64), 2);
+  std::vector<gg::Output> seen;
+  for (const std::int64_t size : {3, 4, 5})
+    seen.push_back(
+        gg::max(gg::nn::conv2d(x, {.filters = 100, .kernel = {size, 1}, .activation = gg::relu},
+                               "conv" + std::to_string(size)),
+                {1, 2}));
+  const auto logits = gg::nn::dense(gg::concat(seen, 1), {.units = 2}, "logits");
+  return {{words, labels}, mean_cross_entropy(logits, labels), {}, batches_of([](auto& random) {
+            return words_and_halves(random, {64, kLength}, kVocabulary);
+          })};
+}
+
+/// A product with a column for each of many words.
+BeyondModel vocabulary(gg::Graph& graph) {
+  constexpr std::int64_t kVocabulary = 10000;
+  const auto words = placeholder(graph, "words", {}, gg::int32);
+  const auto labels = placeholder(graph, "labels", {}, gg::int64);
+  const auto x = gg::nn::embedding(words, kVocabulary, 128);
+  const auto logits = gg::nn::dense(x, {.units = kVocabulary}, "logits");
+  return {{words, labels}, mean_cross_entropy(logits, labels), {}, batches_of([](auto& random) {
+            return words_and_halves(random, {256}, kVocabulary);
+          })};
+}
+
 BeyondModel cnn_inference(gg::Graph& graph) {
   const Model model = make_model(graph, "cnn");
   return {
@@ -212,18 +301,14 @@ BeyondModel cnn_inference(gg::Graph& graph) {
 BeyondModel make_beyond_model(gg::Graph& graph, const std::string& name) {
   if (name == "cnn_inference") return cnn_inference(graph);
   BeyondModel model;
-  if (name == "lstm")
-    model = lstm(graph);
-  else if (name == "transformer")
-    model = transformer(graph);
-  else if (name == "vae")
-    model = vae(graph);
-  else if (name == "resnet")
-    model = resnet(graph);
-  else if (name == "mlp")
-    model = mlp(graph);
-  else
-    throw gg::BuildError("there is no model '" + name + "'");
+  const std::map<std::string_view, BeyondModel (*)(gg::Graph&)> models = {
+      {"lstm", lstm},         {"transformer", transformer},
+      {"vae", vae},           {"resnet", resnet},
+      {"mlp", mlp},           {"unet", unet},
+      {"text_cnn", text_cnn}, {"vocabulary", vocabulary}};
+  const auto found = models.find(name);
+  if (found == models.end()) throw gg::BuildError("there is no model '" + name + "'");
+  model = found->second(graph);
   model.fetches = {model.loss, gg::Adam{.learning_rate = 1e-3}.minimize(model.loss)};
   return model;
 }

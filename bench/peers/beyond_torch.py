@@ -46,6 +46,22 @@ class Weights:
             layer.bias.data = self.tensor(f"{name}/bias")
         return layer
 
+    def transposed(self, name, **options):
+        kernel = self.tensor(f"{name}/kernel")  # [height, width, filters, channels]
+        size, _, filters, channels = kernel.shape
+        layer = nn.ConvTranspose2d(channels, filters, size, **options)
+        layer.weight.data = kernel.permute(3, 2, 0, 1).contiguous()
+        layer.bias.data = self.tensor(f"{name}/bias")
+        return layer
+
+    def convolution_1d(self, name):
+        kernel = self.tensor(f"{name}/kernel").squeeze(1)  # [size, channels, filters]
+        size, channels, filters = kernel.shape
+        layer = nn.Conv1d(channels, filters, size)
+        layer.weight.data = kernel.permute(2, 1, 0).contiguous()
+        layer.bias.data = self.tensor(f"{name}/bias")
+        return layer
+
     def norm(self, layer, name):
         layer.weight.data = self.tensor(f"{name}/scale")
         layer.bias.data = self.tensor(f"{name}/offset")
@@ -175,6 +191,57 @@ class Mlp(nn.Module):
         return mean_cross_entropy(self.layers(features), labels)
 
 
+class Twice(nn.Sequential):
+    def __init__(self, weights, name):
+        super().__init__(weights.convolution(f"{name}/first", padding=1), nn.ReLU(),
+                         weights.convolution(f"{name}/second", padding=1), nn.ReLU())
+
+
+class Unet(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        levels = range(3)
+        self.down = nn.ModuleList(Twice(weights, f"down{level}") for level in levels)
+        self.bottom = Twice(weights, "bottom")
+        self.larger = nn.ModuleList(weights.transposed(f"larger{level}", stride=2)
+                                    for level in levels)
+        self.up = nn.ModuleList(Twice(weights, f"up{level}") for level in levels)
+        self.drawn = weights.convolution("drawn")
+
+    def forward(self, images, means):
+        x, skips = images, []
+        for down in self.down:
+            skips.append(down(x))
+            x = functional.max_pool2d(skips[-1], 2)
+        x = self.bottom(x)
+        for level in (2, 1, 0):
+            x = self.up[level](torch.cat([self.larger[level](x), skips[level]], 1))
+        return functional.mse_loss(self.drawn(x), means)
+
+
+class TextCnn(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.table = weights.parameter("embedding/table")
+        self.layers = nn.ModuleList(weights.convolution_1d(f"conv{size}") for size in (3, 4, 5))
+        self.logits = weights.linear("logits")
+
+    def forward(self, words, labels):
+        x = functional.embedding(words, self.table).transpose(1, 2)
+        seen = [functional.relu(layer(x)).amax(2) for layer in self.layers]
+        return mean_cross_entropy(self.logits(torch.cat(seen, 1)), labels)
+
+
+class Vocabulary(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.table = weights.parameter("embedding/table")
+        self.logits = weights.linear("logits")
+
+    def forward(self, words, labels):
+        return mean_cross_entropy(self.logits(functional.embedding(words, self.table)), labels)
+
+
 class Cnn(nn.Module):
     def __init__(self, weights):
         super().__init__()
@@ -205,7 +272,8 @@ class System:
         torch.set_flush_denormal(True)
         start = beyond.Start(flags.start)
         model = {"lstm": Lstm, "transformer": Transformer, "vae": Vae, "resnet": Resnet,
-                 "mlp": Mlp, "cnn_inference": Cnn}[flags.model](Weights(start.weights))
+                 "mlp": Mlp, "unet": Unet, "text_cnn": TextCnn, "vocabulary": Vocabulary,
+                 "cnn_inference": Cnn}[flags.model](Weights(start.weights))
         self.batches = start.batches_in_turn(tensor_of)
         self.first = start.batches[0]
         self.model = model.to(memory_format=torch.channels_last)
