@@ -87,7 +87,7 @@ Tensors words_and_halves(gg::data::Random& random, const gg::Shape& shape,
                          std::int64_t vocabulary) {
   gg::Tensor words(gg::int32, shape), halves(gg::int64, {shape[0]});
   for (auto& word : words.span<std::int32_t>())
-    word = static_cast<std::int32_t>(random.below(vocabulary));
+    word = static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(vocabulary)));
   const std::int64_t length = words.num_elements() / shape[0];
   for (std::int64_t i = 0; i < shape[0]; ++i)
     halves.data<std::int64_t>()[i] = words.data<std::int32_t>()[i * length] < vocabulary / 2;
