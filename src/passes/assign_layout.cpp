@@ -8,11 +8,9 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
-#include "graph/slot.h"
 #include "passes/attempt.h"
-#include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// Lets convolutions and pools of NCHW images work on NHWC ones, for which the fast kernels are
 /// made, with transposes only where others read or write the images:
@@ -64,14 +62,9 @@ const ImageOp* find_image_op(const Node& node, const PassContext& context) {
   return context.prefers_nhwc(node) && context.has_kernel(node, "transpose") ? &*op : nullptr;
 }
 
-class LayoutAssignment {
+class LayoutAssignment : public WholeGraphPass {
  public:
-  LayoutAssignment(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        topology_(graph, context.fetches),
-        is_late_(find_late_nodes(graph, topology_)) {}
+  using WholeGraphPass::WholeGraphPass;
 
   void run() {
     for (Node* node : topology_.order()) {
@@ -88,9 +81,7 @@ class LayoutAssignment {
   /// Its place in the order is fixed: by control inputs, or since it depends on an update, and
   /// a transpose of a variable that it reads would not.
   bool is_bound(const Node& node) const {
-    return is_late_[slot(node)] || !node.control_inputs().empty() ||
-           std::ranges::any_of(topology_.readers(node),
-                               [](const auto& reader) { return reader.index < 0; });
+    return is_late(node) || !node.control_inputs().empty() || topology_.is_awaited(node);
   }
 
   Output transpose(const Output& value, const Numbers& permutation) {
@@ -197,11 +188,6 @@ class LayoutAssignment {
     return true;
   }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
-  Topology topology_;
-  std::vector<bool> is_late_;  ///< by node id
   const KnownOp bias_add_{"bias_add", {"layout"}}, sum_{"sum", {"axes", "keep_dims"}};
   std::map<Key, Output> nhwc_;          ///< by NCHW image
   std::vector<Key> just_moved_;         ///< what the attempt in progress added to it

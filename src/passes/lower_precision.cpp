@@ -8,10 +8,8 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
-#include "graph/slot.h"
 #include "passes/lower_precision.h"
-#include "passes/pass_list.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// Products, and what only follows them, in 16 bits (SessionOptions::precision):
 ///
@@ -27,15 +25,11 @@ std::set<const OpDef*> defined(std::span<const std::string_view> names) {
   return ops;
 }
 
-class PrecisionLowering {
+class PrecisionLowering : public WholeGraphPass {
  public:
   PrecisionLowering(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        dtype_(context.precision == Precision::fp16 ? float16 : bfloat16),
-        topology_(graph, context.fetches),
-        is_late_(find_late_nodes(graph, topology_)) {}
+      : WholeGraphPass(graph, context, log),
+        dtype_(context.precision == Precision::fp16 ? float16 : bfloat16) {}
 
   void run() {
     for (Node* node : topology_.order())
@@ -47,7 +41,7 @@ class PrecisionLowering {
 
   /// Its place in the order is fixed, which that of a cast of what it reads is not.
   bool is_bound(const Node& node) const {
-    return is_late_[slot(node)] || !node.control_inputs().empty() || topology_.is_awaited(node);
+    return is_late(node) || !node.control_inputs().empty() || topology_.is_awaited(node);
   }
 
   bool is_lowered(const Node& node) const {
@@ -111,9 +105,6 @@ class PrecisionLowering {
 
   static Key key(const Output& value) { return {&value.node(), value.index()}; }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
   const DType dtype_;
   const std::set<const OpDef*> products_ = defined(kLoweredProducts),
                                followers_ = defined(kLoweredFollowers);
@@ -121,8 +112,6 @@ class PrecisionLowering {
   const OpDef& constant_ = op_registry().at("constant");
   const OpDef& bias_add_ = op_registry().at("bias_add");
   const OpDef& variable_ = op_registry().at("variable");
-  Topology topology_;
-  std::vector<bool> is_late_;   ///< by node id
   std::map<Key, Output> half_;  ///< what a value is in 16 bits
   std::map<Key, Output> wide_;  ///< what is of 16 bits, as float32 again
   std::set<const Node*> lowered_;

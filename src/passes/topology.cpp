@@ -88,6 +88,11 @@ Topology::Topology(Graph& graph, const std::vector<Node*>& roots)
     });
 }
 
+Node* Topology::only_reader(const Node& node) const {
+  const auto all = readers(node);
+  return all.size() == 1 && all.front().index >= 0 ? all.front().node : nullptr;
+}
+
 bool Topology::is_awaited(const Node& node) const {
   return std::ranges::any_of(readers(node),
                              [](const Reader& reader) { return reader.index < 0; });

@@ -32,6 +32,8 @@ class Topology {
     const std::size_t id = slot(node);
     return {readers_.data() + first_[id], first_[id + 1] - first_[id]};
   }
+  /// Who alone reads the node, once, while nobody else awaits it; null where that is nobody.
+  Node* only_reader(const Node& node) const;
   /// Somebody runs after the node without reading it.
   bool is_awaited(const Node& node) const;
 

@@ -8,10 +8,9 @@
 #include "core/text.h"
 #include "ops/builders.h"
 #include "passes/attempt.h"
-#include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
 #include "passes/rewriting/patterns.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// One softmax for a cross entropy and its gradient, where there were two and several sweeps:
 ///
@@ -50,14 +49,9 @@ bool sums_classes(const Node& sum, bool keeps_dims) {
          sum.attributes().get<bool>("keep_dims") == keeps_dims;
 }
 
-class CrossEntropyFusion {
+class CrossEntropyFusion : public WholeGraphPass {
  public:
-  CrossEntropyFusion(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        topology_(graph, context.fetches),
-        is_late_(find_late_nodes(graph, topology_)) {}
+  using WholeGraphPass::WholeGraphPass;
 
   void run() {
     for (Node* node : topology_.order()) {
@@ -74,7 +68,7 @@ class CrossEntropyFusion {
  private:
   /// A gradient that depends on an update stays: the loss would depend on it as well.
   void rewrite_if(Node& node, const std::optional<Found>& found) {
-    if (found && found->logits.rank() > 0 && !is_late_[slot(node)] && fits(node, *found))
+    if (found && found->logits.rank() > 0 && !is_late(node) && fits(node, *found))
       rewrite(node, *found);
   }
 
@@ -274,11 +268,6 @@ class CrossEntropyFusion {
     return changes_sign ? add(node, "neg", {grad}) : grad;
   }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
-  Topology topology_;
-  std::vector<bool> is_late_;  ///< by node id
   Matcher matcher_;
   std::unordered_set<const Node*> absorbed_;  ///< what other nodes stand for by now
   const KnownOp mul_{"mul"}, sub_{"sub"}, neg_{"neg"}, sum_{"sum", {"axes", "keep_dims"}};

@@ -11,9 +11,8 @@
 #include "graph/program.h"
 #include "graph/slot.h"
 #include "passes/attempt.h"
-#include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// Makes one node of elementwise ops that only feed each other:
 ///
@@ -72,16 +71,12 @@ class Registers {
   std::int32_t program_ = 0;
 };
 
-class Fusion {
+class Fusion : public WholeGraphPass {
  public:
   Fusion(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        topology_(graph, context.fetches),
+      : WholeGraphPass(graph, context, log),
         registers_(graph),
-        group_of_(graph.nodes().size(), kNone),
-        is_late_(find_late_nodes(graph, topology_)) {}
+        group_of_(graph.nodes().size(), kNone) {}
 
   void run() {
     gather_updates();
@@ -98,7 +93,7 @@ class Fusion {
   /// Nodes that depend on an update stay alone: a variable that they read, or that a node
   /// before them reads, may have another value by then.
   bool is_candidate(const Node& node) const {
-    return context_.fuses(node) && !is_late_[slot(node)] && !may_fail(node) &&
+    return context_.fuses(node) && !is_late(node) && !may_fail(node) &&
            !topology_.is_awaited(node);
   }
 
@@ -148,7 +143,7 @@ class Fusion {
 
   bool is_joinable_update(const Node& node) const {
     const Traits& traits = node.op().traits;
-    if (!traits.updates_variable || traits.fused || is_late_[slot(node)] ||
+    if (!traits.updates_variable || traits.fused || is_late(node) ||
         !node.control_inputs().empty() || !has_exactly(node.attributes(), {}) ||
         node.input(1).shape() != node.shape() || !context_.has_kernel(node, "fused_update"))
       return false;
@@ -248,16 +243,11 @@ class Fusion {
     for (const Node* node : seen) replace_readers(graph_, topology_, *node, fused.output());
   }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
-  Topology topology_;
   Registers registers_;
   std::vector<std::int32_t> group_of_;  ///< by node id
   std::vector<Group> groups_;
   std::vector<Node*> members_;  ///< of all groups, as they joined
   std::vector<Node*> ordered_;  ///< the same by group
-  std::vector<bool> is_late_;   ///< by node id: depends on an update
 };
 
 }  // namespace

@@ -6,11 +6,9 @@
 #include "core/text.h"
 #include "gradgraph/op.h"
 #include "graph/program.h"
-#include "graph/slot.h"
 #include "passes/attempt.h"
-#include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// Gives a product of matrices what is done with each of its elements:
 ///
@@ -37,14 +35,9 @@ void move_input(ElementwiseProgram& program, std::int32_t from, std::int32_t to)
   for (std::int32_t& result : program.results) result = moved(result);
 }
 
-class EpilogueFusion {
+class EpilogueFusion : public WholeGraphPass {
  public:
-  EpilogueFusion(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        topology_(graph, context.fetches),
-        is_late_(find_late_nodes(graph, topology_)) {}
+  using WholeGraphPass::WholeGraphPass;
 
   void run() {
     // Readers in their order: what a new node reads has been rewritten before.
@@ -66,7 +59,7 @@ class EpilogueFusion {
       return false;
     // The product is now made where its reader runs, which may be after an update.
     if (reader.num_outputs() == 0 || reader.shape() != product.shape() ||
-        reader.device() != product.device() || is_late_[slot(reader)] ||
+        reader.device() != product.device() || is_late(reader) ||
         !context_.has_kernel(product, traits.updates_variable ? kWithUpdate : kWithEpilogue))
       return false;
     if (!traits.updates_variable)
@@ -111,13 +104,8 @@ class EpilogueFusion {
     }
   }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
   const KnownOp matmul_{"matmul", {"transpose_a", "transpose_b"}};
   const KnownOp fused_{"fused", {"program"}}, fused_update_{"fused_update", {"program"}};
-  Topology topology_;
-  std::vector<bool> is_late_;  ///< by node id: depends on an update
 };
 
 }  // namespace

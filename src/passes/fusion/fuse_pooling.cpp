@@ -6,11 +6,9 @@
 
 #include "core/text.h"
 #include "gradgraph/op.h"
-#include "graph/slot.h"
 #include "passes/attempt.h"
-#include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// Makes one node of a convolution that goes through bias and relu into a max_pool2d, and lets
 /// the gradients start from the pool's:
@@ -63,14 +61,9 @@ struct Match {
   Output filter() const { return conv->input(1); }
 };
 
-class PoolFusion {
+class PoolFusion : public WholeGraphPass {
  public:
-  PoolFusion(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        topology_(graph, context.fetches),
-        is_late_(find_late_nodes(graph, topology_)) {}
+  using WholeGraphPass::WholeGraphPass;
 
   void run() {
     for (Node* node : topology_.order()) {
@@ -87,8 +80,6 @@ class PoolFusion {
   }
 
  private:
-  bool is_late(const Node& node) const { return is_late_[slot(node)]; }
-
   bool match_forward(Match& m) const {
     if ((m.pool->dtype() != float32 && !is_half(m.pool->dtype())) || !tiles_image(*m.pool))
       return false;
@@ -100,8 +91,8 @@ class PoolFusion {
     return conv2d_.matches(*m.conv) && is_nhwc(*m.conv) &&
            m.conv->attributes().get<std::int64_t>("groups") == 1 &&
            numbers(*m.conv, "dilations") == kOnes && m.image().shape().num_elements() > 0 &&
-           has_kernels(*m.conv) && is_only_reader(*m.bias_add, *m.conv) &&
-           is_only_reader(*m.relu, *m.bias_add) &&
+           has_kernels(*m.conv) && topology_.only_reader(*m.conv) == m.bias_add &&
+           topology_.only_reader(*m.bias_add) == m.relu &&
            share_device({m.conv, m.bias_add, m.relu, m.pool});
   }
 
@@ -109,11 +100,6 @@ class PoolFusion {
     return std::ranges::all_of(
         std::array{kForward, kInputGrad, kFilterGrad},
         [&](std::string_view op) { return context_.has_kernel(conv, op); });
-  }
-
-  bool is_only_reader(const Node& reader, const Node& node) const {
-    const auto readers = topology_.readers(node);
-    return readers.size() == 1 && readers.front().node == &reader && readers.front().index >= 0;
   }
 
   static bool share_device(std::initializer_list<const Node*> nodes) {
@@ -136,7 +122,7 @@ class PoolFusion {
     return m.pool_grad && m.relu_grad && !context_.exact &&
            same_attributes(m.pool_grad->attributes(), m.pool->attributes()) &&
            m.pool_grad->shape() == m.relu->shape() && m.relu_grad->shape() == m.relu->shape() &&
-           is_only_reader(*m.relu_grad, *m.pool_grad) && match_gradients(m);
+           topology_.only_reader(*m.pool_grad) == m.relu_grad && match_gradients(m);
   }
 
   bool match_gradients(Match& m) const {
@@ -208,11 +194,6 @@ class PoolFusion {
     }
   }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
-  Topology topology_;
-  std::vector<bool> is_late_;  ///< by node id
   const KnownOp conv2d_ = known_convolution("conv2d"),
                 input_grad_ = known_convolution("conv2d_input_grad"),
                 filter_grad_ = known_convolution("conv2d_filter_grad");

@@ -4,11 +4,9 @@
 #include <vector>
 
 #include "core/text.h"
-#include "graph/slot.h"
 #include "passes/attempt.h"
-#include "passes/pass_list.h"
 #include "passes/rewriting/known_op.h"
-#include "passes/topology.h"
+#include "passes/whole_graph_pass.h"
 
 /// A sum of products becomes one product of longer matrices: the gradient of the weights of a
 /// layer that is applied many times, to each step of a sequence say.
@@ -21,18 +19,13 @@
 namespace gradgraph {
 namespace {
 
-class ProductMerging {
+class ProductMerging : public WholeGraphPass {
  public:
-  ProductMerging(Graph& graph, const PassContext& context, RewriteLog& log)
-      : graph_(graph),
-        context_(context),
-        log_(log),
-        topology_(graph, context.fetches),
-        is_late_(find_late_nodes(graph, topology_)) {}
+  using WholeGraphPass::WholeGraphPass;
 
   void run() {
     for (Node* node : topology_.order())
-      if (add_.matches(*node) && !is_late_[slot(*node)] && !is_part(*node) && !log_.is_spent())
+      if (add_.matches(*node) && !is_late(*node) && !is_part(*node) && !log_.is_spent())
         merge(*node);
   }
 
@@ -43,24 +36,16 @@ class ProductMerging {
     std::int64_t copied = 0;
   };
 
-  bool has_one_reader(const Node& node) const {
-    const auto readers = topology_.readers(node);
-    return readers.size() == 1 && readers.front().index >= 0;
-  }
   /// Whether the addition is part of the sum that its reader makes.
   bool is_part(const Node& node) const {
-    if (!has_one_reader(node)) return false;
-    const Node& reader = *topology_.readers(node).front().node;
-    return add_.matches(reader) && reader.shape() == node.shape() &&
-           reader.device() == node.device() && !is_late_[slot(reader)];
+    const Node* reader = topology_.only_reader(node);
+    return reader && add_.matches(*reader) && reader->shape() == node.shape() &&
+           reader->device() == node.device() && !is_late(*reader);
   }
   bool is_product(const Node& node, const Node& sum) const {
-    return matmul_.matches(node) && has_one_reader(node) && node.input(0).rank() == 2 &&
+    return matmul_.matches(node) && topology_.only_reader(node) && node.input(0).rank() == 2 &&
            node.input(1).rank() == 2 && node.shape() == sum.shape() &&
            node.device() == sum.device();
-  }
-  static bool attribute(const Node& node, const char* name) {
-    return node.attributes().get<bool>(name);
   }
 
   void merge(Node& sum) {
@@ -74,8 +59,9 @@ class ProductMerging {
       if (add_.matches(node) && is_part(node)) {
         open.insert(open.end(), {node.input(1), node.input(0)});
       } else if (is_product(node, sum)) {
-        Products& kind = kinds[(attribute(node, "transpose_a") ? 2 : 0) +
-                               (attribute(node, "transpose_b") ? 1 : 0)];
+        const Attributes& attributes = node.attributes();
+        Products& kind = kinds[(attributes.get<bool>("transpose_a") ? 2 : 0) +
+                               (attributes.get<bool>("transpose_b") ? 1 : 0)];
         kind.nodes.push_back(&node);
         kind.copied +=
             node.input(0).shape().num_elements() + node.input(1).shape().num_elements();
@@ -126,13 +112,8 @@ class ProductMerging {
         .output();
   }
 
-  Graph& graph_;
-  const PassContext& context_;
-  RewriteLog& log_;
   const KnownOp add_{"add"}, matmul_{"matmul", {"transpose_a", "transpose_b"}};
   const OpDef& concat_ = op_registry().at("concat");
-  Topology topology_;
-  std::vector<bool> is_late_;  ///< by node id: depends on an update
 };
 
 }  // namespace
