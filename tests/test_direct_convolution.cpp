@@ -141,7 +141,7 @@ TEST_CASE("convolution kernels: groups and dilations") {
   // One pixel wide, and taps that all lie in the border.
   check_convolution({2, 30, 1, 8}, {3, 1, 4, 6}, {.dilations = {5, 1}, .groups = 2});
   check_convolution({1, 3, 4, 4}, {3, 3, 4, 6}, {.padding = Padding::same, .dilations = 9});
-  // Too large to be in blocks.
+  // Large, and yet in no blocks.
   check_convolution({1, 5, 6, 128}, {3, 3, 64, 520}, {.padding = Padding::same, .groups = 2},
                     1e-4);
 }

@@ -23,9 +23,6 @@ namespace gradgraph {
 
 namespace {
 
-/// Elements that should stay in the second-level cache.
-constexpr std::int64_t kInCache = 1 << 16;
-
 std::int64_t padded(const WindowAxis& axis) {
   return (axis.output - 1) * axis.stride + axis.span();
 }
@@ -58,7 +55,7 @@ bool turn_to_lines(Windows& windows) {
 
 std::int64_t filter_grad_parts(std::int64_t batch, std::int64_t size) {
   constexpr std::int64_t kHuge = 1 << 22;
-  const std::int64_t most = size > kHuge ? 1 : std::max<std::int64_t>(kInCache / size, 2);
+  const std::int64_t most = size > kHuge ? 1 : std::max<std::int64_t>(kElementsInCache / size, 2);
   return parts_for(std::min(batch, most));
 }
 
@@ -421,7 +418,7 @@ struct FilterGrad {
         size(conv.filter_elements()),
         parts(filter_grad_parts(conv.batch, size)),
         lines(std::clamp<std::int64_t>(
-            kInCache / (conv.output_line() + conv.windows.height.stride * conv.line), 1,
+            kElementsInCache / (conv.output_line() + conv.windows.height.stride * conv.line), 1,
             conv.windows.height.output)) {
     const std::int64_t pixels =
         conv.batch * conv.windows.height.output * conv.windows.width.output;

@@ -67,7 +67,7 @@ struct DirectConvolution {
   /// A window's row is no run of elements: there are gaps, or channels of other groups.
   bool by_taps;
   std::int64_t line = 0;  ///< elements of a padded image's line
-  /// Of the filter as [window height * row, filters].
+  /// Of the filter as [window height * row, filters]; by taps it is read as it lies.
   FilterBlocks blocks;
 
  private:

@@ -6,14 +6,14 @@
 namespace gradgraph {
 namespace {
 
-/// Elements that stay in the second-level cache, and from which packing pays.
-constexpr std::int64_t kInCache = 1 << 16, kLarge = 1 << 18;
+/// Elements from which packing pays.
+constexpr std::int64_t kLarge = 1 << 18;
 /// Whole tiles of products, at every level of the instruction set.
 constexpr std::int64_t kTile = 3 * kMaxLanes;
 
 std::int64_t block_of(std::int64_t inner, std::int64_t columns) {
   if (inner * columns <= kLarge) return columns;
-  return std::min(std::max<std::int64_t>(kInCache / inner / kTile, 1) * kTile, columns);
+  return std::min(std::max<std::int64_t>(kElementsInCache / inner / kTile, 1) * kTile, columns);
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ const float* FilterBlocks::packed(const float* matrix, float* buffer, int thread
 }
 
 std::int64_t FilterBlocks::lines_together(std::int64_t size, std::int64_t most) const {
-  return is_whole() ? 1 : std::clamp<std::int64_t>(kInCache / size, 1, most);
+  return is_whole() ? 1 : std::clamp<std::int64_t>(kElementsInCache / size, 1, most);
 }
 
 }  // namespace gradgraph

@@ -5,6 +5,9 @@
 
 namespace gradgraph {
 
+/// Elements of a convolution's operands that should stay in the second-level cache.
+inline constexpr std::int64_t kElementsInCache = 1 << 16;
+
 /// A matrix [inner, columns] that lines of an image are multiplied with one after the other. One
 /// that is too large for the cache is cut into blocks of columns that are not, each of them gone
 /// through for several lines, and contiguous: rows a power of two apart would share few places
