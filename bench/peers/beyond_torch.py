@@ -37,30 +37,28 @@ class Weights:
         layer.bias.data = torch.cat([self.tensor(f"{name}/bias") for name in names])
         return layer
 
+    def filled(self, layer, name, kernel):
+        layer.weight.data = kernel.contiguous()
+        if layer.bias is not None:
+            layer.bias.data = self.tensor(f"{name}/bias")
+        return layer
+
     def convolution(self, name, **options):
         kernel = self.tensor(f"{name}/kernel")  # [height, width, channels, filters]
         size, _, channels, filters = kernel.shape
         layer = nn.Conv2d(channels, filters, size, bias=f"{name}/bias" in self.arrays, **options)
-        layer.weight.data = kernel.permute(3, 2, 0, 1).contiguous()
-        if layer.bias is not None:
-            layer.bias.data = self.tensor(f"{name}/bias")
-        return layer
+        return self.filled(layer, name, kernel.permute(3, 2, 0, 1))
 
     def transposed(self, name, **options):
         kernel = self.tensor(f"{name}/kernel")  # [height, width, filters, channels]
         size, _, filters, channels = kernel.shape
         layer = nn.ConvTranspose2d(channels, filters, size, **options)
-        layer.weight.data = kernel.permute(3, 2, 0, 1).contiguous()
-        layer.bias.data = self.tensor(f"{name}/bias")
-        return layer
+        return self.filled(layer, name, kernel.permute(3, 2, 0, 1))
 
     def convolution_1d(self, name):
         kernel = self.tensor(f"{name}/kernel").squeeze(1)  # [size, channels, filters]
         size, channels, filters = kernel.shape
-        layer = nn.Conv1d(channels, filters, size)
-        layer.weight.data = kernel.permute(2, 1, 0).contiguous()
-        layer.bias.data = self.tensor(f"{name}/bias")
-        return layer
+        return self.filled(nn.Conv1d(channels, filters, size), name, kernel.permute(2, 1, 0))
 
     def norm(self, layer, name):
         layer.weight.data = self.tensor(f"{name}/scale")
