@@ -282,6 +282,70 @@ TEST_CASE("layers: apply moves what batch_norm tracks, and a second application 
   CHECK(session.value(mean).data<float>()[1] == 2.5);
 }
 
+TEST_CASE("layers: group_norm is what its definition says, in either layout") {
+  const Tensor values = noise({3, 4, 5, 6}, 1);
+  for (const std::int64_t groups : {1, 2, 6})
+    for (const bool last : {true, false}) {
+      CAPTURE(groups);
+      CAPTURE(last);
+      Graph graph;
+      const Output x = placeholder(graph, float64, {any, 4, 5, 6}, "x");
+      const Output images = last ? x : transpose(x, {0, 3, 1, 2});
+      const nn::GroupNorm norm({.groups = groups, .epsilon = 0.1, .axis = last ? -1 : 1});
+      Output y = norm(images);
+      CHECK(y.shape().compatible_with(images.shape()));
+      if (!last) y = transpose(y, {0, 2, 3, 1});
+      Session session(graph);
+      const Output scale = graph.find("group_norm/scale")->output();
+      const Output offset = graph.find("group_norm/offset")->output();
+      session.set_value(scale, Tensor{1.0, 2.0, 3.0, 4.0, 5.0, 6.0});
+      session.set_value(offset, Tensor{0.0, 1.0, 0.0, 1.0, 0.0, 1.0});
+      const Tensor result = session.run({{x, values}}, y);
+      const std::int64_t each = 6 / groups;
+      double worst = 0;
+      for (std::int64_t n = 0; n < 3; ++n)
+        for (std::int64_t group = 0; group < groups; ++group) {
+          double sum = 0, squares = 0;
+          const auto visit = [&](const auto& body) {
+            for (std::int64_t pixel = 0; pixel < 20; ++pixel)
+              for (std::int64_t c = group * each; c < (group + 1) * each; ++c)
+                body((n * 20 + pixel) * 6 + c, static_cast<double>(c));
+          };
+          visit([&](std::int64_t i, double) { sum += values.data<double>()[i]; });
+          const double count = 20.0 * static_cast<double>(each), mean = sum / count;
+          visit([&](std::int64_t i, double) {
+            squares += std::pow(values.data<double>()[i] - mean, 2);
+          });
+          visit([&](std::int64_t i, double c) {
+            const double normal =
+                (values.data<double>()[i] - mean) / std::sqrt(squares / count + 0.1);
+            const double expected = normal * (c + 1) + std::fmod(c, 2);
+            worst = std::max(worst, std::fabs(result.data<double>()[i] - expected));
+          });
+        }
+      CHECK(worst < 1e-13);
+    }
+}
+
+TEST_CASE("layers: what group_norm refuses") {
+  Graph graph;
+  const auto fails = [&](const char* message, const auto& function) {
+    const int nodes = graph.num_nodes();
+    CHECK(contains(message_of(function), message));
+    CHECK(graph.num_nodes() == nodes);
+  };
+  const Output x = placeholder(graph, float32, {any, 4, 4, 6}, "x");
+  const Output wide = placeholder(graph, float32, {any, 4, any, 6}, "wide");
+  const Output counts = placeholder(graph, int32, {any, 4, 4, 6}, "counts");
+  fails("32 groups do not divide 6 channels", [&] { nn::group_norm(x); });
+  fails("groups must be positive, not 0", [&] { nn::group_norm(x, {.groups = 0}); });
+  fails("axis 4 is not one of x", [&] { nn::group_norm(x, {.groups = 2, .axis = 4}); });
+  fails("cannot be along axis 0", [&] { nn::group_norm(x, {.groups = 2, .axis = -4}); });
+  fails("axis 2 of x", [&] { nn::group_norm(wide, {.groups = 2}); });
+  fails("[group_norm]", [&] { nn::group_norm(counts, {.groups = 2}); });
+  fails("epsilon", [&] { nn::group_norm(x, {.groups = 2, .epsilon = -1}); });
+}
+
 TEST_CASE("layers: what layers for sequences refuse") {
   Graph graph;
   const auto fails = [&](const char* message, const auto& function) {

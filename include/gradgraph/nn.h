@@ -234,6 +234,27 @@ class LayerNorm : public Module {
 Output layer_norm(Output x, double epsilon = 1e-5, std::string_view name = "layer_norm",
                   SourceLocation where = SourceLocation::current());
 
+struct GroupNormOptions {
+  std::int64_t groups = 32;
+  double epsilon = 1e-5;
+  /// Of the channels: -1 of images [N,H,W,C], 1 of [N,C,H,W]. Not 0.
+  std::int64_t axis = -1;
+};
+class GroupNorm : public Module {
+ public:
+  explicit GroupNorm(GroupNormOptions options = {}, std::string_view name = "group_norm");
+  /// See group_norm.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  GroupNormOptions options_;
+};
+/// Each sample of x, whose other axes are of known size, normalised over each group of channels
+/// and all else, times a scale, plus an offset of each channel. With one group for each channel
+/// this is instance normalisation. Source: Wu and He 2018; torch.nn.GroupNorm.
+Output group_norm(Output x, GroupNormOptions options = {}, std::string_view name = "group_norm",
+                  SourceLocation where = SourceLocation::current());
+
 class Embedding : public Module {
  public:
   Embedding(std::int64_t vocabulary, std::int64_t dimension, DType dtype = float32,

@@ -1,3 +1,7 @@
+#include <utility>
+
+#include "core/checked.h"
+#include "core/index.h"
 #include "core/text.h"
 #include "gradients/layers/layer_builder.h"
 
@@ -9,6 +13,19 @@ namespace {
 /// gradient.
 Output rest_of_mean(Output distance, const Axes& axes) {
   return stop_gradient(mean(distance, axes));
+}
+
+int axis_from_front(const LayerBuilder& layer, std::int64_t axis, const Output& x) {
+  layer.require(axis >= -x.rank() && axis < x.rank(),
+                fmt::format("axis {} is not one of x, {}", axis, x.shape()));
+  return static_cast<int>(axis < 0 ? axis + x.rank() : axis);
+}
+
+/// `vector` along `axis` of x.
+Output line_up_with(Output vector, const Output& x, int axis) {
+  std::vector<std::int64_t> shape(at(x.rank()), 1);
+  shape[at(axis)] = vector.shape()[0];
+  return reshape(vector, shape);
 }
 
 }  // namespace
@@ -24,20 +41,17 @@ BatchNormResult BatchNorm::operator()(Output x, SourceLocation where) const {
   layer.require(options.momentum >= 0 && options.momentum <= 1,
                 fmt::format("momentum must be in [0, 1], not {}", options.momentum));
   layer.require_epsilon(options.epsilon);
-  layer.require(options.axis >= -x.rank() && options.axis < x.rank(),
-                fmt::format("axis {} is not one of x, {}", options.axis, x.shape()));
-  const int axis = static_cast<int>(options.axis < 0 ? options.axis + x.rank() : options.axis);
+  const int axis = axis_from_front(layer, options.axis, x);
   const Shape channels = {layer.size(x, axis)};
   const Output scale = layer.trainable("scale", channels, x.dtype(), ones());
   const Output offset = layer.trainable("offset", channels, x.dtype(), zeros());
   const Output running_mean = layer.tracked("running_mean", channels, x.dtype(), zeros());
   const Output running_variance = layer.tracked("running_variance", channels, x.dtype(), ones());
 
-  std::vector<std::int64_t> others, lined_up(static_cast<std::size_t>(x.rank()), 1);
+  std::vector<std::int64_t> others;
   for (int i = 0; i < x.rank(); ++i)
     if (i != axis) others.push_back(i);
-  lined_up[static_cast<std::size_t>(axis)] = channels[0];
-  const auto line_up = [&](Output vector) { return reshape(vector, lined_up); };
+  const auto line_up = [&](Output vector) { return line_up_with(vector, x, axis); };
 
   const Output rounded_mean = mean(x, others);
   const Output distance = x - line_up(rounded_mean);
@@ -85,6 +99,49 @@ Output LayerNorm::operator()(Output x, SourceLocation where) const {
 
 Output layer_norm(Output x, double epsilon, std::string_view name, SourceLocation where) {
   return LayerNorm(epsilon, name)(x, where);
+}
+
+GroupNorm::GroupNorm(GroupNormOptions options, std::string_view name)
+    : Module(name), options_(options) {}
+
+Output GroupNorm::operator()(Output x, SourceLocation where) const {
+  LayerBuilder layer("group_norm", *this, x, where);
+  const std::int64_t groups = options_.groups;
+  layer.require_floating(x);
+  layer.require_epsilon(options_.epsilon);
+  layer.require(groups > 0, fmt::format("groups must be positive, not {}", groups));
+  const int axis = axis_from_front(layer, options_.axis, x);
+  layer.require(axis > 0, "the channels cannot be along axis 0, which is the samples'");
+  const std::int64_t channels = layer.size(x, axis);
+  layer.require(channels % groups == 0,
+                fmt::format("{} groups do not divide {} channels", groups, channels));
+
+  // Each group of a sample becomes a row.
+  std::vector<std::int64_t> shape = {x.shape()[0] == any ? -1 : x.shape()[0]};
+  std::int64_t before = 1, behind = 1;
+  for (int i = 1; i < x.rank(); ++i) {
+    shape.push_back(layer.size(x, i));
+    std::int64_t& size = i < axis ? before : behind;
+    if (i != axis) size = checked_mul(size, shape.back());
+  }
+  const std::int64_t samples = shape[0], each = channels / groups;
+  const std::vector<std::int64_t> group_first = {0, 2, 1, 3, 4};  // and last again
+  const Output split = reshape(x, {samples, before, groups, each, behind}, where);
+  const Output rows =
+      reshape(transpose(split, group_first, where),
+              {samples, groups, checked_mul(checked_mul(before, each), behind)}, where);
+  const Output normal = reshape(standardize(rows, options_.epsilon, where),
+                                {samples, groups, before, each, behind}, where);
+  const Output y = reshape(transpose(normal, group_first, where), shape, where);
+
+  const Output scale = layer.trainable("scale", {channels}, x.dtype(), ones());
+  const Output offset = layer.trainable("offset", {channels}, x.dtype(), zeros());
+  return layer.finish(y * line_up_with(scale, x, axis) + line_up_with(offset, x, axis));
+}
+
+Output group_norm(Output x, GroupNormOptions options, std::string_view name,
+                  SourceLocation where) {
+  return GroupNorm(options, name)(x, where);
 }
 
 }  // namespace gradgraph::nn
