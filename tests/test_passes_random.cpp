@@ -20,7 +20,7 @@ namespace {
 
 using Run = std::function<std::vector<Tensor>(Session&)>;
 
-/// Compares what a session with passes gives with the graph as it is written, on the plain kernels.
+/// Compares what a session with passes gives with the graph as it is written, on plain kernels.
 /// These add in another order, so not where numbers are special. `run` gives the fetches' values,
 /// and perhaps more.
 void check_agree(Graph& graph, const Feeds& feeds, const std::vector<Output>& fetches,
