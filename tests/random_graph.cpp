@@ -1,87 +1,63 @@
 #include "random_graph.h"
 
 #include <iterator>
-#include <random>
 
-#include "special_values.h"
+#include "random_graph_drawing.h"
 
 namespace gradgraph::tests {
 namespace {
 
 class Builder {
  public:
-  Builder(RandomGraph& result, unsigned seed, bool has_specials, bool has_variables)
-      : graph_(result.graph),
-        feeds_(result.feeds),
-        fetches_(result.fetches),
-        random_(seed * 7919 + 1),
-        has_specials_(has_specials),
-        has_variables_(has_variables),
-        dtype_(chance(4) ? float32 : float64) {
-    result.tolerance = dtype_ == float64 ? 1e-9 : 1e-3;
-    const std::size_t inputs = 2 + pick(3);
+  Builder(RandomGraph& result, unsigned seed, RandomGraphOptions options)
+      : drawing_(result, seed, options),
+        integers_(drawing_),
+        images_(drawing_),
+        fetches_(result.fetches) {
+    const std::size_t inputs = 2 + drawing_.pick(3);
+    if (options.images) images_.add_input();
     for (std::size_t i = 0; i < inputs; ++i) add_input();
-    const std::size_t count = inputs + 4 + pick(12);
-    while (values_.size() < count) grow();
-    const Output last = values_.back();
-    if (chance(6) && last.rank() > 0 && last.shape().num_elements() > 0)
+    const std::size_t count = inputs + 4 + drawing_.pick(12);
+    while (drawing_.floats.size() < count) grow();
+    if (options.images && !drawing_.chance(3)) keep(images_.logits());
+    const Output last = drawing_.floats.back();
+    if (drawing_.chance(6) && last.rank() > 0 && last.shape().num_elements() > 0)
       keep(cross_entropy(last));
-    fetch(values_.back());
+    fetch(drawing_.floats.back());
     fetch(any_value());
-    if (chance(2)) add_gradients();
-    if (has_variables) add_updates();
+    if (options.integers)
+      for (int i = 0; i < 5; ++i) fetch(integers_.any_value());
+    if (drawing_.chance(2)) add_gradients();
+    if (options.variables) add_updates();
   }
 
  private:
-  using Ints = std::vector<std::int64_t>;
-
-  std::size_t pick(std::size_t count) { return static_cast<std::size_t>(random_()) % count; }
-  bool chance(std::size_t one_in) { return pick(one_in) == 0; }
-  Output any_value() { return values_[pick(values_.size())]; }
+  std::size_t pick(std::size_t count) { return drawing_.pick(count); }
+  bool chance(std::size_t one_in) { return drawing_.chance(one_in); }
+  Output any_value() { return drawing_.any_of(drawing_.floats); }
   /// One of the numbers that rules are about, or an ordinary one.
   double number() {
     constexpr double kNumbers[] = {0, 1, -1, 2, 0.5, 3, -0.25, 1.7, 0.3};
-    if (has_specials_ && chance(3)) return special_number();
+    if (drawing_.options.specials && chance(3)) return drawing_.special_number(drawing_.dtype);
     return kNumbers[pick(std::size(kNumbers))];
   }
   void fetch(Output value) { fetches_.push_back(value); }
-  void keep(Output value) { values_.push_back(value); }
+  void keep(Output value) { drawing_.floats.push_back(value); }
 
   void add_input() {
+    if (drawing_.options.integers) integers_.add_input();
+    if (drawing_.options.images && !chance(4)) return images_.add_input();
     static const Shape shapes[] = {{},     {3},    {1},       {2, 3}, {2, 1},
                                    {1, 3}, {3, 3}, {2, 3, 4}, {0, 3}};
     const Shape& shape = shapes[pick(std::size(shapes))];
-    Tensor value(float64, shape);
-    std::uniform_real_distribution<double> uniform(-2, 2);
-    for (double& x : value.span<double>()) x = uniform(random_);
-    if (has_specials_ && !chance(3)) add_specials(value);
-    if (chance(5)) {
-      keep(constant(graph_, value.cast(dtype_)));
-      return;
-    }
-    if (has_variables_ && chance(2)) {
-      keep(variable(graph_, value.cast(dtype_)));
-      variables_.push_back(values_.back());
-      inputs_.push_back(values_.back());
-      return;
-    }
-    keep(placeholder(graph_, dtype_, shape));
-    inputs_.push_back(values_.back());
-    feeds_.emplace_back(values_.back(), value.cast(dtype_));
-  }
-
-  double special_number() {
-    const Tensor specials = special_values(dtype_).cast(float64);
-    return specials.span<double>()[pick(specials.span<double>().size())];
-  }
-  void add_specials(Tensor& value) {
-    const double some = special_number();
-    const std::size_t share = 1 + pick(6);
-    for (double& x : value.span<double>())
-      if (chance(share)) x = some;
+    Tensor value = drawing_.noise(shape, 2);
+    if (drawing_.options.specials && !chance(3)) drawing_.add_specials(value);
+    keep(drawing_.input(value));
   }
 
   void grow() {
+    if (drawing_.options.images && chance(2)) return images_.grow();
+    if (drawing_.options.integers && !chance(3)) return integers_.grow();
     const Output a = any_value();
     switch (pick(8)) {
       case 0:
@@ -89,7 +65,7 @@ class Builder {
       case 2:
       case 3: keep(binary(a, any_value())); break;
       case 4: keep(with_number(a)); break;
-      case 5: keep(moved(a)); break;
+      case 5: keep(drawing_.moved(a)); break;
       case 6: keep(reduced(a)); break;
       default: keep(special(a)); break;
     }
@@ -112,7 +88,7 @@ class Builder {
   }
 
   Output unary(Output a) {
-    if (has_specials_ && chance(4)) return sharp(a);
+    if (drawing_.options.specials && chance(4)) return sharp(a);
     switch (pick(16)) {
       case 0: return -a;
       case 1: return relu(a);
@@ -128,7 +104,7 @@ class Builder {
       case 11: return gradgraph::cos(-a);
       case 12: return identity(a);
       case 13: return stop_gradient(-(-a));
-      case 14: return cast(cast(a, float64), dtype_);
+      case 14: return cast(cast(a, float64), drawing_.dtype);
       default: return where(logical_not(less(a, 0.37)), a, 0.5 * a);
     }
   }
@@ -158,42 +134,16 @@ class Builder {
       case 4: return a * number() * number();
       case 5: return a / (number() + 4) / 2;
       case 6: return pow(a, static_cast<double>(1 + pick(3)));
-      case 7: return a + Tensor::full(dtype_, a.shape(), number());
+      case 7: return a + Tensor::full(drawing_.dtype, a.shape(), number());
       default: return a * zeros_like(a) + number() * ones_like(a);
     }
   }
 
-  Output moved(Output a) {
-    const int rank = a.rank();
-    switch (pick(10)) {
-      case 0: return reshape(reshape(a, {-1}), a.shape());
-      case 1: return rank > 0 ? transpose(a) : expand_dims(a, 0);
-      case 2: return rank > 1 ? transpose(transpose(a)) : identity(a);
-      case 3: return rank < 4 ? expand_dims(a, -1) : a;
-      case 4: return squeeze(a);
-      case 5: return rank > 0 ? slice(a, Ints(size(rank), 0), a.shape()) : a;
-      case 6:
-        return rank > 0 ? pad(a, Ints(size(rank), 0),
-                              Ints(size(rank), static_cast<std::int64_t>(pick(2))))
-                        : a;
-      case 7: return rank > 0 ? tile(a, Ints(size(rank), 1)) : a;
-      case 8: return rank > 0 ? concat({a, a}, 0) : a;
-      default: return rank < 4 ? broadcast_to(a, doubled(a.shape())) : a;
-    }
-  }
-
-  /// `shape` with an axis of 2 in front.
-  static Shape doubled(const Shape& shape) {
-    Shape result{2};
-    for (const std::int64_t dim : shape) result.append(dim);
-    return result;
-  }
-  static std::size_t size(int count) { return static_cast<std::size_t>(count); }
-
   Output reduced(Output a) {
     const int rank = a.rank();
     const bool keep_dims = chance(2);
-    const Axes some = rank > 0 && !chance(3) ? Axes(static_cast<int>(pick(size(rank)))) : Axes();
+    const Axes some =
+        rank > 0 && !chance(3) ? Axes(static_cast<int>(pick(to_size(rank)))) : Axes();
     switch (pick(5)) {
       case 0: return sum(a, some, keep_dims);
       case 1: return a.shape().num_elements() > 0 ? mean(a, some, keep_dims) : a;
@@ -211,10 +161,11 @@ class Builder {
       case 0: return softmax(a);
       case 1: return gradgraph::log(softmax(a));
       case 2: return log_softmax(a) * 0.5;
-      case 3: return gather(a, constant(graph_, Tensor{std::int64_t{0}}));
+      case 3: return gather(a, constant(drawing_.graph, Tensor{std::int64_t{0}}));
       case 4:
-        return bias_add(a, constant(graph_, Tensor::full(dtype_, {a.shape()[rank - 1]}, 0.7)));
-      case 5: return dropout(a, 0.5, constant(graph_, Tensor(false)));
+        return bias_add(a, constant(drawing_.graph,
+                                    Tensor::full(drawing_.dtype, {a.shape()[rank - 1]}, 0.7)));
+      case 5: return dropout(a, 0.5, constant(drawing_.graph, Tensor(false)));
       case 6: return rank == 2 ? matmul(transpose(a), a) : square(a) + square(a);
       case 7: return rank == 2 ? transpose(matmul(a, transpose(a))) : a + a;
       default: return cross_entropy(a);
@@ -224,55 +175,91 @@ class Builder {
   Output cross_entropy(Output logits) {
     const int rank = logits.rank();
     const std::int64_t classes = logits.shape()[rank - 1];
-    const Shape rows(logits.shape().dims().first(size(rank - 1)));
-    const Output labels = placeholder(graph_, int64, rows);
+    const Shape rows(logits.shape().dims().first(to_size(rank - 1)));
+    const Output labels = placeholder(drawing_.graph, int64, rows);
     const auto label = static_cast<double>(pick(static_cast<std::size_t>(classes)));
-    feeds_.emplace_back(labels, Tensor::full(int64, rows, label));
+    drawing_.feeds.emplace_back(labels, Tensor::full(int64, rows, label));
     switch (pick(3)) {
       case 0: return sparse_softmax_cross_entropy(logits, labels);
-      case 1: return softmax_cross_entropy(logits, one_hot(labels, classes, dtype_));
-      default: return -sum(one_hot(labels, classes, dtype_) * log_softmax(logits), -1);
+      case 1: return softmax_cross_entropy(logits, one_hot(labels, classes, drawing_.dtype));
+      default: return -sum(one_hot(labels, classes, drawing_.dtype) * log_softmax(logits), -1);
     }
   }
 
   void add_gradients() {
-    if (inputs_.empty()) return;
-    for (const Output& gradient : gradients({sum(values_.back())}, inputs_)) fetch(gradient);
+    if (drawing_.differentiable.empty()) return;
+    const auto grads = gradients({sum(drawing_.floats.back())}, drawing_.differentiable);
+    for (const Output& gradient : grads) fetch(gradient);
+    if (!drawing_.options.images || !chance(4) || !grads.front()) return;
+    for (const Output& second : gradients({sum(square(grads.front()))}, drawing_.differentiable))
+      fetch(second);
   }
 
   /// Of all variables by an optimiser, or of some by values that fit.
   void add_updates() {
-    if (variables_.empty()) return;
-    const std::vector<Output> grads = gradients({mean(values_.back())}, variables_);
-    std::vector<GradientPair> pairs;
-    for (std::size_t i = 0; i < grads.size(); ++i)
-      if (grads[i]) pairs.emplace_back(variables_[i], grads[i]);
-    if (!pairs.empty() && chance(2)) {
-      fetch(chance(2) ? Adam{}.apply(pairs) : GradientDescent{.momentum = 0.9}.apply(pairs));
-      return;
-    }
     std::vector<Output> updates;
-    for (const Output& variable : variables_) {
-      Output value = any_value();
-      if (value.shape() != variable.shape() || value.dtype() != dtype_) value = variable * 0.5;
-      updates.push_back(chance(2) ? assign(variable, value) : assign_sub(variable, 0.1 * value));
+    for (const Output& variable : integers_.variables()) {
+      const Output value = integers_.any_value();
+      const bool fits = value.shape() == variable.shape() && value.dtype() == variable.dtype();
+      const Output next = fits ? value : variable;
+      if (variable.dtype() == boolean || chance(2))
+        updates.push_back(assign(variable, next));
+      else
+        updates.push_back(assign_sub(variable, next));
     }
-    fetch(chance(2) ? updates.front() : group(graph_, updates));
+    add_float_updates(updates);
+    if (updates.empty()) return;
+    fetch(chance(2) ? updates.front() : group(drawing_.graph, updates));
   }
 
-  Graph& graph_;
-  Feeds& feeds_;
+  void add_float_updates(std::vector<Output>& updates) {
+    if (drawing_.variables.empty()) return;
+    const std::vector<Output> grads =
+        gradients({mean(drawing_.floats.back())}, drawing_.variables);
+    std::vector<GradientPair> pairs;
+    for (std::size_t i = 0; i < grads.size(); ++i)
+      if (grads[i]) pairs.emplace_back(drawing_.variables[i], grads[i]);
+    if (!pairs.empty() && chance(2)) return fetch(optimized(pairs));
+    for (const Output& variable : drawing_.variables) {
+      Output value = any_value();
+      if (value.shape() != variable.shape() || value.dtype() != drawing_.dtype)
+        value = variable * 0.5;
+      updates.push_back(chance(2) ? assign(variable, value) : assign_sub(variable, 0.1 * value));
+    }
+  }
+
+  /// Epsilon keeps an optimiser from turning what rounding left of 0 into a step.
+  Output optimized(const std::vector<GradientPair>& pairs) {
+    const Clipping clip{.by_global_norm = chance(3) ? 0.5 : 0};
+    switch (pick(5)) {
+      case 0: return Adam{.epsilon = 1e-2, .clip = clip}.apply(pairs);
+      case 1: return AdamW{.epsilon = 1e-2, .clip = clip}.apply(pairs);
+      case 2: return RmsProp{.epsilon = 1e-2, .momentum = 0.5, .clip = clip}.apply(pairs);
+      case 3:
+        return GradientDescent{.momentum = 0.9, .nesterov = true, .clip = clip}.apply(pairs);
+      default: return GradientDescent{.momentum = 0.9, .clip = clip}.apply(pairs);
+    }
+  }
+
+  Drawing drawing_;
+  RandomIntegers integers_;
+  RandomImages images_;
   std::vector<Output>& fetches_;
-  std::mt19937 random_;
-  bool has_specials_, has_variables_;
-  DType dtype_;
-  std::vector<Output> values_, inputs_, variables_;
 };
 
 }  // namespace
 
-RandomGraph::RandomGraph(unsigned seed, bool has_specials, bool has_variables) {
-  Builder(*this, seed, has_specials, has_variables);
+RandomGraph::RandomGraph(unsigned seed, RandomGraphOptions options) {
+  Builder(*this, seed, options);
+}
+
+std::vector<Tensor> RandomGraph::run(Session& session, int steps) {
+  std::vector<Tensor> results;
+  for (int step = 0; step < steps; ++step) {
+    for (Tensor& result : session.run(feeds, fetches)) results.push_back(std::move(result));
+    for (const Output& variable : variables(graph)) results.push_back(session.value(variable));
+  }
+  return results;
 }
 
 }  // namespace gradgraph::tests

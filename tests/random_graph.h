@@ -6,9 +6,20 @@
 
 namespace gradgraph::tests {
 
-/// A graph of a few ops drawn at random. The same seed gives the same graph.
+/// What a random graph holds besides ordinary floats.
+struct RandomGraphOptions {
+  bool specials = false;   ///< infinities, NaN, denormal numbers and the ends of integers' ranges
+  bool variables = false;  ///< and updates of them
+  bool images = false;     ///< of either layout: convolutions, pools and what stands between them
+  bool integers = false;   ///< and booleans, on their way from floats and back to them
+};
+
+/// A graph of a few ops drawn at random. The same seed and options give the same graph.
 struct RandomGraph {
-  explicit RandomGraph(unsigned seed, bool has_specials = false, bool has_variables = false);
+  explicit RandomGraph(unsigned seed, RandomGraphOptions options = {});
+
+  /// In each step what is fetched, then all variables.
+  std::vector<Tensor> run(Session& session, int steps);
 
   Graph graph;
   Feeds feeds;

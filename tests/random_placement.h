@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "agreement.h"
 #include "gradgraph/gradgraph.h"
 #include "simulated_device.h"
 
@@ -16,11 +17,12 @@ inline const std::vector<std::string> kDevices = {"cpu", "simulated:0", "simulat
 inline Session open_session(Graph& graph, const std::string& device = "cpu") {
   add_simulated_devices("simulated", 2);
   // What these find in one place depends on the placement, and so does how sums round.
-  return Session(graph, {.device = device,
-                         .seed = 17,
-                         .threads = 1,
-                         .disabled_passes = {"fuse_cross_entropy", "fuse_pooling",
-                                             "fuse_reductions", "merge_products"}});
+  std::vector<std::string> disabled = {"fuse_cross_entropy", "fuse_pooling", "fuse_reductions",
+                                       "merge_products"};
+  if (epilogues_round_otherwise()) disabled.push_back("fuse_epilogue");
+  return Session(
+      graph,
+      {.device = device, .seed = 17, .threads = 1, .disabled_passes = std::move(disabled)});
 }
 
 /// Makes every node ask for a random device, and draws one for the session.

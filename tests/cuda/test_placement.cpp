@@ -164,7 +164,7 @@ TEST_SUITE("cuda placement") {
   TEST_CASE("180 random graphs, split at random") {
     for (unsigned seed = 0; seed < 180; ++seed) {
       CAPTURE(seed);
-      gg::tests::RandomGraph graph(seed, /*has_specials=*/false, /*has_variables=*/true);
+      gg::tests::RandomGraph graph(seed, {.variables = true});
       const auto run_on = [&](const std::string& device) {
         gg::Session session(graph.graph, {.device = device, .seed = 5, .threads = 1});
         std::vector<Tensor> results;
