@@ -157,7 +157,7 @@ class Builder {
     const int rank = a.rank();
     const bool has_elements = a.shape().num_elements() > 0;
     if (rank == 0 || !has_elements) return gradgraph::tanh(a) * gradgraph::tanh(a);
-    switch (pick(12)) {
+    switch (pick(14)) {
       case 0: return softmax(a);
       case 1: return gradgraph::log(softmax(a));
       case 2: return log_softmax(a) * 0.5;
@@ -168,8 +168,25 @@ class Builder {
       case 5: return dropout(a, 0.5, constant(drawing_.graph, Tensor(false)));
       case 6: return rank == 2 ? matmul(transpose(a), a) : square(a) + square(a);
       case 7: return rank == 2 ? transpose(matmul(a, transpose(a))) : a + a;
+      case 8:
+      case 9: return a.shape().num_elements() < 30 ? sum_of_products(a) : a * a;
       default: return cross_entropy(a);
     }
+  }
+
+  /// Of a row with others, mostly of one kind; now and then one product has a second reader.
+  Output sum_of_products(Output a) {
+    Output row = reshape(a, {1, -1}), total;
+    const std::size_t count = 2 + pick(4);
+    for (std::size_t i = 0; i < count; ++i) {
+      const Output other = gradgraph::tanh(row);
+      const Output product = chance(5) ? matmul(reshape(row, {-1, 1}), other)
+                                       : matmul(row, other, {.transpose_a = true});
+      if (chance(8)) keep(product);
+      total = i == 0 ? product : chance(2) ? total + product : product + total;
+      row = row * 0.5;
+    }
+    return total;
   }
 
   Output cross_entropy(Output logits) {

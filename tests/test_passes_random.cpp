@@ -150,7 +150,6 @@ TEST_SUITE("passes") {
       rewritten_copy(random.graph, feeds, random.fetches, {.device = "cpu"}, log);
       for (const Pass& pass : pass_list()) counts[std::string(pass.name)] += log.count(pass.name);
     }
-    counts.erase("merge_products");   // sums of products
     counts.erase("lower_precision");  // asked for
     for (const auto& entry : counts)
       CHECK_MESSAGE(entry.second >= 5, entry.first, ": ", entry.second);
