@@ -24,6 +24,7 @@ INFERENCE = ("torch", "jax", "onnx")
 MODELS = (
     Model("lstm", "LSTM", 50),
     Model("transformer", "transformer", 50),
+    Model("long_transformer", "transformer, length 1024", 5, warm_up=9, peers=("torch",)),
     Model("vae", "VAE", 100),
     # With 30 steps its loss is below 0.5, and rounding alone makes differences of 1 %.
     Model("resnet", "ResNet-20", 4, warm_up=9),

@@ -128,18 +128,18 @@ gg::Output transformer_block(gg::Output x, const char* name) {
   return x + gg::nn::dense(y, {.units = width}, "narrow");
 }
 
+template <std::int64_t Samples, std::int64_t Length, std::int64_t Width>
 BeyondModel transformer(gg::Graph& graph) {
-  constexpr std::int64_t kLength = 32, kWidth = 64;
-  const auto words = placeholder(graph, "words", {kLength}, gg::int32);
-  const auto next = placeholder(graph, "next", {kLength}, gg::int32);
+  const auto words = placeholder(graph, "words", {Length}, gg::int32);
+  const auto next = placeholder(graph, "next", {Length}, gg::int32);
   const auto places =
-      gg::variable(gg::random_normal(graph, {kLength, kWidth}, gg::float32, 0, 0.1), "places");
-  auto x = gg::nn::embedding(words, kWords, kWidth) + places;
+      gg::variable(gg::random_normal(graph, {Length, Width}, gg::float32, 0, 0.1), "places");
+  auto x = gg::nn::embedding(words, kWords, Width) + places;
   for (const char* name : {"block1", "block2"}) x = transformer_block(x, name);
   const auto logits =
       gg::nn::dense(gg::nn::layer_norm(x, 1e-5, "norm"), {.units = kWords}, "logits");
   return {{words, next}, mean_cross_entropy(logits, next), {}, batches_of([](auto& random) {
-            return sentences(random, {32, kLength});
+            return sentences(random, {Samples, Length});
           })};
 }
 
@@ -302,10 +302,15 @@ BeyondModel make_beyond_model(gg::Graph& graph, const std::string& name) {
   if (name == "cnn_inference") return cnn_inference(graph);
   BeyondModel model;
   const std::map<std::string_view, BeyondModel (*)(gg::Graph&)> models = {
-      {"lstm", lstm},         {"transformer", transformer},
-      {"vae", vae},           {"resnet", resnet},
-      {"mlp", mlp},           {"unet", unet},
-      {"text_cnn", text_cnn}, {"vocabulary", vocabulary}};
+      {"lstm", lstm},
+      {"transformer", transformer<32, 32, 64>},
+      {"long_transformer", transformer<1, 1024, 128>},
+      {"vae", vae},
+      {"resnet", resnet},
+      {"mlp", mlp},
+      {"unet", unet},
+      {"text_cnn", text_cnn},
+      {"vocabulary", vocabulary}};
   const auto found = models.find(name);
   if (found == models.end()) throw gg::BuildError("there is no model '" + name + "'");
   model = found->second(graph);

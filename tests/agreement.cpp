@@ -28,13 +28,9 @@ std::string find_disagreement(const Tensor& actual, const Tensor& expected, doub
 }
 
 bool may_change_more(Session& session, const Feeds& feeds, const std::vector<Output>& fetches) {
-  std::vector<std::string> parts = {"log_softmax[",
-                                    "fuse_reductions",
-                                    "assign_layout",
-                                    "fuse_pooling",
-                                    "merge_products",
-                                    "the product transposes",
-                                    "softmax_cross_entropy_grad"};
+  std::vector<std::string> parts = {
+      "log_softmax[", "fuse_reductions", "assign_layout",          "fuse_attention",
+      "fuse_pooling", "merge_products",  "the product transposes", "softmax_cross_entropy_grad"};
   if (epilogues_round_otherwise()) parts.push_back("fuse_epilogue");
   const std::string lines = session.explain_passes(feeds, fetches);
   return std::ranges::any_of(

@@ -15,22 +15,29 @@
 /// For tests that call kernels without a session.
 namespace gradgraph::tests {
 
-/// What the CPU's kernel, or its reference, makes of a node whose inputs are constants.
-inline Tensor compute(const Output& output, int threads, bool reference = false) {
-  const Node& node = output.node();
+/// All outputs of a node whose inputs are constants, from the CPU's kernel or its reference.
+inline std::vector<Tensor> compute_all(const Node& node, int threads, bool reference = false) {
+  const Kernel kernel = kernel_registry().make(KernelSite(node, threads), "cpu", reference);
+  REQUIRE(kernel);
   std::vector<const void*> inputs;
   for (const Output& input : node.inputs())
     inputs.push_back(input.node().attributes().get<Tensor>("value").raw());
   // A kernel owes nothing to what its buffers held.
-  Tensor result = Tensor::full(node.dtype(), node.shape(), std::nan(""));
-  void* const results[] = {result.raw()};
-  const Kernel kernel = kernel_registry().make(KernelSite(node, threads), "cpu", reference);
-  REQUIRE(kernel);
+  std::vector<Tensor> results;
+  std::vector<void*> outputs;
+  for (int i = 0; i < node.num_outputs(); ++i) {
+    const double before = is_floating(node.dtype(i)) ? std::nan("") : 77;
+    outputs.push_back(
+        results.emplace_back(Tensor::full(node.dtype(i), node.shape(i), before)).raw());
+  }
   Tensor workspace =
       Tensor::full(uint8, {static_cast<std::int64_t>(kernel.workspace_bytes)}, 255);
   const RunInfo run;
-  kernel.run({inputs, results, workspace.raw(), &run});
-  return result;
+  kernel.run({inputs, outputs, workspace.raw(), &run});
+  return results;
+}
+inline Tensor compute(const Output& output, int threads, bool reference = false) {
+  return compute_all(output.node(), threads, reference)[static_cast<std::size_t>(output.index())];
 }
 
 /// At every level of the instruction set up to the best one.

@@ -93,6 +93,25 @@ void add_products(std::vector<PassPattern>& patterns) {
                       }});
 }
 
+void add_attentions(std::vector<PassPattern>& patterns) {
+  patterns.push_back({"fuse_attention", "with gradients", [](Graph& graph) -> Fetches {
+                        const Output q = input(graph, {64, 2}), k = input(graph, {5, 2});
+                        const Output v = input(graph, {5, 3});
+                        const Output scores = matmul(q, k, {.transpose_b = true}) * 0.5F;
+                        const Output seen = greater(input(graph, {64, 5}), 0);
+                        const Output y = matmul(softmax(where(seen, scores, -1e9)), v);
+                        Fetches fetches = gradients({y}, {q, k, v}, {input(graph, {64, 3})});
+                        fetches.push_back(y);
+                        return fetches;
+                      }});
+  patterns.push_back({"fuse_attention", "forward", [](Graph& graph) -> Fetches {
+                        const Output q = input(graph, {2, 64, 2}), k = input(graph, {2, 2, 5});
+                        const Output scores = matmul(q, k) / number(graph, 3);
+                        const Output weights = softmax(scores + input(graph, {2, 1, 5}));
+                        return {matmul(weights, input(graph, {2, 5, 3}))};
+                      }});
+}
+
 void add_sums_of_products(std::vector<PassPattern>& patterns) {
   patterns.push_back({"merge_products", "three", [](Graph& graph) -> Fetches {
                         const Output a = input(graph, {1, 5}), b = input(graph, {1, 6});
@@ -310,6 +329,7 @@ const std::vector<PassPattern>& pass_patterns() {
     add_pooling(all);
     add_cross_entropies(all);
     add_products(all);
+    add_attentions(all);
     add_sums_of_products(all);
     add_elementwise(all);
     add_reductions(all);

@@ -157,7 +157,7 @@ class Builder {
     const int rank = a.rank();
     const bool has_elements = a.shape().num_elements() > 0;
     if (rank == 0 || !has_elements) return gradgraph::tanh(a) * gradgraph::tanh(a);
-    switch (pick(14)) {
+    switch (pick(17)) {
       case 0: return softmax(a);
       case 1: return gradgraph::log(softmax(a));
       case 2: return log_softmax(a) * 0.5;
@@ -170,6 +170,9 @@ class Builder {
       case 7: return rank == 2 ? transpose(matmul(a, transpose(a))) : a + a;
       case 8:
       case 9: return a.shape().num_elements() < 30 ? sum_of_products(a) : a * a;
+      case 10:
+      case 11:
+      case 12: return a.shape().num_elements() < 30 ? attention(a) : softmax(-a);
       default: return cross_entropy(a);
     }
   }
@@ -187,6 +190,21 @@ class Builder {
       row = row * 0.5;
     }
     return total;
+  }
+
+  /// Of a sequence that is long enough, made of a row: its mean.
+  Output attention(Output a) {
+    const std::int64_t steps = 64 + 10 * static_cast<std::int64_t>(pick(3));
+    const Tensor places = drawing_.noise({steps, 1}, 1);
+    const Output x = matmul(constant(drawing_.graph, places.cast(drawing_.dtype)),
+                            gradgraph::tanh(reshape(a, {1, -1})));
+    Output scores = chance(2) ? matmul(x, x, {.transpose_b = true}) : matmul(x, transpose(x));
+    if (!chance(3)) scores = chance(2) ? scores / 1.7 : 0.6 * scores;
+    const Output seen = constant(drawing_.graph, drawing_.noise({steps, steps}, 1).cast(float32));
+    if (chance(3)) scores = scores + cast(seen, drawing_.dtype);
+    if (chance(2)) scores = where(greater(seen, -0.3F), scores, chance(2) ? -9.0 : -1e30);
+    const Output result = matmul(softmax(scores), chance(4) ? x : 0.5 * x);
+    return mean(chance(8) ? result * x : result, 0);
   }
 
   Output cross_entropy(Output logits) {

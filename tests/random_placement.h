@@ -17,8 +17,8 @@ inline const std::vector<std::string> kDevices = {"cpu", "simulated:0", "simulat
 inline Session open_session(Graph& graph, const std::string& device = "cpu") {
   add_simulated_devices("simulated", 2);
   // What these find in one place depends on the placement, and so does how sums round.
-  std::vector<std::string> disabled = {"fuse_cross_entropy", "fuse_pooling", "fuse_reductions",
-                                       "merge_products"};
+  std::vector<std::string> disabled = {"fuse_attention", "fuse_cross_entropy", "fuse_pooling",
+                                       "fuse_reductions", "merge_products"};
   if (epilogues_round_otherwise()) disabled.push_back("fuse_epilogue");
   return Session(
       graph,

@@ -18,23 +18,6 @@ Attributes pooled_attributes(const Conv2dOptions& options, Pair window) {
           {"window", to_attribute(window)}};
 }
 
-/// All outputs of a node of constant inputs.
-std::vector<Tensor> compute_all(const Node& node, int threads, bool reference) {
-  const Kernel kernel = kernel_registry().make(KernelSite(node, threads), "cpu", reference);
-  std::vector<const void*> inputs;
-  for (const Output& input : node.inputs())
-    inputs.push_back(input.node().attributes().get<Tensor>("value").raw());
-  std::vector<Tensor> results;
-  std::vector<void*> outputs;
-  for (int i = 0; i < node.num_outputs(); ++i)
-    outputs.push_back(results.emplace_back(Tensor::full(node.dtype(i), node.shape(i), 77)).raw());
-  Tensor workspace =
-      Tensor::full(uint8, {static_cast<std::int64_t>(kernel.workspace_bytes)}, 255);
-  const RunInfo run;
-  kernel.run({inputs, outputs, workspace.raw(), &run});
-  return results;
-}
-
 /// The fast kernel against the reference, with any number of threads.
 std::vector<Tensor> check_kernels(const Node& node) {
   const auto expected = compute_all(node, 1, true), results = compute_all(node, 1, false);

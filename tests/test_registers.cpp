@@ -174,6 +174,23 @@ void run_network(Padding padding, std::int64_t channels, const Clipping& clip) {
     run_watched(graph, feeds, {train, loss, assign_sub(steps, 1.f)}, fuses);
 }
 
+void run_attention(std::int64_t depth) {
+  Graph graph;
+  const Shape shape = {2, 70, depth};
+  const Output q = placeholder(graph, float32, shape), k = placeholder(graph, float32, shape);
+  const Output v = placeholder(graph, float32, shape),
+               seen = placeholder(graph, boolean, {70, 70});
+  const Output scores = where(seen, matmul(q, k, {.transpose_b = true}), -1.0);
+  const Feeds feeds = {{q, noise(shape, 1, float32)},
+                       {k, noise(shape, 2, float32)},
+                       {v, noise(shape, 3, float32)},
+                       {seen, noise({70, 70}, 4).cast(boolean)}};
+  const Output y = matmul(softmax(scores), v);
+  std::vector<Output> fetches = gradients({y}, {q, k, v});
+  fetches.push_back(y);
+  run_watched(graph, feeds, fetches);
+}
+
 void run_random(DType dtype) {
   Graph graph;
   const std::vector<Output> fetches = {
@@ -207,6 +224,7 @@ TEST_CASE("no kernel leaves upper halves of vector registers in use, at any leve
       for (const std::int64_t columns : {128, 131}) run_elementwise(dtype, columns);
       run_random(dtype);
     }
+    for (const std::int64_t depth : {16, 5}) run_attention(depth);
     for (const Padding padding : {Padding::same, Padding::valid})
       for (const std::int64_t channels : {3, 24, 40})
         for (const Clipping& clip : {Clipping{}, Clipping{.by_global_norm = 1}})

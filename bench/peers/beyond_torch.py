@@ -269,9 +269,10 @@ class System:
         torch.set_num_threads(flags.threads)
         torch.set_flush_denormal(True)
         start = beyond.Start(flags.start)
-        model = {"lstm": Lstm, "transformer": Transformer, "vae": Vae, "resnet": Resnet,
-                 "mlp": Mlp, "unet": Unet, "text_cnn": TextCnn, "vocabulary": Vocabulary,
-                 "cnn_inference": Cnn}[flags.model](Weights(start.weights))
+        model = {"lstm": Lstm, "transformer": Transformer, "long_transformer": Transformer,
+                 "vae": Vae, "resnet": Resnet, "mlp": Mlp, "unet": Unet, "text_cnn": TextCnn,
+                 "vocabulary": Vocabulary, "cnn_inference": Cnn}[flags.model]
+        model = model(Weights(start.weights))
         self.batches = start.batches_in_turn(tensor_of)
         self.first = start.batches[0]
         self.model = model.to(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@
 namespace gradgraph {
 
 /// The families, each in a file of its own; called once, by op_registry().
+void register_attention_ops(OpRegistry& registry);
 void register_broadcasting_ops(OpRegistry& registry);
 void register_control_flow_ops(OpRegistry& registry);
 void register_convolution_ops(OpRegistry& registry);

@@ -5,6 +5,7 @@ namespace gradgraph {
 OpRegistry& op_registry() {
   static OpRegistry registry = [] {
     OpRegistry ops;
+    register_attention_ops(ops);
     register_broadcasting_ops(ops);
     register_control_flow_ops(ops);
     register_convolution_ops(ops);

@@ -21,6 +21,7 @@ std::vector<Pass>& pass_list() {
       {.name = "fuse_pooling", .run = fuse_pooling},
       {.name = "fuse_cross_entropy", .run = fuse_cross_entropy},
       {.name = "lower_bias_add", .make = make_lower_bias_add, .only = "bias_add"},
+      {.name = "fuse_attention", .run = fuse_attention},
       {.name = "merge_products", .run = merge_products},
       {.name = "fuse_elementwise", .run = fuse_elementwise},
       {.name = "fuse_epilogue", .run = fuse_epilogue},

@@ -98,6 +98,7 @@ struct Pass {
 std::vector<Pass>& pass_list();
 
 void assign_layout(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_attention(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_cross_entropy(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_elementwise(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log);

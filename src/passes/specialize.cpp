@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <memory_resource>
 #include <queue>
-#include <ranges>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -306,7 +305,8 @@ std::vector<bool> find_static_feeds(const std::vector<Output>& fed,
     else
       value_decides.insert(output.node_id());
   };
-  for (const auto& [node, for_value] : std::views::reverse(needed.nodes)) {
+  for (auto entry = needed.nodes.rbegin(); entry != needed.nodes.rend(); ++entry) {
+    const auto* node = entry->node;
     const Traits& traits = node->op().traits;
     const bool decides = value_decides.contains(node->id()) && !traits.shape_only;
     for (int i = 0; i < node->num_inputs(); ++i)

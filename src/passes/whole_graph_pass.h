@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <unordered_map>
 #include <vector>
 
 #include "graph/slot.h"
@@ -23,6 +25,21 @@ class WholeGraphPass {
   /// Whether the node depends on an update (find_late_nodes).
   bool is_late(const Node& node) const { return late_[slot(node)]; }
 
+  /// Lets everybody who reads output 0 of `node` read `value`, and who awaits it await that;
+  /// nodes that the pass has made, on `update_made`: they may read what is replaced after them.
+  void replace(const Node& node, const Output& value) {
+    replaced_[&node] = value;
+    replace_readers(graph_, topology_, node, value);
+  }
+  void update_made() {
+    for (std::size_t id = late_.size(); id < graph_.nodes().size(); ++id) {
+      Node& node = graph_.nodes()[id];
+      for (int i = 0; i < node.num_inputs(); ++i)
+        if (const auto found = replaced_.find(&node.input(i).node()); found != replaced_.end())
+          graph_.set_input(node, i, found->second);
+    }
+  }
+
   Graph& graph_;
   const PassContext& context_;
   RewriteLog& log_;
@@ -30,6 +47,7 @@ class WholeGraphPass {
 
  private:
   std::vector<bool> late_;  ///< by node id
+  std::unordered_map<const Node*, Output> replaced_;
 };
 
 }  // namespace gradgraph

@@ -15,6 +15,8 @@ void register_reference_kernels(KernelRegistry& registry) {
 
 void register_cpu_kernels(KernelRegistry& registry) {
   register_reference_kernels(registry);
+  register_attention_kernels(registry);
+  register_blocked_attention_kernels(registry);
   register_control_flow_kernels(registry);
   register_convolution_kernels(registry);
   register_direct_convolution_kernels(registry);

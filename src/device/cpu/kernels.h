@@ -9,6 +9,8 @@ inline constexpr std::string_view kCpu = "cpu";
 
 void register_cpu_kernels(KernelRegistry& registry);  ///< all of them
 
+void register_attention_kernels(KernelRegistry& registry);
+void register_blocked_attention_kernels(KernelRegistry& registry);
 void register_control_flow_kernels(KernelRegistry& registry);
 void register_convolution_kernels(KernelRegistry& registry);
 void register_direct_convolution_kernels(KernelRegistry& registry);

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/text.h"
@@ -72,11 +71,7 @@ class PoolFusion : public WholeGraphPass {
           match_gradient(match) && !log_.is_spent())
         rewrite(match);
     }
-    // What was made first may still read what was replaced later.
-    for (Node* node : made_)
-      for (int i = 0; i < node->num_inputs(); ++i)
-        if (const auto found = replaced_.find(&node->input(i).node()); found != replaced_.end())
-          graph_.set_input(*node, i, found->second);
+    update_made();
   }
 
  private:
@@ -187,11 +182,7 @@ class PoolFusion : public WholeGraphPass {
       for (Node* bias : m.bias_grads) replacements.emplace_back(bias, both.output(1));
     }
     if (!attempt.succeeds(log_, [&] { return describe(m); })) return;
-    for (const auto& [node, value] : replacements) {
-      made_.push_back(&value.node());
-      replaced_[node] = value;
-      replace_readers(graph_, topology_, *node, value);
-    }
+    for (const auto& [node, value] : replacements) replace(*node, value);
   }
 
   const KnownOp conv2d_ = known_convolution("conv2d"),
@@ -201,8 +192,6 @@ class PoolFusion : public WholeGraphPass {
                 max_pool_grad_ = known_pool("max_pool2d_grad");
   const KnownOp relu_{"relu"}, relu_grad_{"relu_grad"}, bias_add_{"bias_add", {"layout"}},
       sum_{"sum", {"axes", "keep_dims"}}, cast_{"cast", {"dtype"}};
-  std::vector<Node*> made_;
-  std::unordered_map<const Node*, Output> replaced_;
 };
 
 }  // namespace

@@ -26,6 +26,11 @@ struct SoftmaxRows {
   /// y = exp(x - largest of the row), where y is not null, and the totals of each row.
   void (*exponentials)(const T* x, T* y, RowTotals<T>* totals, std::int64_t rows,
                        std::int64_t count);
+  /// Of softmax, from its result y: grad becomes factor * y * (grad - sum(y * grad)). `count` is
+  /// a multiple of 16.
+  void (*gradient)(const T* y, T* grad, T factor, std::int64_t rows, std::int64_t count);
+  /// x becomes `hidden` where `seen` is false.
+  void (*hide)(const bool* seen, T hidden, T* x, std::int64_t count);
 };
 
 struct SoftmaxTable {

@@ -70,6 +70,33 @@ class Softmax : RowSteps<T> {
     clear_upper_halves();
   }
 
+  static void gradient(const T* y, T* grad, T factor, std::int64_t rows, std::int64_t count) {
+    for (std::int64_t row = 0; row < rows; ++row, y += count, grad += count) {
+      Step sums{};
+      for (std::int64_t i = 0; i < count; i += kStep) {
+        const Step weights = load(y + i), grads = load(grad + i);
+        GRADGRAPH_UNROLL
+        for (int k = 0; k < kVectors; ++k) sums.v[k] += weights.v[k] * grads.v[k];
+      }
+      const V total = fold(sums, [](V a, V b) { return a + b; }) - V{};
+      for (std::int64_t i = 0; i < count; i += kStep) {
+        const Step weights = load(y + i);
+        Step grads = load(grad + i);
+        GRADGRAPH_UNROLL
+        for (int k = 0; k < kVectors; ++k)
+          grads.v[k] = weights.v[k] * (grads.v[k] - total) * factor;
+        store(grad + i, grads);
+      }
+    }
+    clear_upper_halves();
+  }
+
+  static void hide(const bool* seen, T hidden, T* x, std::int64_t count) {
+    GRADGRAPH_VECTORIZE
+    for (std::int64_t i = 0; i < count; ++i) x[i] = seen[i] ? x[i] : hidden;
+    clear_upper_halves();
+  }
+
  private:
   /// Rows go in blocks, which stay in the first-level cache.
   static constexpr std::int64_t kBlockRows = 32, kBlockElements = 1024;
@@ -230,7 +257,8 @@ class Softmax : RowSteps<T> {
 
 template <class T>
 constexpr SoftmaxRows<T> make_softmax_rows_of() {
-  return {Softmax<T>::softmax, Softmax<T>::log_softmax, Softmax<T>::exponentials};
+  return {Softmax<T>::softmax, Softmax<T>::log_softmax, Softmax<T>::exponentials,
+          Softmax<T>::gradient, Softmax<T>::hide};
 }
 constexpr SoftmaxTable make_softmax_rows() {
   return {make_softmax_rows_of<float>(), make_softmax_rows_of<double>()};

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "gradgraph/graph.h"
+
+namespace gradgraph {
+
+/// A "fused_attention" node or its gradient: for each head, which is what the leading axes count,
+/// some queries over some keys.
+struct Attention {
+  std::int64_t heads = 1, queries, keys;
+  std::int64_t depth;        ///< of a query and a key
+  std::int64_t value_depth;  ///< of a value and a result
+  double scale;
+  /// The score of what the mask, where it is a boolean one, does not let see.
+  double hidden;
+  bool keeps_weights;  ///< for the gradient, which otherwise makes them anew
+  int mask_input;      ///< -1 where there is none
+  Shape mask_shape;
+  std::int64_t mask_heads = 1;  ///< that differ in their masks
+
+  /// Elements from the mask of a query to that of the next one, and of all masks of a head. The
+  /// last axis of a mask has all keys.
+  std::int64_t mask_stride = 0, mask_size = 0;
+
+  explicit Attention(const Node& node);
+  /// Which of the masks a head has.
+  std::int64_t mask_of(std::int64_t head) const;
+
+ private:
+  Shape leading_;
+};
+
+/// Elements that the weights of a query take where they are kept. What lies where in those of
+/// a head is between the kernels that write and read them.
+std::int64_t kept_row(std::int64_t keys);
+
+}  // namespace gradgraph
