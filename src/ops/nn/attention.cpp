@@ -41,7 +41,7 @@ Shape infer_result(InferContext& context, int mask) {
 }
 
 Shape weights_of(const InferContext& context, Shape result) {
-  result.set(result.rank() - 1, kept_row(from_last(context.shape(1), 1)));
+  result.set(result.rank() - 1, row_of_scores(from_last(context.shape(1), 1)));
   return result;
 }
 
@@ -115,7 +115,11 @@ std::int64_t Attention::mask_of(std::int64_t head) const {
   return index;
 }
 
-std::int64_t kept_row(std::int64_t keys) { return (keys + 15) / 16 * 16; }
+std::int64_t row_of_scores(std::int64_t keys) {
+  constexpr std::int64_t kStep = 16, kPage = 1024;
+  const std::int64_t row = (keys + kStep - 1) / kStep * kStep;
+  return row % kPage == 0 ? row + kStep : row;
+}
 
 void register_attention_ops(OpRegistry& registry) {
   with_attributes(registry

@@ -32,8 +32,9 @@ struct Attention {
   Shape leading_;
 };
 
-/// Elements that the weights of a query take where they are kept. What lies where in those of
-/// a head is between the kernels that write and read them.
-std::int64_t kept_row(std::int64_t keys);
+/// Elements that a query's row of scores or weights takes. It ends in some that count for
+/// nothing: rows are whole steps of loops, but not whole pages, since rows that all begin at the
+/// same place in a page share few lines of the first-level cache. Of fewer keys none is longer.
+std::int64_t row_of_scores(std::int64_t keys);
 
 }  // namespace gradgraph

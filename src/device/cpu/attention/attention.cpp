@@ -76,7 +76,7 @@ Kernel make_attention(const KernelSite& site) {
             auto* weights = static_cast<double*>(args.workspace);
             loops.for_queries([&](std::int64_t head, std::int64_t i) {
               loops.weigh(args, head, i, weights);
-              const std::int64_t row = kept_row(loops.keys);
+              const std::int64_t row = row_of_scores(loops.keys);
               if (loops.keeps_weights)
                 std::copy_n(weights, loops.keys,
                             args.output<float>(1) + (head * loops.queries + i) * row);
@@ -96,42 +96,42 @@ Kernel make_attention(const KernelSite& site) {
 
 Kernel make_grad(const KernelSite& site) {
   const Loops loops(site);
-  return {[loops](const KernelArgs& args) {
-            const std::int64_t keys = loops.keys, depth = loops.depth;
-            auto* weights = static_cast<double*>(args.workspace);
-            double* by_weight = weights + keys;
-            std::fill_n(args.output<float>(0), loops.heads * loops.queries * depth, 0.f);
-            std::fill_n(args.output<float>(1), loops.heads * keys * depth, 0.f);
-            std::fill_n(args.output<float>(2), loops.heads * keys * loops.value_depth, 0.f);
-            loops.for_queries([&](std::int64_t head, std::int64_t i) {
-              const float* kept = args.input<float>(args.inputs.size() - 1);
-              if (loops.keeps_weights)
-                std::copy_n(kept + (head * loops.queries + i) * kept_row(keys), keys, weights);
-              else
-                loops.weigh(args, head, i, weights);
-              const std::int64_t query = (head * loops.queries + i) * depth;
-              const float* grad =
-                  args.input<float>(3) + (head * loops.queries + i) * loops.value_depth;
-              double total = 0;
-              for (std::int64_t j = 0; j < keys; ++j) {
-                const std::int64_t value = (head * keys + j) * loops.value_depth;
-                by_weight[j] =
-                    Loops::product(grad, args.input<float>(2) + value, loops.value_depth);
-                total += weights[j] * by_weight[j];
-                add_scaled(weights[j], grad, args.output<float>(2) + value, loops.value_depth);
-              }
-              for (std::int64_t j = 0; j < keys; ++j) {
-                if (loops.hides(args, head, i, j)) continue;
-                const double by_product = loops.scale * weights[j] * (by_weight[j] - total);
-                const std::int64_t key = (head * keys + j) * depth;
-                add_scaled(by_product, args.input<float>(1) + key, args.output<float>(0) + query,
-                           depth);
-                add_scaled(by_product, args.input<float>(0) + query, args.output<float>(1) + key,
-                           depth);
-              }
-            });
-          },
-          loops.workspace_bytes(2)};
+  return {
+      [loops](const KernelArgs& args) {
+        const std::int64_t keys = loops.keys, depth = loops.depth;
+        auto* weights = static_cast<double*>(args.workspace);
+        double* by_weight = weights + keys;
+        std::fill_n(args.output<float>(0), loops.heads * loops.queries * depth, 0.f);
+        std::fill_n(args.output<float>(1), loops.heads * keys * depth, 0.f);
+        std::fill_n(args.output<float>(2), loops.heads * keys * loops.value_depth, 0.f);
+        loops.for_queries([&](std::int64_t head, std::int64_t i) {
+          const float* kept = args.input<float>(args.inputs.size() - 1);
+          if (loops.keeps_weights)
+            std::copy_n(kept + (head * loops.queries + i) * row_of_scores(keys), keys, weights);
+          else
+            loops.weigh(args, head, i, weights);
+          const std::int64_t query = (head * loops.queries + i) * depth;
+          const float* grad =
+              args.input<float>(3) + (head * loops.queries + i) * loops.value_depth;
+          double total = 0;
+          for (std::int64_t j = 0; j < keys; ++j) {
+            const std::int64_t value = (head * keys + j) * loops.value_depth;
+            by_weight[j] = Loops::product(grad, args.input<float>(2) + value, loops.value_depth);
+            total += weights[j] * by_weight[j];
+            add_scaled(weights[j], grad, args.output<float>(2) + value, loops.value_depth);
+          }
+          for (std::int64_t j = 0; j < keys; ++j) {
+            if (loops.hides(args, head, i, j)) continue;
+            const double by_product = loops.scale * weights[j] * (by_weight[j] - total);
+            const std::int64_t key = (head * keys + j) * depth;
+            add_scaled(by_product, args.input<float>(1) + key, args.output<float>(0) + query,
+                       depth);
+            add_scaled(by_product, args.input<float>(0) + query, args.output<float>(1) + key,
+                       depth);
+          }
+        });
+      },
+      loops.workspace_bytes(2)};
 }
 
 }  // namespace

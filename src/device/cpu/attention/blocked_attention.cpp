@@ -9,8 +9,8 @@
 #include "device/parallel.h"
 #include "ops/nn/attention.h"
 
-/// Attention, queries taken in blocks: the scores of a block stay in the second-level cache. The
-/// gradient makes them anew. Keys that no query of a block sees are left out.
+/// Attention, queries taken in blocks, whose scores stay in the second-level cache. Keys that a
+/// mask hides from all queries of a block are left out.
 namespace gradgraph {
 namespace {
 
@@ -21,8 +21,8 @@ using std::int64_t;
 constexpr int64_t kBlockScores = 1 << 15, kBlockQueries = 56;
 /// Tasks that there are for threads to share, as long as each has so many queries.
 constexpr int64_t kTasks = 16, kTaskQueries = 128;
-/// Rows that all begin at the same place in a page share few lines of the first-level cache.
-constexpr int64_t kPage = 1024, kStep = 16;
+/// Floats of a line of the cache, on which matrices begin.
+constexpr int64_t kLine = 16;
 /// Multiplications that a thread should at least have.
 constexpr int64_t kPartWork = 1 << 17;
 
@@ -35,11 +35,7 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 struct Range {
   int64_t begin, end;
   int64_t size() const { return end - begin; }
-  /// Elements of a row of scores, which end in some that count for nothing.
-  int64_t row() const {
-    const int64_t row = round_up(size(), kStep);
-    return row % kPage == 0 ? row + kStep : row;
-  }
+  int64_t row() const { return row_of_scores(size()); }
 };
 
 /// Rows of a matrix with room for whole vectors.
@@ -140,7 +136,7 @@ class BlockedAttention : Attention {
     const int64_t scores = block_ * Range{0, padded_keys}.row();
     const auto place = [&](int64_t& offset, int64_t floats) {
       offset = part_floats_;
-      part_floats_ += round_up(floats, kStep);
+      part_floats_ += round_up(floats, kLine);
     };
     place(scores_, scores);
     place(result_, block_ * std::max(row_, value_row_));
@@ -151,7 +147,7 @@ class BlockedAttention : Attention {
     place(keys_, keys * row_);
     place(queries_, block_ * row_);
     place(grads_, block_ * value_row_);
-    sums_floats_ = round_up(keys * (row_ + value_row_), kStep);
+    sums_floats_ = round_up(keys * (row_ + value_row_), kLine);
     if (segments_ == 1) place(sums_, sums_floats_);
   }
 
@@ -237,7 +233,7 @@ class BlockedAttention : Attention {
   /// What the queries of a block take from each key in the range.
   const float* weigh(const KernelArgs& args, int64_t head, Range block, Range range,
                      float* own) const {
-    const int64_t kept = (head * queries + block.begin) * kept_row(keys);
+    const int64_t kept = (head * queries + block.begin) * row_of_scores(keys);
     if (!makes_weights()) return args.input<float>(args.inputs.size() - 1) + kept;
     const int64_t row = range.row();
     float* weights = keeps_weights ? args.output<float>(1) + kept : own + weights_;
@@ -374,7 +370,7 @@ class BlockedAttention : Attention {
   }
 
   bool has_grad_, is_boolean_;
-  bool may_skip_;  ///< keys that a mask hides
+  bool may_skip_;  ///< keys that a mask hides: no weight falls on them
   const TileTable& tiles_;
   const SoftmaxRows<float>& softmax_;
   int64_t width_;  ///< of a panel
