@@ -64,6 +64,8 @@ TEST_SUITE("cuda rows") {
                                              "qr",
                                              "solve",
                                              "svd",
+                                             "fused_attention",
+                                             "fused_attention_grad",
                                              "fused_sums",
                                              "matmul_with_epilogue",
                                              "matmul_with_update",
