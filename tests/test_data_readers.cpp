@@ -233,7 +233,9 @@ TEST_CASE("images are read as Pillow reads them") {
   }
   int compared = 0;
   const std::vector<NamedTensor> arrays = read_npz(kFiles / "images.npz");
-  for (const auto& [name, wanted] : arrays) {
+  for (const NamedTensor& array : arrays) {
+    const std::string& name = array.name;
+    const Tensor& wanted = array.value;
     CAPTURE(name);
     if (name.starts_with("resized/")) {
       const Tensor image = data::read_image(

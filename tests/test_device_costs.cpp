@@ -186,14 +186,14 @@ TEST_SUITE("device costs") {
       CHECK(says(""));
       CHECK(gg::find_costs(cache.table()).fault != "");
     }
-    for (const auto& [old, by] : {std::pair{"1e-06", "-1"},
-                                  {"1e-06", "null"},
-                                  {"\"threads\": 1", "\"threads\": 0"},
-                                  {"10000000000.0", "0"},
-                                  {"\"node_seconds\"", "\"seconds\""}}) {
-      CAPTURE(by);
+    for (const auto& change : {std::pair{"1e-06", "-1"},
+                               {"1e-06", "null"},
+                               {"\"threads\": 1", "\"threads\": 0"},
+                               {"10000000000.0", "0"},
+                               {"\"node_seconds\"", "\"seconds\""}}) {
+      CAPTURE(change.second);
       cache.write(intact);
-      cache.replace(old, by);
+      cache.replace(change.first, change.second);
       CHECK(says(""));
     }
     std::filesystem::remove(cache.table());

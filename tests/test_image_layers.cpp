@@ -207,7 +207,7 @@ TEST_CASE("image layers: a U-Net finds squares, the same in both layouts") {
                                    {.filters = 1, .kernel = 1, .layout = layout});
     const Output logits = layout == Layout::nhwc ? last : to_nhwc(last);
     const Output loss = mean(sigmoid_cross_entropy(logits, masks));
-    const Output step = Adam(0.01).minimize(loss);
+    const Output step = Adam{.learning_rate = 0.01}.minimize(loss);
 
     // Squares of 5 by 5 in noise.
     Tensor x_values = noise({32, 16, 16, 1}, 1, float32),

@@ -97,14 +97,14 @@ TEST_CASE("layers: sequences as PyTorch has them, values and gradients, to 1e-12
           weights[full.substr(full.find('/') + 1)] = variable;
         }
         REQUIRE(weights.size() == spec["weights"].size());
-        for (const auto& [weight, entry] : spec["weights"].items()) {
-          CAPTURE(weight);
-          REQUIRE(weights.contains(weight));
-          session.set_value(weights[weight], tensor_of(entry));
+        for (const auto& weight : spec["weights"].items()) {
+          CAPTURE(weight.key());
+          REQUIRE(weights.contains(weight.key()));
+          session.set_value(weights[weight.key()], tensor_of(weight.value()));
         }
-        for (const auto& [output, entry] : spec["outputs"].items()) {
-          CAPTURE(output);
-          check_equal(session.run(feeds, built.outputs.at(output)), entry);
+        for (const auto& output : spec["outputs"].items()) {
+          CAPTURE(output.key());
+          check_equal(session.run(feeds, built.outputs.at(output.key())), output.value());
         }
         if (!batch_is_known) continue;
         Output loss;

@@ -71,8 +71,9 @@ std::vector<NamedTensor> samples() {
 TEST_CASE("what write_npy and write_npz write, they read back") {
   const TemporaryDirectory directory;
   const std::vector<NamedTensor> arrays = samples();
-  for (const auto& [name, tensor] : arrays) {
-    CAPTURE(name);
+  for (const NamedTensor& array : arrays) {
+    const Tensor& tensor = array.value;
+    CAPTURE(array.name);
     const fs::path path = directory / "a.npy";
     write_npy(path, tensor);
     CHECK(same(read_npy(path), tensor));

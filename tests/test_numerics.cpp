@@ -189,7 +189,7 @@ TEST_CASE("numerics: what is planted is named at its node and line, on every dev
         CAPTURE(device);
         Graph graph;
         const Output x = input(graph);
-        const auto [fetches, line] = planted.build(x);
+        const auto built = planted.build(x);
         Session session(graph, {.device = device,
                                 .threads = threads,
                                 .precision = planted.precision,
@@ -197,12 +197,13 @@ TEST_CASE("numerics: what is planted is named at its node and line, on every dev
         session.set_step(41);
         for (int repetition = 0; repetition < 2; ++repetition) {
           const std::string message = message_of<NumericsError>([&] {
-            session.run({{x, kFed}}, fetches);
+            session.run({{x, kFed}}, built.fetches);
           });
           CHECK_MESSAGE(message.starts_with(planted.says), message);
           CHECK_MESSAGE(contains(message, "; in step 41"), message);
-          CHECK_MESSAGE(message.ends_with("(test_numerics.cpp:" + std::to_string(line) + ")"),
-                        message);
+          CHECK_MESSAGE(
+              message.ends_with("(test_numerics.cpp:" + std::to_string(built.line) + ")"),
+              message);
         }
         CHECK(session.step() == 41);
       }

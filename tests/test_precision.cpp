@@ -89,8 +89,10 @@ struct Scaled {
 
 TEST_SUITE("precision") {
   TEST_CASE("products and what follows them are of 16 bits, as if they were written so") {
-    for (const auto& [precision, dtype] :
+    for (const auto& half_precision :
          {std::pair{Precision::bf16, gg::bfloat16}, {Precision::fp16, gg::float16}}) {
+      const Precision precision = half_precision.first;
+      const gg::DType dtype = half_precision.second;
       CAPTURE(dtype);
       gg::Graph graph;
       const auto x = gg::variable(graph, normal_noise({5, 7}, 1)),

@@ -162,11 +162,11 @@ TEST_CASE("safetensors: a file that lies is refused, with the byte and the reaso
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
        R"("b":{"dtype":"U8","shape":[2],"data_offsets":[6,8]}})",
        8, "2 bytes before 'b' belong to no tensor"}};
-  for (const auto& [header, data_bytes, message] : cases) {
-    CAPTURE(header);
-    const std::string text = fault(with_header(header, data_bytes));
+  for (const Case& each : cases) {
+    CAPTURE(each.header);
+    const std::string text = fault(with_header(each.header, each.data_bytes));
     CAPTURE(text);
-    CHECK(contains(text, message));
+    CHECK(contains(text, each.message));
     CHECK(text.find_first_of("0123456789") == 0);
   }
   const std::string deep = R"({"a":{"dtype":"F32","shape":)" + std::string(1'000'000, '[');

@@ -95,7 +95,9 @@ TEST_CASE("weights: a PyTorch model gives the same logits here") {
                 .convention = Convention::pytorch});
   const Safetensors before = read_safetensors(kModel), after = read_safetensors(path);
   CHECK(after.tensors.size() == before.tensors.size() - 1);
-  for (const auto& [name, value] : after.tensors) {
+  for (const NamedTensor& tensor : after.tensors) {
+    const std::string& name = tensor.name;
+    const Tensor& value = tensor.value;
     CAPTURE(name);
     const auto old = std::ranges::find(before.tensors, name, &NamedTensor::name);
     REQUIRE(old != before.tensors.end());

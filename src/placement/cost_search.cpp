@@ -142,7 +142,8 @@ class CostSearch {
   /// The devices to choose from, the default first.
   std::vector<int> starts() const {
     std::vector<int> devices = options_.choices;
-    std::ranges::stable_partition(devices, [&](int d) { return d == options_.default_device; });
+    std::stable_partition(devices.begin(), devices.end(),
+                          [&](int d) { return d == options_.default_device; });
     return devices;
   }
   bool can_be(std::int32_t unit, int device) const {

@@ -38,9 +38,9 @@ TEST_CASE("op rows on the emulated GPU: the same bits in every order, and clean 
   for (const OpRow& row : op_rows()) {
     CAPTURE(row.name);
     std::vector<Tensor> first;
-    for (const auto& [name, settings] : kSettings) {
-      CAPTURE(name);
-      cuda_emulation::configure(settings);
+    for (const auto& setting : kSettings) {
+      CAPTURE(setting.name);
+      cuda_emulation::configure(setting.settings);
       try {
         const std::vector<Tensor> values = row_values(row, float32, options);
         if (first.empty()) first = values;

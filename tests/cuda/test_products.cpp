@@ -55,7 +55,8 @@ TEST_SUITE("cuda products") {
   }
 
   TEST_CASE("weights are updated in large and small tiles, with equal bits in every order") {
-    for (const auto& [inputs, units] : {std::pair{644, 322}, {24, 20}, {9, 7}}) {
+    for (const auto& sizes : {std::pair{644, 322}, {24, 20}, {9, 7}}) {
+      const int inputs = sizes.first, units = sizes.second;
       CAPTURE(inputs);
       gg::Graph graph;
       const Output x = gg::placeholder(graph, gg::float32, {6, inputs}, "x");
