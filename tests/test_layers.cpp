@@ -112,13 +112,15 @@ TEST_CASE("layers: sequences as PyTorch has them, values and gradients, to 1e-12
           const Output part = weighed(built.outputs.at(output));
           loss = loss ? loss + part : part;
         }
-        for (const auto& [input, entry] : spec["input_gradients"].items()) {
-          CAPTURE(input);
-          check_equal(session.run(feeds, gradients({loss}, {inputs[input]})[0]), entry);
+        for (const auto& input : spec["input_gradients"].items()) {
+          CAPTURE(input.key());
+          check_equal(session.run(feeds, gradients({loss}, {inputs[input.key()]})[0]),
+                      input.value());
         }
-        for (const auto& [weight, entry] : spec["weight_gradients"].items()) {
-          CAPTURE(weight);
-          check_equal(session.run(feeds, gradients({loss}, {weights[weight]})[0]), entry);
+        for (const auto& weight : spec["weight_gradients"].items()) {
+          CAPTURE(weight.key());
+          check_equal(session.run(feeds, gradients({loss}, {weights[weight.key()]})[0]),
+                      weight.value());
         }
       }
     }

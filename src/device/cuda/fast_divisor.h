@@ -13,7 +13,7 @@ class FastDivisor {
   FastDivisor() : FastDivisor(1) {}
   explicit FastDivisor(int divisor)
       : divisor_(divisor),
-        shift_(31 + std::bit_width(static_cast<unsigned>(divisor - 1))),
+        shift_(31 + static_cast<int>(std::bit_width(static_cast<unsigned>(divisor - 1)))),
         factor_(static_cast<std::uint32_t>(
             ((std::uint64_t{1} << shift_) + static_cast<unsigned>(divisor) - 1) /
             static_cast<unsigned>(divisor))) {}

@@ -18,8 +18,8 @@ struct Pool {
       : height(static_cast<int>(conv.height)),
         width(static_cast<int>(conv.width)),
         filters(static_cast<int>(conv.filters)),
-        down(std::bit_width(static_cast<unsigned>(conv.pool.height)) - 1),
-        across(std::bit_width(static_cast<unsigned>(conv.pool.width)) - 1) {}
+        down(static_cast<int>(std::bit_width(static_cast<unsigned>(conv.pool.height))) - 1),
+        across(static_cast<int>(std::bit_width(static_cast<unsigned>(conv.pool.width))) - 1) {}
   static bool fits(const PooledConvolution& conv) {
     return conv.pool.height * conv.pool.width == kArea;
   }
