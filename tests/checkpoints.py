@@ -214,8 +214,6 @@ def main():
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     flags = parser.parse_args()
-    subprocess.run(["ninja", "-C", BUILD, "tests/checkpointed_training"], check=True,
-                   stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory() as name:
         test = Test(pathlib.Path(name), flags.seed)
         newest = [test.kill() for _ in range(flags.moments)]

@@ -25,7 +25,6 @@ def close(a, b):
 
 
 def main():
-    subprocess.run(["ninja", "-C", BUILD, "tests/write_events"], check=True, capture_output=True)
     curves, weights, graph = [], None, graph_pb2.GraphDef()
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([BUILD / "tests/write_events", folder], capture_output=True,

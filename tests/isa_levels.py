@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """GRADGRAPH_ISA caps the level of the instruction set, and a wrong one is an error.
 
-Every kernel passes its tests at every level that this processor has. What visits the levels by
-itself, such as "gemm: *" and the functions of math_functions.h, is left out.
+Every kernel passes its tests at every level below this processor's best, at which the test program
+itself runs them. What visits the levels by itself, such as "gemm: *" and the functions of
+math_functions.h, is left out.
 """
 
 import os
@@ -33,11 +34,12 @@ def run(level, cases, *flags):
 def main():
     failures = [f"no test case is called {name}" for name in CASES
                 if run("", [name], "--count").stdout.rstrip().endswith(": 0")]
-    for level in ("baseline", "avx2", "avx512"):
+    here = [level for level in ("baseline", "avx2", "avx512") if "but this build has" not in
+            run(level, ["training repeats*"]).stdout]
+    print("levels of this processor:", *here)
+    for level in here[:-1]:
         result = run(level, CASES)
-        if f"GRADGRAPH_ISA is {level}, but this build has" in result.stdout:
-            print(f"{level}: not on this processor")
-        elif result.returncode != 0 or " 0 passed" in result.stdout:
+        if result.returncode != 0 or " 0 passed" in result.stdout:
             failures.append(f"{level}: {result.stdout}")
     unknown = run("sse9", ["training repeats*"])
     wanted = "GRADGRAPH_ISA is 'sse9', which is none of baseline, avx2, avx512"

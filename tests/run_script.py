@@ -281,16 +281,17 @@ class RunScript(unittest.TestCase):
         objects.mkdir(parents=True)
         for name in ("a.cpp.o", "b.cpp.o"):
             (objects / name).touch()
-        for name, cases in (("gradgraph_tests", 3), ("cuda/cuda_tests", 0),
-                            ("cuda_emulation/cuda_emulation_tests", 0)):
+        listed = '<TestCase name="a case" filename="test_a.cpp" skipped="false"/>'
+        for name, cases in (("gradgraph_tests", listed), ("cuda/cuda_tests", ""),
+                            ("cuda_emulation/cuda_emulation_tests", "")):
             program = self.root / "build/tests" / name
             program.parent.mkdir(parents=True, exist_ok=True)
             self.write_program(program, f"""case "$*" in
-                *--list-test-cases*) ;;
-                *) echo 'test cases: {cases} | {cases} passed | 0 failed | 0 skipped' ;;
+                *--list-test-cases*) echo '<doctest>{cases}</doctest>' ;;
+                *) echo 'test cases: 3 | 3 passed | 0 failed | 0 skipped' ;;
             esac""")
-        (self.root / "tests/cuda").mkdir(parents=True)
-        shutil.copy(ROOT / "tests/cuda/side_by_side.py", self.root / "tests/cuda")
+        (self.root / "tests/running").mkdir(parents=True)
+        shutil.copy(ROOT / "tests/running/side_by_side.py", self.root / "tests/running")
         step = "[1/2] Compiling C++ object src/x.p/a.cpp.o"
         self.ninja_with(step, "a.cpp:1: warning: unused",
                         "[2/2] Compiling C++ object src/x.p/b.cpp.o")
