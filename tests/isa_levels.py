@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GRADGRAPH_ISA caps the level of the instruction set, and a wrong one is an error.
 
-Every kernel passes its tests at every level below this processor's best, at which the test program
+Every kernel passes its tests at every level below the best here, at which the test program
 itself runs them. What visits the levels by itself, such as "gemm: *" and the functions of
 math_functions.h, is left out.
 """
