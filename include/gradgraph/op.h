@@ -173,6 +173,12 @@ struct Schema {
   int version = 1;  ///< grows when nodes of the op come to mean something else
 };
 
+/// Where the outputs of a node lie in input 0, or its inputs in output 0, each in one piece.
+struct Parts {
+  bool of_output = false;             ///< else of input 0
+  std::vector<std::int64_t> offsets;  ///< in elements, of every output, or of every input
+};
+
 struct OpDef {
   std::string name;
   Traits traits;
@@ -188,6 +194,9 @@ struct OpDef {
   /// product and its sum. Null where they are not worth counting, and for elementwise ops, which
   /// count one per element.
   double (*flops)(const Node&) = nullptr;
+  /// For ops that only take a value apart or put one together; the shapes are known. nullopt where
+  /// a part is not in one piece. A plan need not copy such parts.
+  std::optional<Parts> (*parts)(const Node&) = nullptr;
   Schema schema = {};
 
   /// `doc` is one line. Inputs by name: "x", optional ones as "bias?", lists as "values...".

@@ -17,7 +17,7 @@ std::vector<std::int32_t> values_in(const Plan& plan, std::int32_t device, std::
       const PlannedValue& output = plan.values[at(value)];
       if (output.storage == Storage::arena && output.device == device &&
           buffers[output.buffer].last >= step)
-        held[output.buffer] = value;
+        held[output.buffer] = output.whole == kNoValue ? value : output.whole;
     }
   }
   std::erase(held, kNoValue);

@@ -37,6 +37,7 @@ class Planner {
         is_updated_.insert(variable_behind(node->input(i)));
     number_outputs();
     find_results(order.nodes);
+    if (options_.shares_parts) count_read_parts(order.nodes);
     if (std::find(plan_.is_host.begin(), plan_.is_host.end(), false) != plan_.is_host.end())
       plan_.staging_bytes = kStagingHeader;
     for (std::size_t i = 0; i < order.nodes.size(); ++i) {
@@ -86,6 +87,7 @@ class Planner {
       value_of(node, 0) = value_of(node.input(0));
       return;
     }
+    if (options_.shares_parts && place_parts(node)) return;
     PlannedStep step{.node = &node, .device = device_of(node)};
     step.first_value = static_cast<std::int32_t>(plan_.step_values.size());
     step.num_inputs = node.num_inputs();
@@ -163,6 +165,107 @@ class Planner {
            !is_updated_.contains(variable_behind(node.input(0)));
   }
 
+  /// How much of each value is read as parts of it: a few would keep all of it in memory.
+  void count_read_parts(const std::vector<Node*>& order) {
+    read_parts_.assign(output_value_.size(), 0);
+    for (const Node* node : order) {
+      if (!node->op().parts) continue;
+      const std::optional<Parts> parts = node->op().parts(*node);
+      if (!parts || parts->of_output) continue;
+      const Output& whole = node->input(0);
+      for (int i = 0; i < node->num_outputs(); ++i)
+        read_parts_[first_output_[slot(whole)] + at(whole.index())] += bytes_of(*node, i);
+    }
+  }
+
+  /// Whether the node needs no step, as the values that it takes apart or puts together are, or
+  /// become, parts of one.
+  bool place_parts(Node& node) {
+    if (!node.op().parts) return false;
+    const std::optional<Parts> parts = node.op().parts(node);
+    if (!parts) return false;
+    std::vector<std::size_t> offsets;
+    for (const std::int64_t offset : parts->offsets) {
+      offsets.push_back(at(offset) * size_of(node.dtype()));
+      // As kernels may expect of what an arena gives out.
+      if (offsets.back() % kArenaAlignment != 0) return false;
+    }
+    return parts->of_output ? put_together(node, offsets) : take_apart(node, offsets);
+  }
+
+  bool is_in_arena(std::int32_t value, std::int32_t device) const {
+    return value != kNoValue && plan_.values[at(value)].storage == Storage::arena &&
+           plan_.values[at(value)].device == device;
+  }
+
+  bool take_apart(Node& node, const std::vector<std::size_t>& offsets) {
+    const Output& whole = node.input(0);
+    const std::int32_t value = value_of(whole);
+    if (!is_in_arena(value, device_of(node)) ||
+        2 * read_parts_[first_output_[slot(whole)] + at(whole.index())] <
+            plan_.values[at(value)].bytes)
+      return false;
+    for (int i = 0; i < node.num_outputs(); ++i) {
+      add_value(node, i, Storage::arena);
+      plan_.values.back().whole = value;
+      plan_.values.back().offset = offsets[at(i)];
+    }
+    return true;
+  }
+
+  /// Bytes of a value that is part of no other.
+  struct Piece {
+    std::int32_t whole;
+    std::size_t offset, bytes;
+  };
+  Piece piece_of(std::int32_t value) const {
+    Piece piece{value, 0, plan_.values[at(value)].bytes};
+    while (plan_.values[at(piece.whole)].whole != kNoValue) {
+      piece.offset += plan_.values[at(piece.whole)].offset;
+      piece.whole = plan_.values[at(piece.whole)].whole;
+    }
+    return piece;
+  }
+
+  /// Inputs that lie one behind the other in one value are already a part of it. Others become
+  /// parts of the output, if each is a whole value, or a row of parts that is one.
+  bool put_together(Node& node, const std::vector<std::size_t>& offsets) {
+    std::vector<Piece> pieces;
+    std::vector<std::size_t> places;
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      const std::int32_t value = value_of(node.input(i));
+      if (!is_in_arena(value, device_of(node))) return false;
+      const Piece piece = piece_of(value);
+      if (piece.bytes == 0) return false;
+      if (!pieces.empty() && pieces.back().whole == piece.whole &&
+          pieces.back().offset + pieces.back().bytes == piece.offset) {
+        pieces.back().bytes += piece.bytes;
+      } else {
+        pieces.push_back(piece);
+        places.push_back(offsets[at(i)]);
+      }
+    }
+    if (pieces.size() > 1) {
+      std::unordered_set<std::int32_t> wholes;
+      for (const Piece& piece : pieces)
+        if (piece.bytes != plan_.values[at(piece.whole)].bytes ||
+            !wholes.insert(piece.whole).second)
+          return false;
+    }
+    add_value(node, 0, Storage::arena);
+    const std::int32_t value = value_of(node, 0);
+    if (pieces.size() == 1) {
+      plan_.values[at(value)].whole = pieces[0].whole;
+      plan_.values[at(value)].offset = pieces[0].offset;
+      return true;
+    }
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      plan_.values[at(pieces[i].whole)].whole = value;
+      plan_.values[at(pieces[i].whole)].offset = places[i];
+    }
+    return true;
+  }
+
   /// Copies run on the device that is not the host, or else on the one that is written to.
   void place_copy(const Node& node, PlannedStep& step) const {
     const std::int32_t from = device_of(node.input(0).node());
@@ -174,28 +277,51 @@ class Planner {
     }
   }
 
+  /// Every part names the value that is part of no other, and its place there.
+  void resolve_parts() {
+    std::vector<Piece> pieces;
+    for (std::size_t v = 0; v < plan_.values.size(); ++v)
+      pieces.push_back(piece_of(static_cast<std::int32_t>(v)));
+    for (std::size_t v = 0; v < plan_.values.size(); ++v) {
+      PlannedValue& value = plan_.values[v];
+      if (value.whole == kNoValue) continue;
+      value.whole = pieces[v].whole;
+      value.offset = pieces[v].offset;
+    }
+  }
+  std::int32_t whole_of(std::int32_t value) const {
+    const std::int32_t whole = plan_.values[at(value)].whole;
+    return whole == kNoValue ? value : whole;
+  }
+
+  /// Lifetimes are those of whole values.
   void assign_memory() {
+    resolve_parts();
     std::vector<std::int32_t> last_use(plan_.values.size(), -1);
     for (std::size_t s = 0; s < plan_.steps.size(); ++s)
       for (const std::int32_t value : values_of(plan_.steps[s]))
-        if (value != kNoValue) last_use[at(value)] = static_cast<std::int32_t>(s);
+        if (value != kNoValue) last_use[at(whole_of(value))] = static_cast<std::int32_t>(s);
 
     plan_.buffers.resize(options_.is_host.size());
+    std::vector<bool> has_buffer(plan_.values.size(), false);
     std::vector<std::size_t> workspace(plan_.steps.size());
     for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
       const PlannedStep& step = plan_.steps[s];
       const auto index = static_cast<std::int32_t>(s);
       const std::int32_t reused = reusable_input(step, index, last_use);
       for (const std::int32_t value : outputs_of(step)) {
-        PlannedValue& output = plan_.values[at(value)];
-        if (output.storage != Storage::arena) continue;
+        const std::int32_t whole = whole_of(value);
+        PlannedValue& output = plan_.values[at(whole)];
+        // Another part has been there before.
+        if (output.storage != Storage::arena || has_buffer[at(whole)]) continue;
+        has_buffer[at(whole)] = true;
         auto& buffers = plan_.buffers[at(output.device)];
         if (reused != kNoValue && value == outputs_of(step)[0]) {
           output.buffer = plan_.values[at(reused)].buffer;
           buffers[output.buffer].last = last_use[at(value)];
         } else {
           output.buffer = buffers.size();
-          buffers.push_back({output.bytes, index, last_use[at(value)], 0});
+          buffers.push_back({output.bytes, index, last_use[at(whole)], 0});
         }
       }
       workspace[s] = plan_.buffers[at(step.device)].size();
@@ -203,9 +329,12 @@ class Planner {
     }
 
     for (auto& buffers : plan_.buffers) plan_.arena_bytes.push_back(pack(buffers));
-    for (PlannedValue& value : plan_.values)
-      if (value.storage == Storage::arena)
-        value.offset = plan_.buffers[at(value.device)][value.buffer].offset;
+    for (std::size_t v = 0; v < plan_.values.size(); ++v) {
+      PlannedValue& value = plan_.values[v];
+      if (value.storage != Storage::arena) continue;
+      value.buffer = plan_.values[at(whole_of(static_cast<std::int32_t>(v)))].buffer;
+      value.offset += plan_.buffers[at(value.device)][value.buffer].offset;
+    }
     for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
       PlannedStep& step = plan_.steps[s];
       step.workspace_offset = plan_.buffers[at(step.device)][workspace[s]].offset;
@@ -218,13 +347,18 @@ class Planner {
     const Traits& traits = step.node->op().traits;
     if (!traits.in_place || step.num_outputs == 0) return kNoValue;
     const PlannedValue& output = plan_.values[at(outputs_of(step)[0])];
+    if (output.whole != kNoValue) return kNoValue;
     const int candidates = traits.elementwise ? step.num_inputs : std::min(step.num_inputs, 1);
     for (int i = 0; i < candidates; ++i) {
       const std::int32_t value = inputs_of(step)[at(i)];
       if (value == kNoValue || last_use[at(value)] != index) continue;
       const PlannedValue& input = plan_.values[at(value)];
+      const bool has_read_parts = std::ranges::any_of(inputs_of(step), [&](std::int32_t other) {
+        return other != kNoValue && plan_.values[at(other)].whole == value;
+      });
       if (input.storage == Storage::arena && input.device == output.device &&
-          input.bytes == output.bytes && output.bytes > 0 &&
+          input.whole == kNoValue && !has_read_parts && input.bytes == output.bytes &&
+          output.bytes > 0 &&
           step.node->input(i).shape().num_elements() == step.node->shape().num_elements())
         return value;
     }
@@ -247,6 +381,7 @@ class Planner {
   std::unordered_set<const Node*> is_updated_;
   std::vector<std::size_t> first_output_;   ///< by node id: where its outputs begin below
   std::vector<std::int32_t> output_value_;  ///< by output
+  std::vector<std::size_t> read_parts_;     ///< by output: bytes
   std::vector<bool> is_result_;             ///< by node id
   std::size_t total_bytes_ = 0;
   Plan plan_;

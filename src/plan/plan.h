@@ -24,7 +24,12 @@ enum class Storage : std::uint8_t {
   staging,   ///< host memory that devices copy from or to, at `offset`; nothing shares it
 };
 
-/// A piece of memory. Ops that only rename their input share its value.
+/// No value: a static input, which the kernel knows already, or one of which it uses the shape.
+inline constexpr std::int32_t kNoValue = -1;
+
+/// A piece of memory. Ops that only rename their input share its value. A part of another value
+/// lies within it: what is taken apart is read where it is, and what is put together is made
+/// there, part by part, without a step of its own.
 struct PlannedValue {
   Node* node = nullptr;
   std::int32_t index = 0;  ///< of the node's outputs
@@ -33,10 +38,8 @@ struct PlannedValue {
   std::size_t bytes = 0;
   std::size_t offset = 0;
   std::size_t buffer = 0;  ///< of the arena: into Plan::buffers of the device
+  std::int32_t whole = kNoValue;  ///< of the arena: the value that this is a part of
 };
-
-/// No value: a static input, which the kernel knows already, or one of which it uses the shape.
-inline constexpr std::int32_t kNoValue = -1;
 
 /// Streams of a device that works beside the host: so copies overlap with computing, and with
 /// each other. The host is one queue with all devices that work in its memory.
@@ -110,6 +113,8 @@ struct PlanOptions {
   std::function<std::size_t(const Node&)> workspace_bytes;
   /// Whether a run may be stopped after any step, so that all that it updates is backed up.
   bool may_stop = false;
+  /// Whether values may be parts of others; otherwise each has memory of its own.
+  bool shares_parts = true;
 };
 
 /// Orders what the fetches need, gives every value memory, and says what waits for what.

@@ -16,17 +16,53 @@
 namespace gradgraph {
 namespace {
 
+/// The step's values, each part as the whole that it belongs to: inputs, then outputs.
+std::vector<std::int32_t> wholes_of(const Plan& plan, const PlannedStep& step) {
+  const auto first = plan.step_values.begin() + step.first_value;
+  std::vector<std::int32_t> values(first, first + step.num_inputs + step.num_outputs);
+  for (std::int32_t& value : values)
+    if (value != kNoValue && plan.values[at(value)].whole != kNoValue)
+      value = plan.values[at(value)].whole;
+  return values;
+}
+
+/// Parts lie in what they are parts of, and steps write no two of them to the same place.
+void verify_parts(const Plan& plan) {
+  std::map<std::int32_t, std::vector<std::int32_t>> written;
+  for (const PlannedStep& step : plan.steps)
+    for (std::int32_t i = step.num_inputs; i < step.num_inputs + step.num_outputs; ++i) {
+      const std::int32_t value = plan.step_values[at(step.first_value + i)];
+      const std::int32_t whole = plan.values[at(value)].whole;
+      if (whole != kNoValue) written[whole].push_back(value);
+    }
+  const auto fail = [&](const PlannedValue& part, const PlannedValue& whole, const char* what) {
+    throw RunError(
+        fmt::format("verify: '{}' {} '{}'", part.node->name(), what, whole.node->name()));
+  };
+  for (const PlannedValue& part : plan.values) {
+    if (part.whole == kNoValue) continue;
+    const PlannedValue& whole = plan.values[at(part.whole)];
+    if (whole.whole != kNoValue || part.device != whole.device || part.offset < whole.offset ||
+        part.offset + part.bytes > whole.offset + whole.bytes)
+      fail(part, whole, "is no part of");
+  }
+  for (auto& [whole, parts] : written) {
+    std::ranges::sort(parts, {}, [&](std::int32_t part) { return plan.values[at(part)].offset; });
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+      const PlannedValue &x = plan.values[at(parts[i - 1])], &y = plan.values[at(parts[i])];
+      if (x.offset + x.bytes > y.offset) fail(x, y, "takes a place in a whole from");
+    }
+  }
+}
+
 void verify_lifetimes(const Plan& plan) {
   std::vector<std::int32_t> first(plan.values.size(), -1), last(plan.values.size(), -1);
-  for (std::size_t s = 0; s < plan.steps.size(); ++s) {
-    const PlannedStep& step = plan.steps[s];
-    for (std::int32_t i = 0; i < step.num_inputs + step.num_outputs; ++i) {
-      const std::int32_t value = plan.step_values[at(step.first_value + i)];
+  for (std::size_t s = 0; s < plan.steps.size(); ++s)
+    for (const std::int32_t value : wholes_of(plan, plan.steps[s])) {
       if (value == kNoValue) continue;
       if (first[at(value)] < 0) first[at(value)] = static_cast<std::int32_t>(s);
       last[at(value)] = static_cast<std::int32_t>(s);
     }
-  }
   // Sweep through the steps with the live values of each arena by offset.
   std::map<std::pair<std::int32_t, std::size_t>, std::int32_t> live;
   const auto check = [&](std::int32_t a, std::int32_t b) {
@@ -38,19 +74,22 @@ void verify_lifetimes(const Plan& plan) {
   };
   for (std::size_t s = 0; s < plan.steps.size(); ++s) {
     const PlannedStep& step = plan.steps[s];
-    const std::span<const std::int32_t> values(plan.step_values.data() + step.first_value,
-                                               at(step.num_inputs + step.num_outputs));
+    const std::vector<std::int32_t> values = wholes_of(plan, step);
     const auto in_arena = [&](std::int32_t value) {
       return value != kNoValue && plan.values[at(value)].storage == Storage::arena &&
              plan.values[at(value)].bytes > 0;
     };
     // Inputs that end here may be taken over by an output that begins here.
-    for (const std::int32_t value : values.first(at(step.num_inputs)))
+    for (const std::int32_t value : std::span(values).first(at(step.num_inputs)))
       if (in_arena(value) && last[at(value)] == static_cast<std::int32_t>(s) &&
           step.node->op().traits.in_place)
         live.erase({plan.values[at(value)].device, plan.values[at(value)].offset});
     for (const std::int32_t value : values) {
       if (!in_arena(value) || first[at(value)] != static_cast<std::int32_t>(s)) continue;
+      if (const auto known =
+              live.find({plan.values[at(value)].device, plan.values[at(value)].offset});
+          known != live.end() && known->second == value)
+        continue;
       const auto [place, inserted] =
           live.try_emplace({plan.values[at(value)].device, plan.values[at(value)].offset}, value);
       if (!inserted) check(place->second, value);
@@ -159,6 +198,7 @@ class OrderVerifier {
 }  // namespace
 
 void verify(const Plan& plan) {
+  verify_parts(plan);
   verify_lifetimes(plan);
   if (std::ranges::find(plan.is_host, false) != plan.is_host.end()) OrderVerifier(plan).run();
 }

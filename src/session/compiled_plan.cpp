@@ -168,6 +168,8 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
         .workspace_bytes;
   };
   options.may_stop = session_options.check_numerics;
+  // Steps are what is checked, and know what they read by where it was made.
+  options.shares_parts = !session_options.check_numerics;
   plan_ = make_plan(*graph_, placement_, options);
 }
 

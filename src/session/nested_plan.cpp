@@ -56,9 +56,13 @@ NestedPlan::NestedPlan(SpecializedGraph subgraph, const SessionOptions& options,
   };
   std::vector<Node*> fetches = subgraph.fetches;
   std::erase(fetches, nullptr);
-  plan_ = make_plan(
-      *graph_, placement_,
-      {.fetches = fetches, .is_host = {true}, .kinds = {}, .workspace_bytes = workspace_bytes});
+  // Nothing is part of another value: a buffer of its own may be a result of the node's.
+  plan_ = make_plan(*graph_, placement_,
+                    {.fetches = fetches,
+                     .is_host = {true},
+                     .kinds = {},
+                     .workspace_bytes = workspace_bytes,
+                     .shares_parts = false});
   if (verifies_stages) {
     verify(*graph_, placement_, placement_options_);
     verify(plan_);

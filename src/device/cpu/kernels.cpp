@@ -29,6 +29,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_matmul_kernels(registry);
   register_gemm_kernels(registry);
   register_movement_kernels(registry);
+  register_part_kernels(registry);
   register_pooled_convolution_kernels(registry);
   register_direct_pooled_convolution_kernels(registry);
   register_pooling_kernels(registry);

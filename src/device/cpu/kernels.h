@@ -24,6 +24,7 @@ void register_indexing_kernels(KernelRegistry& registry);
 void register_linalg_kernels(KernelRegistry& registry);
 void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);
+void register_part_kernels(KernelRegistry& registry);  ///< after the movement kernels
 void register_pooled_convolution_kernels(KernelRegistry& registry);
 void register_pooling_kernels(KernelRegistry& registry);
 void register_random_kernels(KernelRegistry& registry);

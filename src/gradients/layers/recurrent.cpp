@@ -6,11 +6,17 @@
 namespace gradgraph::nn {
 namespace {
 
-/// x in pieces of one along axis 1, without it.
+/// [N, steps, ...] to [steps, N, ...] and back. A step is then one piece of memory, which is read
+/// and made where it lies in all steps.
+Output exchange_leading_axes(const Output& x, SourceLocation where) {
+  return transpose(x, {1, 0, 2}, where);
+}
+
+/// x in pieces of one along axis 0, without it.
 std::vector<Output> steps_of(const Output& x, std::int64_t steps, SourceLocation where) {
   std::vector<Output> result =
-      split(x, std::vector<std::int64_t>(static_cast<std::size_t>(steps), 1), 1, where);
-  for (Output& step : result) step = squeeze(step, {1}, where);
+      split(x, std::vector<std::int64_t>(static_cast<std::size_t>(steps), 1), 0, where);
+  for (Output& step : result) step = squeeze(step, {0}, where);
   return result;
 }
 
@@ -49,6 +55,9 @@ struct Cell {
                   fmt::format("a state must be {}[N,{}], not {}{}", x.dtype(), units,
                               state.dtype(), state.shape()));
   }
+  Output by_steps(const Output& x) const {
+    return x.rank() == 3 ? exchange_leading_axes(x, where) : x;
+  }
   std::int64_t known_steps(const Output& x) const {
     const std::int64_t steps = layer.size(x, 1);
     layer.require(steps > 0, fmt::format("x has no steps: {}", x.shape()));
@@ -77,7 +86,7 @@ class LstmCell : public Cell {
     require_state(state.cell, x);
     const Output bias =
         layer.trainable("bias", {4 * units}, x.dtype(), lstm_bias(units, options.forget_bias));
-    inputs = bias_add(matmul(x, kernel, {}, where), bias, Layout::nhwc, where);
+    inputs = bias_add(matmul(by_steps(x), kernel, {}, where), bias, Layout::nhwc, where);
   }
 
   LstmState step(const Output& input, const LstmState& state) const {
@@ -101,7 +110,7 @@ class GruCell : public Cell {
     require_state(state, x);
     const Output bias = layer.trainable("bias", {3 * units}, x.dtype(), zeros());
     recurrent_bias = layer.trainable("recurrent_bias", {3 * units}, x.dtype(), zeros());
-    inputs = bias_add(matmul(x, kernel, {}, where), bias, Layout::nhwc, where);
+    inputs = bias_add(matmul(by_steps(x), kernel, {}, where), bias, Layout::nhwc, where);
   }
 
   Output step(const Output& input, const Output& state) const {
@@ -141,7 +150,7 @@ LstmResult Lstm::operator()(Output x, LstmState state, SourceLocation where) con
     state = cell.step(input, state);
     outputs.push_back(state.hidden);
   }
-  return {cell.layer.finish(stack(outputs, 1, where)), state};
+  return {cell.layer.finish(exchange_leading_axes(stack(outputs, 0, where), where)), state};
 }
 
 Gru::Gru(GruOptions options, std::string_view name)
@@ -159,7 +168,7 @@ GruResult Gru::operator()(Output x, Output state, SourceLocation where) const {
     state = cell.step(input, state);
     outputs.push_back(state);
   }
-  return {cell.layer.finish(stack(outputs, 1, where)), state};
+  return {cell.layer.finish(exchange_leading_axes(stack(outputs, 0, where), where)), state};
 }
 
 }  // namespace gradgraph::nn

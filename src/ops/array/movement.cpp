@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/text.h"
+#include "ops/array/parts.h"
 #include "ops/builders.h"
 
 /// Ops that move elements without looking at them: permute, join, cut, surround.
@@ -91,6 +92,12 @@ Grads grad_concat(Context c) {
   return grads;
 }
 
+std::optional<Parts> concat_parts(const Node& node) {
+  const int axis = static_cast<int>(node.attributes().get<std::int64_t>("axis"));
+  return parts_along(node.shape(), axis, node.num_inputs(), true,
+                     [&](int i) { return node.input(i).shape()[axis]; });
+}
+
 void infer_split(InferContext& context) {
   const Ints& sizes = context.attribute<Ints>("sizes");
   Shape shape = context.shape(0);
@@ -111,6 +118,12 @@ Grads grad_split(Context c) {
   for (int i = 0; i < c.node().num_outputs(); ++i)
     parts.push_back(c.grad(i) ? c.grad(i) : zeros_like(c.output(i)));
   return {concat(parts, c.attribute<std::int64_t>("axis"))};
+}
+
+std::optional<Parts> split_parts(const Node& node) {
+  const int axis = static_cast<int>(node.attributes().get<std::int64_t>("axis"));
+  return parts_along(node.input(0).shape(), axis, node.num_outputs(), false,
+                     [&](int i) { return node.shape(i)[axis]; });
 }
 
 /// The int64 vector that is input i, one entry per axis of input 0.
@@ -147,6 +160,14 @@ std::optional<Shape> slice_value(const Node& node) {
   if (!from || !begin || length == any || (*begin)[0] == any) return std::nullopt;
   return Shape(from->dims().subspan(static_cast<std::size_t>((*begin)[0]),
                                     static_cast<std::size_t>(length)));
+}
+
+std::optional<Parts> slice_parts(const Node& node) {
+  const auto begin = known_vector(node.input(1));
+  if (!begin) return std::nullopt;
+  const auto offset = offset_of_block(node.input(0).shape(), *begin, node.shape());
+  if (!offset) return std::nullopt;
+  return Parts{.of_output = false, .offsets = {*offset}};
 }
 
 Grads grad_slice(Context c) {
@@ -232,14 +253,14 @@ void register_movement_ops(OpRegistry& registry) {
       .describe("axes in another order", {"x"})
       .required_attribute<std::vector<std::int64_t>>("permutation",
                                                      "axis i of the result is this one of x");
-  registry.add({"concat", {}, infer_concat, grad_concat, concat_value})
+  registry.add({"concat", {}, infer_concat, grad_concat, concat_value, nullptr, concat_parts})
       .describe("one behind the other along an axis", {"values..."})
       .required_attribute<std::int64_t>("axis", "from 0");
-  registry.add({"split", {}, infer_split, grad_split})
+  registry.add({"split", {}, infer_split, grad_split, nullptr, nullptr, split_parts})
       .describe("pieces along an axis", {"x"})
       .required_attribute<std::vector<std::int64_t>>("sizes", "of the pieces")
       .required_attribute<std::int64_t>("axis", "from 0");
-  registry.add({"slice", part, infer_slice, grad_slice, slice_value})
+  registry.add({"slice", part, infer_slice, grad_slice, slice_value, nullptr, slice_parts})
       .describe("a block of x", {"x", "begin", "size"});
   registry.add({"pad", cut, infer_pad, grad_pad})
       .describe("x with a border", {"x", "before", "after"})

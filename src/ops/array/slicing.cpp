@@ -1,4 +1,5 @@
 #include "core/text.h"
+#include "ops/array/parts.h"
 #include "ops/array/slices.h"
 #include "ops/builders.h"
 
@@ -52,6 +53,22 @@ std::optional<Shape> strided_slice_value(const Node& node) {
   for (std::int64_t i = 0; i < taken.count; ++i)
     value.append((*from)[static_cast<int>(taken.first + i * step)]);
   return value;
+}
+
+std::optional<Parts> strided_slice_parts(const Node& node) {
+  const Shape& whole = node.input(0).shape();
+  Shape first;
+  for (int axis = 0; axis < whole.rank(); ++axis) {
+    const auto i = static_cast<std::size_t>(axis);
+    const std::int64_t step = node.attributes().get<Ints>("step")[i];
+    const TakenElements taken = take(node.attributes().get<Ints>("begin")[i],
+                                     node.attributes().get<Ints>("end")[i], step, whole[axis]);
+    if (step != 1 && taken.count > 1) return std::nullopt;
+    first.append(taken.first);
+  }
+  const auto offset = offset_of_block(whole, first, node.shape());
+  if (!offset) return std::nullopt;
+  return Parts{.of_output = false, .offsets = {*offset}};
 }
 
 void infer_strided_slice_grad(InferContext& context) {
@@ -132,7 +149,9 @@ void register_slicing_ops(OpRegistry& registry) {
                        {.reads_part = true},
                        infer_strided_slice,
                        grad_strided_slice,
-                       strided_slice_value})
+                       strided_slice_value,
+                       nullptr,
+                       strided_slice_parts})
                  .describe("x[begin:end:step], as in Python", {"x"}));
   add_slices(registry
                  .add({"strided_slice_grad",

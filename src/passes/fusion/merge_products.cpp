@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -72,7 +73,11 @@ class ProductMerging : public WholeGraphPass {
     std::vector<Output> terms;
     Attempt attempt(graph_, context_);
     std::size_t merged = 0;
-    for (const Products& kind : kinds) {
+    for (Products& kind : kinds) {
+      // A sequence in its own order, which others may join it in, too: gradients come last first.
+      std::ranges::stable_sort(kind.nodes, {}, [](const Node* node) {
+        return std::pair(node->input(0).node().id(), node->input(0).index());
+      });
       if (pays(kind, sum)) {
         terms.push_back(one_product(kind, sum));
         merged += kind.nodes.size();
