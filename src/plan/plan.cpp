@@ -341,7 +341,8 @@ class Planner {
     }
   }
 
-  /// The input whose memory output 0 may take over, since nobody reads it afterwards.
+  /// The input whose memory output 0 may take over, since nobody reads it afterwards. A part has
+  /// no last use of its own.
   std::int32_t reusable_input(const PlannedStep& step, std::int32_t index,
                               const std::vector<std::int32_t>& last_use) const {
     const Traits& traits = step.node->op().traits;
@@ -356,9 +357,8 @@ class Planner {
       const bool has_read_parts = std::ranges::any_of(inputs_of(step), [&](std::int32_t other) {
         return other != kNoValue && plan_.values[at(other)].whole == value;
       });
-      if (input.storage == Storage::arena && input.device == output.device &&
-          input.whole == kNoValue && !has_read_parts && input.bytes == output.bytes &&
-          output.bytes > 0 &&
+      if (input.storage == Storage::arena && input.device == output.device && !has_read_parts &&
+          input.bytes == output.bytes && output.bytes > 0 &&
           step.node->input(i).shape().num_elements() == step.node->shape().num_elements())
         return value;
     }
