@@ -123,7 +123,7 @@ TEST_CASE("gemm: products wide enough for a to be packed, of all heights") {
 
 TEST_CASE("gemm: products wider than a chunk") {
   for_each_table([](const TileTable& tiles) {
-    for (const std::int64_t rows : {1, 15, 90})
+    for (const std::int64_t rows : {1, 15, 200})
       for (const std::int64_t columns : {1023, 1025, 2048, 3001})
         for_each_layout(rows, columns, 19, [&](const Product& product) {
           const std::vector<float> alone = product.run(1, tiles);

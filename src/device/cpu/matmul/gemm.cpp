@@ -20,9 +20,9 @@ using std::int64_t;
 constexpr int64_t kMaxInner = 256;
 /// Elements of a chunk of c, which stays in the second-level cache with what it is made of.
 constexpr int64_t kChunkElements = 1 << 16;
-/// Columns that a chunk has at most: with wider ones it would be so low that b came from memory
-/// for a few rows at a time.
-constexpr int64_t kChunkColumns = 1024;
+/// Columns that a chunk has at most, and rows that it has at least where there are so many: b comes
+/// from memory once for each chunk above the other, c is little beside it.
+constexpr int64_t kChunkColumns = 1024, kChunkRows = 192;
 /// Columns of c from which it pays to pack a: tiles read it faster then, once for each panel.
 constexpr int64_t kMinColumnsToPack = 256;
 /// Columns of a below which reading c, and what an epilogue takes beside it, costs most.
@@ -59,7 +59,7 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
   const int64_t width = std::min(divide_up(cell_panels, chunks) * panel_columns,
                                  divide_up(shape.columns, tiles.lanes) * tiles.lanes);
   chunk_stride_ = std::max<int64_t>(width, 1);
-  chunk_rows_ = std::max<int64_t>(kChunkElements / chunk_stride_, tiles.max_rows);
+  chunk_rows_ = std::max(kChunkElements / chunk_stride_, kChunkRows);
   inner_blocks_ = std::max<int64_t>(divide_up(shape.inner, kMaxInner), 1);
   panel_floats_ = std::min(shape.inner, kMaxInner) * panel_columns;
   const int64_t rows = std::min(chunk_rows_, divide_up(shape.rows, grid_rows_));
