@@ -1,4 +1,5 @@
 #include "golden_rows.h"
+#include "tests_folder.h"
 
 #include <cstdlib>
 #include <fstream>
@@ -43,7 +44,8 @@ const json& golden_values() {
   static const json values = [] {
     // The folder may have moved with the program, to another machine.
     const char* const moved = std::getenv("GRADGRAPH_TEST_DATA");
-    std::ifstream file(std::string(moved ? moved : GRADGRAPH_TEST_DATA) + "/op_values.json");
+    std::ifstream file(std::string(moved ? moved : GRADGRAPH_TESTS_FOLDER "/golden") +
+                       "/op_values.json");
     return json::parse(file);
   }();
   return values;

@@ -15,6 +15,7 @@
 #include "gradgraph/npy.h"
 #include "messages.h"
 #include "temporary_directory.h"
+#include "tests_folder.h"
 
 using namespace gradgraph;
 using gradgraph::tests::contains;
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kFiles = GRADGRAPH_DATA_FILES;
+const fs::path kFiles = GRADGRAPH_TESTS_FOLDER "/data_files";
 
 fs::path write(const fs::path& path, const std::string& bytes) {
   fs::create_directories(path.parent_path());

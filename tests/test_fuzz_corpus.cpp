@@ -8,6 +8,7 @@
 #include <string>
 
 #include "fuzz/readers.h"
+#include "tests_folder.h"
 
 namespace gradgraph::tests {
 
@@ -16,7 +17,7 @@ TEST_CASE("readers refuse what fuzzing found, or read it") {
     CAPTURE(reader.name);
     int files = 0;
     for (const auto& entry : std::filesystem::directory_iterator(
-             std::filesystem::path(GRADGRAPH_FUZZ_CORPUS) / reader.name)) {
+             std::filesystem::path(GRADGRAPH_TESTS_FOLDER "/fuzz/corpus") / reader.name)) {
       CAPTURE(entry.path().string());
       std::ifstream file(entry.path(), std::ios::binary);
       const std::string bytes{std::istreambuf_iterator<char>(file), {}};

@@ -9,6 +9,7 @@
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
 #include "noise.h"
+#include "tests_folder.h"
 
 /// Layers as objects, and layers for sequences against PyTorch's.
 namespace gradgraph::tests {
@@ -73,7 +74,8 @@ std::vector<std::int64_t> unknown_batch(const Shape& shape) {
 }  // namespace
 
 TEST_CASE("layers: sequences as PyTorch has them, values and gradients, to 1e-12") {
-  const json golden = json::parse(std::ifstream(GRADGRAPH_TEST_DATA "/layer_values.json"));
+  const json golden =
+      json::parse(std::ifstream(GRADGRAPH_TESTS_FOLDER "/golden/layer_values.json"));
   for (const json& spec : golden["cases"]) {
     const std::string name = spec["name"];
     SUBCASE(name.c_str()) {

@@ -9,6 +9,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
+#include "tests_folder.h"
 
 using namespace gradgraph;
 using tests::message_of;
@@ -17,7 +18,7 @@ namespace {
 
 /// The names in the first column of the first table of docs/ops.md.
 std::set<std::string> published_names() {
-  std::ifstream file(GRADGRAPH_TEST_DATA "/../../docs/ops.md");
+  std::ifstream file(GRADGRAPH_TESTS_FOLDER "/../docs/ops.md");
   REQUIRE(file);
   std::set<std::string> names;
   const std::regex name("`(\\w+)`");
@@ -81,7 +82,7 @@ std::string table_of_ops() {
 
 // With GRADGRAPH_UPDATE_DOCS set it writes the table instead.
 TEST_CASE("op lists: docs/ops.md has the table of all ops") {
-  const std::string path = std::string(GRADGRAPH_TEST_DATA) + "/../../docs/ops.md";
+  const std::string path = GRADGRAPH_TESTS_FOLDER "/../docs/ops.md";
   std::ifstream file(path);
   REQUIRE(file.good());
   std::string page(std::istreambuf_iterator<char>(file), {});

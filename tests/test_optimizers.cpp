@@ -9,6 +9,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
+#include "tests_folder.h"
 
 using namespace gradgraph;
 using nlohmann::json;
@@ -19,7 +20,7 @@ namespace {
 
 const json& golden() {
   static const json file =
-      json::parse(std::ifstream(GRADGRAPH_TEST_DATA "/optimizer_trajectories.json"));
+      json::parse(std::ifstream(GRADGRAPH_TESTS_FOLDER "/golden/optimizer_trajectories.json"));
   return file;
 }
 

@@ -11,6 +11,7 @@
 #include "noise.h"
 #include "op_row_graph.h"
 #include "passes/lower_precision.h"
+#include "tests_folder.h"
 
 /// SessionOptions::precision, and the loss scale that float16 needs.
 namespace gg = gradgraph;
@@ -197,7 +198,7 @@ TEST_SUITE("precision") {
   }
 
   TEST_CASE("docs/ops.md lists what is lowered") {
-    std::ifstream file(GRADGRAPH_TEST_DATA "/../../docs/ops.md");
+    std::ifstream file(GRADGRAPH_TESTS_FOLDER "/../docs/ops.md");
     const std::string page(std::istreambuf_iterator<char>(file), {});
     const auto begin = page.find("## Precision\n"), end = page.find("\n## ", begin + 1);
     REQUIRE(begin != std::string::npos);

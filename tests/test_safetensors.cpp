@@ -10,6 +10,7 @@
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
 #include "temporary_directory.h"
+#include "tests_folder.h"
 
 namespace gradgraph::tests {
 namespace {
@@ -53,7 +54,8 @@ bool equal_bits(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 TEST_CASE("safetensors: what PyTorch wrote") {
-  const Safetensors file = read_safetensors(GRADGRAPH_TEST_DATA "/every_dtype.safetensors");
+  const Safetensors file =
+      read_safetensors(GRADGRAPH_TESTS_FOLDER "/golden/every_dtype.safetensors");
   CHECK(file.tensors.size() == 10);
   CHECK(file.metadata == std::map<std::string, std::string>{{"made by", "PyTorch"}});
   const Tensor numbers{{0.0, 1.0, -2.5}, {3.25, 100.0, 1e-3}};
@@ -178,7 +180,7 @@ TEST_CASE("safetensors: a file that lies is refused, with the byte and the reaso
 }
 
 TEST_CASE("safetensors: every cut of a file is refused") {
-  const std::string whole = read_bytes(GRADGRAPH_TEST_DATA "/every_dtype.safetensors");
+  const std::string whole = read_bytes(GRADGRAPH_TESTS_FOLDER "/golden/every_dtype.safetensors");
   for (std::size_t size = 0; size < whole.size(); ++size)
     if (fault(whole.substr(0, size)) == "(no error)") FAIL("cut to ", size, " bytes");
   CHECK(fault(whole) == "(no error)");

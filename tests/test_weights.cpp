@@ -7,6 +7,7 @@
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
 #include "temporary_directory.h"
+#include "tests_folder.h"
 
 namespace gradgraph::tests {
 namespace {
@@ -33,7 +34,7 @@ struct Convolutional {
 
 const NameMap kNames = {
     {"0.*", "conv.*"}, {"1.*", "bn.*"}, {"5.*", "fc1.*"}, {"6.*", "ln.*"}, {"8.*", "fc2.*"}};
-const fs::path kModel = GRADGRAPH_TEST_DATA "/pytorch_model.safetensors";
+const fs::path kModel = GRADGRAPH_TESTS_FOLDER "/golden/pytorch_model.safetensors";
 
 double largest_difference(const Tensor& a, const Tensor& b) {
   REQUIRE(a.shape() == b.shape());
@@ -45,7 +46,8 @@ double largest_difference(const Tensor& a, const Tensor& b) {
 
 /// Images, and what PyTorch made of them.
 std::pair<Tensor, Tensor> pytorch_logits() {
-  const Safetensors file = read_safetensors(GRADGRAPH_TEST_DATA "/pytorch_logits.safetensors");
+  const Safetensors file =
+      read_safetensors(GRADGRAPH_TESTS_FOLDER "/golden/pytorch_logits.safetensors");
   std::pair<Tensor, Tensor> result;
   for (const auto& [name, value] : file.tensors)
     (name == "images" ? result.first : result.second) = value;

@@ -3,6 +3,7 @@
 #include "core/checked.h"
 #include "core/index.h"
 #include "core/text.h"
+#include "gradgraph/gradients.h"
 #include "gradients/layers/layer_builder.h"
 
 namespace gradgraph::nn {
@@ -26,6 +27,61 @@ Output line_up_with(Output vector, const Output& x, int axis) {
   std::vector<std::int64_t> shape(at(x.rank()), 1);
   shape[at(axis)] = vector.shape()[0];
   return reshape(vector, shape);
+}
+
+/// Statistics of channels along an axis of x, those of the batch while `training` is true.
+struct ChannelNorm {
+  int axis;
+  Axes others;
+  double epsilon;
+  Output training, mean, rest, variance;
+
+  Output factor(const Output& scale) const { return scale * rsqrt(variance + epsilon); }
+  Output distance(const Output& x) const {
+    return x - line_up_with(mean, x, axis) - line_up_with(rest, x, axis);
+  }
+  Output normal(const Output& x, const Output& scale, const Output& offset) const {
+    return distance(x) * line_up_with(factor(scale), x, axis) + line_up_with(offset, x, axis);
+  }
+  /// By x, scale and offset. Of d = distance(x) and g, the gradient that comes in, only the sums
+  /// over a channel are needed beside g and d themselves. By x it is, with the batch's statistics,
+  /// factor (g - mean(g) - d mean(g d) / (variance + epsilon)).
+  std::vector<Output> gradient(const Output& x, const Output& scale, const Output& g) const {
+    const Output d = distance(x), sum_g = sum(g, others), sum_gd = sum(g * d, others);
+    const Output inverse = rsqrt(variance + epsilon);
+    const auto of_batch = [&](const Output& total) {
+      const Output count =
+          cast(prod(shape_of(x)), x.dtype()) / static_cast<double>(scale.shape()[0]);
+      return line_up_with(gradgraph::where(training, total / count, 0), x, axis);
+    };
+    const Output by_x = (g - of_batch(sum_g) - d * of_batch(sum_gd * square(inverse))) *
+                        line_up_with(factor(scale), x, axis);
+    return {by_x, sum_gd * inverse, sum_g};
+  }
+};
+
+/// Written as one function, since what autodiff makes of the parts goes through x far more often.
+Output normalize(const Output& x, const Output& scale, const Output& offset,
+                 const ChannelNorm& norm) {
+  const auto with = [norm](const std::vector<Output>& in) {
+    ChannelNorm same = norm;
+    same.mean = in[3];
+    same.rest = in[4];
+    same.variance = in[5];
+    return same;
+  };
+  const auto forward = [with](const std::vector<Output>& in) {
+    return std::vector<Output>{with(in).normal(in[0], in[1], in[2])};
+  };
+  // What the statistics owe to x is part of the gradient by x.
+  const auto backward = [with](const std::vector<Output>& in, const std::vector<Output>&,
+                               const std::vector<Output>& grads) {
+    std::vector<Output> result = with(in).gradient(in[0], in[1], grads[0]);
+    result.resize(in.size());
+    return result;
+  };
+  return custom_gradient({x, scale, offset, norm.mean, norm.rest, norm.variance}, forward,
+                         backward)[0];
 }
 
 }  // namespace
@@ -63,9 +119,9 @@ BatchNormResult BatchNorm::operator()(Output x, SourceLocation where) const {
   const Output used_mean = choose(rounded_mean, running_mean);
   const Output used_rest = gradgraph::where(options.training, rest, 0);
   const Output used_variance = choose(batch_variance, running_variance);
-  const Output factor = scale * rsqrt(used_variance + options.epsilon);
-  const Output y =
-      (x - line_up(used_mean) - line_up(used_rest)) * line_up(factor) + line_up(offset);
+  const Output y = normalize(
+      x, scale, offset,
+      {axis, others, options.epsilon, options.training, used_mean, used_rest, used_variance});
 
   if (layer.is_repeated()) return {layer.finish(y), {}};
   const auto move = [&](Output running, Output used) {
