@@ -5,10 +5,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
 #include "noise.h"
+#include "special_values.h"
 #include "tests_folder.h"
 
 /// Layers as objects, and layers for sequences against PyTorch's.
@@ -29,6 +31,7 @@ void check_equal(const Tensor& actual, const json& entry, double tolerance = 1e-
   for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::fabs(a[i] - b[i]) <= tolerance);
 }
 
+using Outputs = std::vector<Output>;
 using Named = std::map<std::string, Output>;
 
 /// What the layer of a case makes of its inputs, and its variables.
@@ -268,6 +271,63 @@ TEST_CASE("layers: sequential, and a struct of layers") {
   CHECK(contains(message_of([&] { nn::Sequential({[](Output) { return Output(); }})(x); }),
                  "[sequential]: layer 0 gives an empty Output"));
   CHECK(graph.num_nodes() == nodes);
+}
+
+TEST_CASE("layers: batch_norm has the gradients of what it computes, of first and second order") {
+  for (const bool training : {true, false})
+    for (const bool batch_is_known : {true, false})
+      for (const int axis : {1, 3}) {
+        CAPTURE(training);
+        CAPTURE(batch_is_known);
+        CAPTURE(axis);
+        Graph graph;
+        Shape shape = {2, 3, 4, 3};
+        const Tensor value = tests::noise(shape, 5);
+        if (!batch_is_known) shape.set(0, any);
+        const Output x = placeholder(graph, float64, shape, "x");
+        const Output y = nn::batch_norm(x,
+                                        {.training = constant(graph, Tensor(training)),
+                                         .momentum = 0.5,
+                                         .epsilon = 1e-3,
+                                         .axis = axis},
+                                        "norm")
+                             .output;
+        const auto find = [&](const std::string& name) {
+          return graph.find("norm/" + name)->output();
+        };
+        const auto line_up = [&](const Output& vector) {
+          return axis == 3 ? vector : reshape(vector, {3, 1, 1});
+        };
+        const Output scale = find("scale"), offset = find("offset");
+        const Axes others = axis == 3 ? Axes{0, 1, 2} : Axes{0, 2, 3};
+        const Output middle = training ? mean(x, others, true) : line_up(find("running_mean"));
+        const Output variance =
+            training ? var(x, others, true) : line_up(find("running_variance"));
+        const Output expected =
+            (x - middle) / sqrt(variance + 1e-3) * line_up(scale) + line_up(offset);
+        const Outputs by = {x, scale, offset};
+        const auto all_orders = [&](const Output& of) {
+          Outputs result = gradients({sum(sin(of * 1.5) * value)}, by);
+          Output again = sum(square(result[0]) * value);
+          for (const Output& first : {result[1], result[2]}) again = again + sum(exp(first));
+          for (const Output& second : gradients({again}, by)) result.push_back(second);
+          result.push_back(of);
+          return result;
+        };
+        const Outputs actual = all_orders(y), wanted = all_orders(expected);
+        Session session(graph);
+        for (const char* name : {"scale", "running_variance"})
+          session.set_value(find(name), Tensor{0.5, 1.5, 0.75});
+        for (const char* name : {"offset", "running_mean"})
+          session.set_value(find(name), Tensor{-0.5, 0.25, 2.0});
+        Outputs fetches = actual;
+        fetches.insert(fetches.end(), wanted.begin(), wanted.end());
+        const auto values = session.run({{x, value}}, fetches);
+        for (std::size_t i = 0; i < actual.size(); ++i) {
+          CAPTURE(i);
+          CHECK(tests::find_difference(values[i], values[i + actual.size()], 1e-9, 1) == "");
+        }
+      }
 }
 
 TEST_CASE("layers: apply moves what batch_norm tracks, and a second application does not") {
