@@ -155,7 +155,7 @@ class SumsSite {
         const int64_t stop = std::min(row + block_rows_, end);
         const T* x = compute(args, own, row * columns_, stop * columns_);
         std::copy_n(x, columns_, own.sum);
-        for (int64_t r = 1; r < stop - row; ++r) add(x + r * columns_, columns_, own.sum);
+        ColumnSums<T>::add(x + columns_, stop - row - 1, columns_, own.sum);
         add(own.sum, columns_, total);
       }
     });

@@ -333,6 +333,13 @@ void repeat(const char* element, int64_t size, char* to, int64_t count) {
   __builtin_unreachable();
 }
 
+/// `bytes` of a row after row, each copy twice as long as the one before.
+void repeat_row(const char* row, int64_t row_bytes, char* to, int64_t bytes) {
+  std::memcpy(to, row, at(row_bytes));
+  for (int64_t done = row_bytes; done < bytes; done *= 2)
+    std::memcpy(to + done, to, at(std::min(done, bytes - done)));
+}
+
 }  // namespace
 
 const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const {
@@ -341,6 +348,10 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
   const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
   if (run_length_ > 0) return from + input.walk.offsets_at(tile.position)[0] * size;
   char* to = tile.scratch + at(reg.index) * kBufferBytes;
+  if (input.repeats_a_row && tile.length > row_length_ && tile.position % row_length_ == 0) {
+    repeat_row(from, row_length_ * size, to, tile.length * size);
+    return to;
+  }
   const char* place = to;
   const bool moves = input.walk.inner_steps()[0] == 1;
   input.walk.for_rows(tile.position, tile.position + tile.length,

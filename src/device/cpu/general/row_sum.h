@@ -61,4 +61,40 @@ class RowSum {
   }
 };
 
+/// Adds rows that lie one behind the other to `sum`, the first one first: a few columns at a time,
+/// whose sums stay in registers.
+template <class T>
+class ColumnSums {
+ public:
+  static void add(const T* x, std::int64_t rows, std::int64_t columns, T* sum) {
+    std::int64_t column = 0;
+    for (; column + 8 * kSize <= columns; column += 8 * kSize)
+      add_vectors<8>(x + column, rows, columns, sum + column);
+    for (; column + 4 * kSize <= columns; column += 4 * kSize)
+      add_vectors<4>(x + column, rows, columns, sum + column);
+    for (; column + kSize <= columns; column += kSize)
+      add_vectors<1>(x + column, rows, columns, sum + column);
+    for (; column < columns; ++column)
+      for (std::int64_t row = 0; row < rows; ++row) sum[column] += x[row * columns + column];
+  }
+
+ private:
+  typedef T Vector __attribute__((vector_size(16)));
+  static constexpr int kSize = 16 / sizeof(T);
+
+  static Vector load(const T* x) {
+    Vector elements;
+    std::memcpy(&elements, x, sizeof elements);
+    return elements;
+  }
+  template <int Count>
+  static void add_vectors(const T* x, std::int64_t rows, std::int64_t columns, T* sum) {
+    Vector sums[Count];
+    for (int i = 0; i < Count; ++i) sums[i] = load(sum + i * kSize);
+    for (std::int64_t row = 0; row < rows; ++row)
+      for (int i = 0; i < Count; ++i) sums[i] += load(x + row * columns + i * kSize);
+    for (int i = 0; i < Count; ++i) std::memcpy(sum + i * kSize, &sums[i], sizeof(Vector));
+  }
+};
+
 }  // namespace gradgraph
