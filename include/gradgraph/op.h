@@ -194,8 +194,8 @@ struct OpDef {
   /// product and its sum. Null where they are not worth counting, and for elementwise ops, which
   /// count one per element.
   double (*flops)(const Node&) = nullptr;
-  /// For ops that only take a value apart or put one together; the shapes are known. nullopt where
-  /// a part is not in one piece. A plan need not copy such parts.
+  /// For ops that only take a value apart or put one together; the shapes are known. nullopt
+  /// where a part is not in one piece. A plan need not copy such parts.
   std::optional<Parts> (*parts)(const Node&) = nullptr;
   Schema schema = {};
 

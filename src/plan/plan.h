@@ -37,7 +37,7 @@ struct PlannedValue {
   std::int32_t device = 0;
   std::size_t bytes = 0;
   std::size_t offset = 0;
-  std::size_t buffer = 0;  ///< of the arena: into Plan::buffers of the device
+  std::size_t buffer = 0;         ///< of the arena: into Plan::buffers of the device
   std::int32_t whole = kNoValue;  ///< of the arena: the value that this is a part of
 };
 

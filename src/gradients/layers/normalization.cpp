@@ -44,8 +44,8 @@ struct ChannelNorm {
     return distance(x) * line_up_with(factor(scale), x, axis) + line_up_with(offset, x, axis);
   }
   /// By x, scale and offset. Of d = distance(x) and g, the gradient that comes in, only the sums
-  /// over a channel are needed beside g and d themselves. By x it is, with the batch's statistics,
-  /// factor (g - mean(g) - d mean(g d) / (variance + epsilon)).
+  /// over a channel are needed beside g and d themselves. By x it is, with the statistics of the
+  /// batch, factor (g - mean(g) - d mean(g d) / (variance + epsilon)).
   std::vector<Output> gradient(const Output& x, const Output& scale, const Output& g) const {
     const Output d = distance(x), sum_g = sum(g, others), sum_gd = sum(g * d, others);
     const Output inverse = rsqrt(variance + epsilon);

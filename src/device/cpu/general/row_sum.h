@@ -61,8 +61,8 @@ class RowSum {
   }
 };
 
-/// Adds rows that lie one behind the other to `sum`, the first one first: a few columns at a time,
-/// whose sums stay in registers.
+/// Adds rows that lie one behind the other to `sum`, the first one first: a few columns at a
+/// time, whose sums stay in registers.
 template <class T>
 class ColumnSums {
  public:

@@ -20,8 +20,8 @@ using std::int64_t;
 constexpr int64_t kMaxInner = 256;
 /// Elements of a chunk of c, which stays in the second-level cache with what it is made of.
 constexpr int64_t kChunkElements = 1 << 16;
-/// Columns that a chunk has at most, and rows that it has at least where there are so many: b comes
-/// from memory once for each chunk above the other, c is little beside it.
+/// Columns that a chunk has at most, and rows that it has at least where there are so many: b
+/// comes from memory once for each chunk above the other, c is little beside it.
 constexpr int64_t kChunkColumns = 1024, kChunkRows = 192;
 /// Columns of c from which it pays to pack a: tiles read it faster then, once for each panel.
 constexpr int64_t kMinColumnsToPack = 256;
