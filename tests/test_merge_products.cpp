@@ -83,6 +83,14 @@ TEST_SUITE("passes") {
     // Longer than high and wide: it would take more to copy than it saves.
     const Output a = placeholder(graph, float32, {2, 9}), b = placeholder(graph, float32, {9, 2});
     CHECK_FALSE(is_merged(graph, {matmul(a, b) + matmul(a + 1, b)}));
+    // Rows that are computed here are not copied to be joined.
+    const Output tall = placeholder(graph, float32, {9, 2}),
+                 wide = placeholder(graph, float32, {9, 3});
+    const auto product = [](const Output& x, const Output& y) {
+      return matmul(x, y, {.transpose_a = true});
+    };
+    CHECK_FALSE(is_merged(graph, {product(tall, wide) + product(tall + 1, wide + 1)}));
+    CHECK(is_merged(graph, {product(tall + 2, wide + 2) + product(tall + 1, wide + 1)}));
     // Several at once.
     const Output many = placeholder(graph, float32, {1, 8, 2});
     const Output more = placeholder(graph, float32, {1, 2, 8});

@@ -31,7 +31,7 @@ class ProductMerging : public WholeGraphPass {
   }
 
  private:
-  /// Products of one kind in a sum, and the elements of both operands.
+  /// Products of one kind in a sum, and the elements that are copied to join both operands.
   struct Products {
     std::vector<Node*> nodes;
     std::int64_t copied = 0;
@@ -64,8 +64,7 @@ class ProductMerging : public WholeGraphPass {
         Products& kind = kinds[(attributes.get<bool>("transpose_a") ? 2 : 0) +
                                (attributes.get<bool>("transpose_b") ? 1 : 0)];
         kind.nodes.push_back(&node);
-        kind.copied +=
-            node.input(0).shape().num_elements() + node.input(1).shape().num_elements();
+        kind.copied += copied(node, 0) + copied(node, 1);
       } else {
         rest.push_back(term);
       }
@@ -94,6 +93,15 @@ class ProductMerging : public WholeGraphPass {
       return fmt::format("'{}' has {} products in one", sum.name(), merged);
     };
     if (attempt.succeeds(log_, describe)) replace_readers(graph_, topology_, sum, total);
+  }
+
+  /// Rows that are computed in this run are made behind each other (OpDef::parts): no copy.
+  static std::int64_t copied(const Node& product, int operand) {
+    const Output& matrix = product.input(operand);
+    const bool transposed =
+        product.attributes().get<bool>(operand == 0 ? "transpose_a" : "transpose_b");
+    const bool joins_rows = transposed == (operand == 0);
+    return joins_rows && !matrix.node().op().traits.no_kernel ? 0 : matrix.shape().num_elements();
   }
 
   /// Each product but one is written and read for nothing; each operand is, where it is copied.
