@@ -49,10 +49,11 @@ struct ChannelNorm {
   std::vector<Output> gradient(const Output& x, const Output& scale, const Output& g) const {
     const Output d = distance(x), sum_g = sum(g, others), sum_gd = sum(g * d, others);
     const Output inverse = rsqrt(variance + epsilon);
+    // In float64, as a count may be beyond float16.
+    const Output share =
+        cast(static_cast<double>(scale.shape()[0]) / cast(prod(shape_of(x)), float64), x.dtype());
     const auto of_batch = [&](const Output& total) {
-      const Output count =
-          cast(prod(shape_of(x)), x.dtype()) / static_cast<double>(scale.shape()[0]);
-      return line_up_with(gradgraph::where(training, total / count, 0), x, axis);
+      return line_up_with(gradgraph::where(training, total * share, 0), x, axis);
     };
     const Output by_x = (g - of_batch(sum_g) - d * of_batch(sum_gd * square(inverse))) *
                         line_up_with(factor(scale), x, axis);

@@ -8,13 +8,14 @@
 namespace gradgraph {
 
 /// Where the block of `whole` from `begin` on, of `size` elements along each axis, lies in it, in
-/// elements; nullopt where it is not in one piece, or something is not known.
+/// elements; nullopt where it is not in one piece, or not known to be one of `whole`.
 inline std::optional<std::int64_t> offset_of_block(const Shape& whole, const Shape& begin,
                                                    const Shape& size) {
   std::int64_t offset = 0, stride = 1;
   bool is_cut = false;
   for (int axis = whole.rank(); axis-- > 0;) {
-    if (begin[axis] < 0 || (is_cut && size[axis] != 1)) return std::nullopt;
+    if (begin[axis] < 0 || size[axis] > whole[axis] - begin[axis]) return std::nullopt;
+    if (is_cut && size[axis] != 1) return std::nullopt;
     is_cut = is_cut || size[axis] != whole[axis];
     offset += begin[axis] * stride;
     stride *= whole[axis];
