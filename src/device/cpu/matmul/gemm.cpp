@@ -20,9 +20,11 @@ using std::int64_t;
 constexpr int64_t kMaxInner = 256;
 /// Elements of a chunk of c, which stays in the second-level cache with what it is made of.
 constexpr int64_t kChunkElements = 1 << 16;
-/// Columns that a chunk has at most, and rows that it has at least where there are so many: b
-/// comes from memory once for each chunk above the other, c is little beside it.
-constexpr int64_t kChunkColumns = 1024, kChunkRows = 192;
+/// Columns that a chunk has at most.
+constexpr int64_t kChunkColumns = 1024;
+/// Rows that a chunk has at least where its columns of b are more elements than stay in that
+/// cache: they come from memory once for each chunk.
+constexpr int64_t kTallChunkRows = 192, kCachedElements = 1 << 17;
 /// Columns of c from which it pays to pack a: tiles read it faster then, once for each panel.
 constexpr int64_t kMinColumnsToPack = 256;
 /// Columns of a below which reading c, and what an epilogue takes beside it, costs most.
@@ -59,7 +61,9 @@ Gemm::Gemm(const GemmShape& shape, int threads, const TileTable& tiles)
   const int64_t width = std::min(divide_up(cell_panels, chunks) * panel_columns,
                                  divide_up(shape.columns, tiles.lanes) * tiles.lanes);
   chunk_stride_ = std::max<int64_t>(width, 1);
-  chunk_rows_ = std::max(kChunkElements / chunk_stride_, kChunkRows);
+  const bool is_tall = checked_mul(shape.inner, chunk_stride_) > kCachedElements;
+  chunk_rows_ = std::max<int64_t>(kChunkElements / chunk_stride_,
+                                  is_tall ? kTallChunkRows : tiles.max_rows);
   inner_blocks_ = std::max<int64_t>(divide_up(shape.inner, kMaxInner), 1);
   panel_floats_ = std::min(shape.inner, kMaxInner) * panel_columns;
   const int64_t rows = std::min(chunk_rows_, divide_up(shape.rows, grid_rows_));
