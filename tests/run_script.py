@@ -281,7 +281,7 @@ class RunScript(unittest.TestCase):
         objects.mkdir(parents=True)
         for name in ("a.cpp.o", "b.cpp.o"):
             (objects / name).touch()
-        listed = '<TestCase name="a case" filename="test_a.cpp" skipped="false"/>'
+        listed = 3 * '<TestCase name="a case" filename="test_a.cpp" skipped="false"/>'
         for name, cases in (("gradgraph_tests", listed), ("cuda/cuda_tests", ""),
                             ("cuda_emulation/cuda_emulation_tests", "")):
             program = self.root / "build/tests" / name

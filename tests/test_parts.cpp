@@ -8,13 +8,14 @@
 #include "gradgraph/gradgraph.h"
 #include "noise.h"
 #include "pass_drawing.h"
-#include "plan/plan.h"
 #include "random_placement.h"
+#include "refused_plan.h"
 #include "session/session_state.h"
 #include "special_values.h"
 
 /// What is taken apart is read where it lies, and what is put together is made there.
 using namespace gradgraph;
+using tests::is_refused;
 
 namespace {
 
@@ -93,15 +94,6 @@ Outputs draw_parts(Graph& graph, std::mt19937_64& random) {
   for (const Output& gradient : gradients({loss}, {values[1], values[2]}))
     if (gradient) fetches.push_back(gradient);
   return fetches;
-}
-
-bool is_refused(const Plan& plan) {
-  try {
-    verify(plan);
-  } catch (const RunError&) {
-    return true;
-  }
-  return false;
 }
 
 }  // namespace

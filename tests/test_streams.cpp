@@ -7,6 +7,7 @@
 #include "gradgraph/gradgraph.h"
 #include "random_placement.h"
 #include "recorded_work.h"
+#include "refused_plan.h"
 #include "session/session_state.h"
 
 /// A run on devices beside the host: what waits for what, and when the host waits.
@@ -91,15 +92,6 @@ std::vector<Tensor> values_of(const Feeds& feeds) {
   std::vector<Tensor> values;
   for (const auto& [output, value] : feeds) values.push_back(value);
   return values;
-}
-
-bool is_refused(const Plan& plan) {
-  try {
-    verify(plan);
-  } catch (const RunError&) {
-    return true;
-  }
-  return false;
 }
 
 /// Each wait of the plan is needed, and `verify` sees when it is missing.

@@ -5,9 +5,11 @@ Usage: side_by_side.py PROGRAM [FLAG...]
        side_by_side.py --scripts SCRIPT...
 
 Of a doctest program the cases of a source file are a share, which a process runs by itself: one
-that crashes costs its own share alone. A script passes with status 0 and is skipped with 77.
+that crashes costs its own share alone, and one that does not run all of its cases has failed. A
+script passes with status 0 and is skipped with 77.
 """
 
+import collections
 import concurrent.futures
 import os
 import pathlib
@@ -25,11 +27,12 @@ SKIPPED = 77
 
 
 def files_of(command):
-    """Of the cases that the flags choose, the files that hold them."""
+    """How many of the cases that the flags choose each file holds."""
     listed = subprocess.run([*command, "--list-test-cases", "--reporters=xml"], check=True,
                             stdout=subprocess.PIPE).stdout
     cases = xml.etree.ElementTree.fromstring(listed).iter("TestCase")
-    return sorted({case.get("filename") for case in cases if case.get("skipped") == "false"})
+    return collections.Counter(case.get("filename") for case in cases
+                               if case.get("skipped") == "false")
 
 
 def run(command):
@@ -41,13 +44,13 @@ def run(command):
     return result.returncode, result.stdout, round(time.monotonic() - start)
 
 
-def share(command, file):
+def share(command, file, cases):
     colors = ["--force-colors=true"] if sys.stdout.isatty() else []
     status, output, seconds = run([*command, "--source-file=" + file, "--no-version", *colors])
     counts = COUNTS.search(COLOR.sub("", output))
     passed, failed = map(int, counts.groups()) if counts else (0, 0)
-    if status != 0 and failed == 0:
-        output += f"it ended with status {status}\n"
+    if failed == 0 and (status != 0 or passed != cases):
+        output += f"it ended with status {status} after {passed} of {cases} cases\n"
         failed = 1
     name = pathlib.PurePath(file).name
     if failed:
@@ -74,7 +77,8 @@ def main():
             name, work = "scripts", [pool.submit(script, path) for path in command[1:]]
         else:
             name = pathlib.PurePath(command[0]).name
-            work = [pool.submit(share, command, file) for file in files_of(command)]
+            work = [pool.submit(share, command, file, cases)
+                    for file, cases in sorted(files_of(command).items())]
         total = [0, 0, 0]
         for done in concurrent.futures.as_completed(work):
             *counts, text = done.result()
