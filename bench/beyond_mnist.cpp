@@ -1,9 +1,10 @@
 /// Steps of a model beyond MNIST, as bench/beyond_mnist.py asks for on stdin; the counterpart of
 /// bench/peers/beyond_*.py, which begin from the inputs and weights that it writes. A line of
-/// JSON on stdout answers every command.
+/// JSON on stdout answers every command. On a GPU a call makes a step of every batch.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -15,7 +16,7 @@
 namespace {
 
 struct Flags {
-  std::string model;
+  std::string model, device = "cpu";
   std::filesystem::path start;
   int threads = 0, profiled_steps = 0;
   std::vector<std::string> disabled_passes;
@@ -25,12 +26,16 @@ class Runner {
  public:
   explicit Runner(const Flags& flags)
       : model_(bench::make_beyond_model(graph_, flags.model)),
-        session_(graph_, {.device = "cpu",
+        session_(graph_, {.device = flags.device,
                           .seed = 1,
                           .threads = flags.threads,
                           .disabled_passes = flags.disabled_passes,
                           .node_times = flags.profiled_steps > 0}),
-        step_(session_.prepare(model_.feeds, model_.fetches)) {}
+        step_(session_.prepare(model_.feeds, model_.fetches)) {
+    if (flags.device == "cpu") return;
+    steps_at_once_ = static_cast<int>(model_.batches.size());
+    for (std::size_t i = 0; i < model_.feeds.size(); ++i) together_.push_back(stacked(i));
+  }
 
   /// "batch0/words" and the like, then the weights as they are now by their variables' names.
   void write_start(const std::filesystem::path& path) {
@@ -44,14 +49,24 @@ class Runner {
     gg::write_npz(path, arrays);
   }
 
-  void step() {
-    const std::vector<gg::Tensor>& batch = batch_of(steps_++);
-    results_ = &step_.run(batch.data(), batch.size());
+  void run_steps(int count) {
+    for (; count > 0; count -= steps_at_once_) {
+      if (steps_at_once_ > 1) {
+        results_ = &step_.run_steps(steps_at_once_, together_.data(), together_.size());
+      } else {
+        const std::vector<gg::Tensor>& batch = batch_of(steps_);
+        results_ = &step_.run(batch.data(), batch.size());
+      }
+      steps_ += static_cast<std::size_t>(steps_at_once_);
+    }
   }
 
   /// Of the last step.
   float loss() {
-    if (model_.fetches[0] == model_.loss) return results_->front().item<float>();
+    if (model_.fetches[0] == model_.loss) {
+      const gg::Tensor& losses = results_->front();
+      return losses.data<float>()[losses.num_elements() - 1];
+    }
     gg::Feeds feeds;
     for (std::size_t i = 0; i < model_.feeds.size(); ++i)
       feeds.emplace_back(model_.feeds[i], batch_of(steps_ - 1)[i]);
@@ -61,7 +76,7 @@ class Runner {
   std::string profile(int steps, int threads) {
     gg::Profile profile;
     for (int i = 0; i < steps; ++i) {
-      step();
+      run_steps(1);
       profile.add_run(session_.last_run());
     }
     return profile.table(gg::measure_ceilings(threads));
@@ -72,16 +87,33 @@ class Runner {
     return model_.batches[step % model_.batches.size()];
   }
 
+  /// A feed's values of all batches, behind a first axis; one that is the same in all, as it is.
+  gg::Tensor stacked(std::size_t feed) const {
+    const gg::Tensor& first = model_.batches[0][feed];
+    if (first.shape().rank() == 0) return first;
+    gg::Shape shape{static_cast<std::int64_t>(model_.batches.size())};
+    for (const std::int64_t size : first.shape()) shape.append(size);
+    gg::Tensor all(first.dtype(), shape);
+    auto* to = static_cast<std::byte*>(all.raw());
+    for (const std::vector<gg::Tensor>& batch : model_.batches) {
+      std::memcpy(to, batch[feed].raw(), first.bytes());
+      to += first.bytes();
+    }
+    return all;
+  }
+
   gg::Graph graph_;
   bench::BeyondModel model_;
   gg::Session session_;
   gg::Callable step_;
   const std::vector<gg::Tensor>* results_ = nullptr;
   std::size_t steps_ = 0;
+  int steps_at_once_ = 1;
+  std::vector<gg::Tensor> together_;
 };
 
 void serve(Runner& runner) {
-  runner.step();
+  runner.run_steps(1);
   std::puts("{\"event\": \"first_step\"}");
   std::fflush(stdout);
   for (std::string command; std::getline(std::cin, command);) {
@@ -91,7 +123,7 @@ void serve(Runner& runner) {
     if (!(words >> word >> steps) || word != "steps" || steps < 1)
       throw gg::RunError("unknown command '" + command + "'");
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < steps; ++i) runner.step();
+    runner.run_steps(steps);
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
     std::printf("{\"seconds\": %.9f, \"loss\": %.6f}\n", passed.count() / steps,
                 static_cast<double>(runner.loss()));
@@ -119,6 +151,7 @@ int main(int argc, char** argv) {
          "lstm, transformer, long_transformer, vae, resnet, mlp, unet, text_cnn, vocabulary or "
          "cnn_inference")
       ->required();
+  app.add_option("--device", flags.device, "cpu or cuda");
   app.add_option("--threads", flags.threads, "CPU threads; 0 means all cores");
   app.add_option("--start", flags.start, "Where inputs and initial weights go, a file .npz");
   app.add_option("--profile", flags.profiled_steps,

@@ -41,6 +41,11 @@ SANITIZED_ROWS = (
     "sparse_softmax_cross_entropy/2x3x4_int32", "conv2d/same", "conv2d/groups",
     "max_pool2d/overlap", "gather/rows", "scatter_add/rows", "argsort/ties_keep_their_order",
     "top_k/axes", "cumsum/kinds", "concat/columns", "transpose/permutation")
+# Steps of models beyond MNIST, a multiple of the batches that each of them has; and whether JAX
+# has the model.
+BEYOND_BATCHES = 8
+BEYOND = {"lstm": True, "transformer": True, "long_transformer": False, "vae": True,
+          "resnet": True, "mlp": True, "unet": False, "text_cnn": False, "vocabulary": False}
 WHOLE_LOOP = "--xla_gpu_enable_command_buffer=+WHILE"
 
 
@@ -58,8 +63,8 @@ def parse_flags(arguments):
                         help="the folder with MNIST's four files")
     parser.add_argument("--only", default="", metavar="LIST",
                         help="only checks whose name begins with one of these: start, tests, "
-                             "train, products, ours, peers, race, memcheck, initcheck, "
-                             "racecheck")
+                             "train, products, ours, peers, race, models, memcheck, "
+                             "initcheck, racecheck")
     parser.add_argument("--seconds", type=float, default=470, metavar="S",
                         help="for all of it; what finds no time is skipped (default: 470)")
     parser.add_argument("--device", default="cuda", metavar="NAME", help="default: cuda")
@@ -102,18 +107,22 @@ class Accept:
 
     # --- Running things ---
 
-    def run(self, command, seconds, may_fail=False, environment=None):
-        """Its stdout; Failed where it fails, or takes longer."""
+    def run(self, command, seconds, may_fail=False, environment=None, given=""):
+        """Its stdout; Failed where it fails, or takes longer. `given`: its stdin."""
         self.command = shlex.join(map(str, command))
         seconds = min(seconds, self.deadline - time.monotonic())
         if seconds < 1:
             raise Skipped("no time is left for it (--seconds)")
         paths = [pathlib.Path(self.scratch.name) / name for name in ("stdout", "stderr")]
         with open(paths[0], "wb") as out, open(paths[1], "wb") as err:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err,
                                        env=environment or self.environment,
                                        start_new_session=True)
             try:
+                process.stdin.write(given.encode())
+                process.stdin.close()
+                status = process.wait(seconds)
+            except BrokenPipeError:
                 status = process.wait(seconds)
             except subprocess.TimeoutExpired:
                 status = None
@@ -186,6 +195,8 @@ class Accept:
                 for precision in RACED:
                     self.check(f"race {model} {batch} {precision}", self.compare, model, batch,
                                precision)
+        for model in BEYOND:
+            self.check(f"models: {model}", self.time_beyond, model)
         for tool in ("memcheck", "initcheck", "racecheck"):
             self.check(f"{tool} of op rows", self.sanitize, tool, self.rows_command())
         for model in MODELS:
@@ -340,6 +351,36 @@ class Accept:
                 f"{best['microseconds_per_step']:.2f} us: {ratio:.2f}x")
         text += f" (at least {least})" if least else " (no limit)"
         return self.need(not least or ratio >= least, text)
+
+    def steps_beyond(self, command, model, environment=None):
+        """Microseconds of a step, and the loss after the first ones."""
+        flags = ["--model", model, "--threads", 1, "--device", self.options.device, "--start",
+                 pathlib.Path(self.scratch.name) / f"{model}.npz"]
+        words = [str(word) for word in (*command, *flags)]
+        few, many = 3 * BEYOND_BATCHES, 10 * BEYOND_BATCHES
+        output = self.run(words, 60, environment=environment,
+                          given="".join(f"steps {n}\n" for n in (few, *[many] * 7)))
+        answers = [json.loads(line) for line in output.splitlines()][1:]
+        return (statistics.median(answer["seconds"] for answer in answers[1:]) * 1e6,
+                answers[0]["loss"])
+
+    def time_beyond(self, model):
+        """Of both peers PyTorch has every model; it replays CUDA graphs."""
+        ours, loss = self.steps_beyond([self.programs / "beyond_mnist"], model)
+        text, wrong = f"{ours:.1f} us per step, loss {loss:.4f}", []
+        for name, module, key, has in (("PyTorch", "torch", "torch", True),
+                                       ("JAX", "jax", "jax", BEYOND[model])):
+            if not has or importlib.util.find_spec(module) is None:
+                continue
+            try:
+                script = [sys.executable, self.peers / f"beyond_{key}.py"]
+                peer, its_loss = self.steps_beyond(script, model, dict(os.environ))
+                text += f"; {name} {peer:.1f} us: {peer / ours:.2f}x, loss {its_loss:.4f}"
+                if abs(its_loss - loss) > 0.01 * abs(loss):
+                    wrong.append(f"{name}'s loss differs")
+            except Failed as reason:
+                text += f"; {name}: {reason}"
+        return self.need(not wrong, "; ".join([text, *wrong]))
 
     def rows_command(self):
         return [self.programs / "gpu_tests", "--no-version", "--test-suite=cuda rows",

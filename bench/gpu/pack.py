@@ -12,7 +12,8 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # The C library's own parts come with every system.
 EVERYWHERE = re.compile(r"lib(c|m|dl|rt|pthread)\.so|ld-linux")
-PEERS = ("common.py", "race.py", "pytorch_cuda.py", "jax_cuda.py")
+PEERS = ("common.py", "race.py", "pytorch_cuda.py", "jax_cuda.py", "beyond.py",
+         "beyond_torch.py", "beyond_jax.py")
 
 
 def libraries_of(programs):

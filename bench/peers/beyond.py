@@ -20,6 +20,9 @@ def parse_flags():
     parser.add_argument("--model", required=True, choices=MODELS)
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--start", required=True, help="the file with inputs and weights")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                        help="on a GPU a step of every batch is made at once, in exact float32")
+    parser.add_argument("--compile", action="store_true", help="on a GPU, PyTorch's compiler")
     return parser.parse_args()
 
 

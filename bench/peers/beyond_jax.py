@@ -12,6 +12,9 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
+if flags.device == "cuda":
+    jax.config.update("jax_default_matmul_precision", "float32")
+
 OPTIMIZER = optax.adam(beyond.RATE, eps=beyond.EPSILON)
 
 
@@ -158,6 +161,24 @@ class Training(System):
         return self.last
 
 
+class TrainingOnGpu(Training):
+    """Steps of all batches, which lie on the GPU, in one jitted loop."""
+
+    def __init__(self):
+        super().__init__()
+        batches = beyond.Start(flags.start).batches
+        self.all = {name: jnp.stack([jnp.asarray(batch[name]) for batch in batches])
+                    for name in batches[0] if name != "training"}
+        self.loop = jax.jit(lambda state, all: jax.lax.scan(train, state, all), donate_argnums=0)
+        self.at_once = len(batches)
+
+    def steps(self, count):
+        for _ in range(0, count, self.at_once):
+            self.state, losses = self.loop(self.state, self.all)
+        jax.block_until_ready(self.state)
+        self.last = losses[-1]
+
+
 class Inference(System):
     def __init__(self):
         super().__init__()
@@ -172,4 +193,5 @@ class Inference(System):
         return beyond.cross_entropy(self.logits, self.used["labels"])
 
 
-beyond.serve(Inference() if flags.model == "cnn_inference" else Training(), answers)
+training = TrainingOnGpu if flags.device == "cuda" else Training
+beyond.serve(Inference() if flags.model == "cnn_inference" else training(), answers)

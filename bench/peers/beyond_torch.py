@@ -5,6 +5,8 @@ Linear layers that read the same thing are one where PyTorch's own modules have 
 and values.
 """
 
+import copy
+
 import beyond
 import common
 
@@ -297,6 +299,53 @@ class Training(System):
         return self.last.item()
 
 
+class TrainingOnGpu(Training):
+    """Steps of all batches, which lie on the GPU, as one CUDA graph."""
+
+    def __init__(self):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        super().__init__()
+        self.model.cuda()
+        self.compiled = torch.compile(self.model) if flags.compile else self.model
+        self.optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad],
+                                          lr=beyond.RATE, eps=beyond.EPSILON, fused=True,
+                                          capturable=True)
+        batches = beyond.Start(flags.start).batches
+        self.batches = [{name: tensor_of(array).cuda() for name, array in batch.items()
+                         if name != "training"} for batch in batches]
+        # Libraries choose their kernels, and Adam makes its state, before anything is captured;
+        # then the model is as before.
+        before = copy.deepcopy(self.model.state_dict())
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.step(self.batches[0])
+        torch.cuda.current_stream().wait_stream(side)
+        self.model.load_state_dict(before)
+        for state in self.optimizer.state.values():
+            for tensor in state.values():
+                tensor.zero_()
+        torch.cuda.synchronize()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            for batch in self.batches:
+                self.last = self.step(batch)
+
+    def step(self, batch):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.compiled(**batch)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def steps(self, count):
+        for _ in range(0, count, len(self.batches)):
+            self.graph.replay()
+        torch.cuda.synchronize()
+
+
 class Inference(System):
     def __init__(self):
         super().__init__()
@@ -314,4 +363,5 @@ class Inference(System):
         return beyond.cross_entropy(self.logits, self.used["labels"])
 
 
-beyond.serve(Inference() if flags.model == "cnn_inference" else Training(), answers)
+training = TrainingOnGpu if flags.device == "cuda" else Training
+beyond.serve(Inference() if flags.model == "cnn_inference" else training(), answers)
