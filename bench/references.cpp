@@ -45,12 +45,12 @@ class Run {
     const gg::Output x = gg::placeholder(graph_, measured.dtype, measured.shape);
     const gg::Output y = measured.build(x);
     session_ = std::make_unique<gg::Session>(
-        graph_, gg::SessionOptions{
-                    .threads = 1,
-                    .disabled_passes = {"fuse_elementwise", "fuse_reductions", "fuse_pooling",
-                                        "fuse_cross_entropy", "lower_bias_add"},
-                    .reference_kernels = reference,
-                    .node_times = true});
+        graph_, gg::SessionOptions{.threads = 1,
+                                   .disabled_passes = {"fuse_elementwise", "merge_elementwise",
+                                                       "fuse_reductions", "fuse_pooling",
+                                                       "fuse_cross_entropy", "lower_bias_add"},
+                                   .reference_kernels = reference,
+                                   .node_times = true});
     step_.emplace(session_->prepare({x}, {y}));
     value_ = numbers(measured.shape, measured.dtype);
   }

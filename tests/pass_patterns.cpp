@@ -142,6 +142,22 @@ void add_elementwise(std::vector<PassPattern>& patterns) {
                       }});
 }
 
+void add_several_results(std::vector<PassPattern>& patterns) {
+  patterns.push_back({"merge_elementwise", "siblings", [](Graph& graph) -> Fetches {
+                        const Output x = input(graph, {3, 4}), b = input(graph, {4});
+                        return {softmax(tanh(x)), softmax(x * b), softmax(x / b)};
+                      }});
+  patterns.push_back({"merge_elementwise", "a chain that is read", [](Graph& graph) -> Fetches {
+                        const Output x = input(graph, {3, 4});
+                        const Output y = exp(x), z = y - input(graph, {3, 4});
+                        return {softmax(y), softmax(z), softmax(z * y)};
+                      }});
+  patterns.push_back({"merge_elementwise", "less its mean", [](Graph& graph) -> Fetches {
+                        const Output x = input(graph, {3, 4}), y = x * 2.0f;
+                        return {softmax(x - max(y)), softmax(abs(y)), softmax(neg(y))};
+                      }});
+}
+
 void add_reductions(std::vector<PassPattern>& patterns) {
   const auto add = [&](const char* name, Fetches (*build)(Output)) {
     patterns.push_back({"fuse_reductions", name, [build](Graph& graph) {
@@ -332,6 +348,7 @@ const std::vector<PassPattern>& pass_patterns() {
     add_attentions(all);
     add_sums_of_products(all);
     add_elementwise(all);
+    add_several_results(all);
     add_reductions(all);
     add_layouts(all);
     add_moves(all);

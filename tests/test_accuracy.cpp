@@ -59,7 +59,8 @@ double relative_error(float actual, Real expected) {
 std::vector<SessionOptions> modes() {
   return {{.threads = 2},
           {.threads = 1,
-           .disabled_passes = {"fuse_elementwise", "fuse_reductions", "fuse_epilogue"}}};
+           .disabled_passes = {"fuse_elementwise", "merge_elementwise", "fuse_reductions",
+                               "fuse_epilogue"}}};
 }
 
 }  // namespace

@@ -26,7 +26,9 @@ Tensor floats(const std::vector<double>& values, DType dtype = float32) {
 /// With the passes, without them, and by the reference kernels.
 std::vector<SessionOptions> modes() {
   return {{.threads = 2},
-          {.threads = 1, .disabled_passes = {"simplify", "fuse_elementwise", "fuse_reductions"}},
+          {.threads = 1,
+           .disabled_passes = {"simplify", "fuse_elementwise", "merge_elementwise",
+                               "fuse_reductions"}},
           {.threads = 1, .reference_kernels = true}};
 }
 

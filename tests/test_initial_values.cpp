@@ -209,7 +209,8 @@ TEST_SUITE("deep graphs") {
       for (const bool without : {false, true}) {
         std::vector<std::string> disabled;
         if (without)
-          disabled = {"simplify", "eliminate_moves", "eliminate_common", "fuse_elementwise"};
+          disabled = {"simplify", "eliminate_moves", "eliminate_common", "fuse_elementwise",
+                      "merge_elementwise"};
         Session session(graph, {.threads = 1, .disabled_passes = disabled});
         session.run({{x, Tensor{{0.5f, 0.25f}}}}, {loss, train});
         CHECK(session.explain_placement({{x, Tensor{{0.5f, 0.25f}}}}, {train}).size() > 0);

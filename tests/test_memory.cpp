@@ -242,7 +242,7 @@ TEST_SUITE("memory") {
       const Output x = placeholder(graph, dtype, {1000}, "x");
       const Output updated = assign_add(w, x);
       const Output after = updated / x;
-      Session session(graph, {.disabled_passes = {"fuse_elementwise"}});
+      Session session(graph, {.disabled_passes = {"fuse_elementwise", "merge_elementwise"}});
       session.run({{x, Tensor::full(dtype, {1000}, 2)}}, after);
       const std::size_t bytes = 1000 * size_of(dtype);
       CHECK(session.last_run().memory.variables == (dtype == int64 ? 2 * bytes : bytes));

@@ -138,7 +138,8 @@ TEST_SUITE("passes") {
     Output y = x;
     for (int i = 0; i < 3; ++i) y = gradgraph::tanh(y * x) + gradgraph::sin(y);
     const Feeds feeds = {{x, Tensor::full(float32, {1 << 20}, 0.5)}};
-    Session fused(graph), plain(graph, {.disabled_passes = {"fuse_elementwise"}});
+    Session fused(graph),
+        plain(graph, {.disabled_passes = {"fuse_elementwise", "merge_elementwise"}});
     const std::size_t limit = fused.predict_memory(feeds, {y}).total();
     REQUIRE(limit < plain.predict_memory(feeds, {y}).total());
     Session session(graph, {.memory_limit = limit, .check_passes = true});

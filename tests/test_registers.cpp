@@ -92,8 +92,8 @@ void run_watched(Graph& graph, const Feeds& feeds, const std::vector<Output>& fe
   SessionOptions options{
       .device = "watched:0", .seed = 3, .threads = 1, .reference_kernels = reference};
   if (!fuses)
-    options.disabled_passes = {"fuse_elementwise", "fuse_epilogue", "fuse_reductions",
-                               "lower_bias_add", "eliminate_moves"};
+    options.disabled_passes = {"fuse_elementwise", "merge_elementwise", "fuse_epilogue",
+                               "fuse_reductions",  "lower_bias_add",    "eliminate_moves"};
   Session session(graph, options);
   session.run(feeds, fetches);
 }

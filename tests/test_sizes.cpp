@@ -167,7 +167,8 @@ TEST_SUITE("sizes") {
     }();
     REQUIRE(added);
     const Output y = named(-(f.x * random_uniform(f.graph, {3})), "y");
-    Session greedy(f.graph, {.device = "greedy", .disabled_passes = {"fuse_elementwise"}});
+    Session greedy(f.graph, {.device = "greedy",
+                             .disabled_passes = {"fuse_elementwise", "merge_elementwise"}});
     for (const std::size_t bytes :
          {std::size_t{1} << 45, std::size_t{1} << 50, std::size_t{1} << 63,
           std::numeric_limits<std::size_t>::max()}) {

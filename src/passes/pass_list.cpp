@@ -26,6 +26,7 @@ std::vector<Pass>& pass_list() {
       {.name = "fuse_elementwise", .run = fuse_elementwise},
       {.name = "fuse_epilogue", .run = fuse_epilogue},
       {.name = "fuse_reductions", .run = fuse_reductions},
+      {.name = "merge_elementwise", .run = merge_elementwise},
   };
   return passes;
 }

@@ -105,6 +105,7 @@ void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log);
 void lower_precision(Graph& graph, const PassContext& context, RewriteLog& log);
+void merge_elementwise(Graph& graph, const PassContext& context, RewriteLog& log);
 void merge_products(Graph& graph, const PassContext& context, RewriteLog& log);
 
 /// Runs all passes but those named in `disabled`.

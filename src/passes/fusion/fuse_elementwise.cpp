@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <span>
 #include <string>
@@ -86,7 +88,10 @@ class Fusion : public WholeGraphPass {
     lay_out_groups();
     // A group begins with its last node, so later groups feed earlier ones.
     for (auto group = groups_.rbegin(); group != groups_.rend(); ++group)
-      if (group->nodes.size() > 1 && !log_.is_spent()) rewrite(*group);
+      if (!group->updates.empty())
+        rewrite_updates(*group);
+      else if (group->nodes.size() > 1 && !log_.is_spent())
+        rewrite(*group);
   }
 
  private:
@@ -115,9 +120,7 @@ class Fusion : public WholeGraphPass {
       const auto [known, is_new] =
           group_at.try_emplace(key, static_cast<std::int32_t>(groups_.size()));
       if (is_new) groups_.emplace_back();
-      Group& group = groups_[at(known->second)];
-      if (group.updates.size() == kMaxInstructions / 8) continue;
-      group.updates.push_back(node);
+      groups_[at(known->second)].updates.push_back(node);
       group_of_[slot(*node)] = known->second;
     }
     for (Group& group : groups_) {
@@ -170,7 +173,7 @@ class Fusion : public WholeGraphPass {
     if (group != kNone) {
       const Group& joined = groups_[at(group)];
       if (joined.head->shape() != node.shape() || joined.head->device() != node.device() ||
-          joined.size >= kMaxInstructions)
+          (joined.updates.empty() && joined.size >= kMaxInstructions))
         group = kNone;
     }
     if (group == kNone) {
@@ -189,7 +192,55 @@ class Fusion : public WholeGraphPass {
     return fmt::format("'{}' = {}", group.nodes.front()->name(), ops);
   }
 
-  void rewrite(const Group& group) {
+  using Nodes = std::vector<Node*>;
+
+  /// The nodes of each variable, or of several that share some, in the order of `nodes`.
+  std::vector<Nodes> find_parts(std::span<Node* const> nodes) const {
+    std::map<const Node*, std::size_t> place;
+    for (const Node* node : nodes) place.emplace(node, place.size());
+    std::vector<std::size_t> joined(nodes.size());  // to whom, or oneself
+    std::iota(joined.begin(), joined.end(), std::size_t{0});
+    const auto leader = [&](std::size_t i) {
+      while (joined[i] != i) i = joined[i] = joined[joined[i]];
+      return i;
+    };
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      for (const Output& input : nodes[i]->inputs())
+        if (const auto known = place.find(&input.node()); known != place.end())
+          joined[leader(known->second)] = leader(i);
+    std::vector<Nodes> of_leaders(nodes.size()), parts;
+    for (std::size_t i = 0; i < nodes.size(); ++i) of_leaders[leader(i)].push_back(nodes[i]);
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      if (leader(i) == i) parts.push_back(std::move(of_leaders[i]));
+    return parts;
+  }
+
+  void rewrite_updates(const Group& group) {
+    std::vector<Nodes> parts = find_parts(group.nodes);
+    for (std::size_t begin = 0, end = 0; begin < parts.size(); begin = end) {
+      std::size_t count = parts[begin].size();
+      for (end = begin + 1; end < parts.size() && count + parts[end].size() <= kMaxInstructions;
+           ++end)
+        count += parts[end].size();
+      rewrite_parts(std::span(parts).subspan(begin, end - begin));
+    }
+  }
+
+  /// As one node, or where a device declines so much, each half of them.
+  void rewrite_parts(std::span<const Nodes> parts) {
+    Nodes nodes;
+    for (const Nodes& part : parts) nodes.insert(nodes.end(), part.begin(), part.end());
+    if (nodes.size() < 2 || log_.is_spent()) return;
+    Group group{.head = nodes.front(), .size = nodes.size(), .nodes = nodes};
+    std::copy_if(nodes.rbegin(), nodes.rend(), std::back_inserter(group.updates),
+                 [](const Node* node) { return node->op().traits.updates_variable; });
+    if (rewrite(group) || parts.size() < 2) return;
+    rewrite_parts(parts.first(parts.size() / 2));
+    rewrite_parts(parts.subspan(parts.size() / 2));
+  }
+
+  /// Returns whether the devices take it.
+  bool rewrite(const Group& group) {
     ElementwiseProgram program;
     program.shape = group.nodes.front()->shape();
     std::vector<Output> inputs;
@@ -211,7 +262,7 @@ class Fusion : public WholeGraphPass {
       add_instruction(program, **node);
     if (group.updates.empty()) program.results.push_back(registers_.at(group.head->output()));
     for (Node* update : group.updates) program.results.push_back(registers_.at(update->output()));
-    replace(group, std::move(program), std::move(inputs));
+    return replace(group, std::move(program), std::move(inputs));
   }
 
   void add_instruction(ElementwiseProgram& program, Node& node) {
@@ -231,16 +282,19 @@ class Fusion : public WholeGraphPass {
     program.instructions.push_back(instruction);
   }
 
-  void replace(const Group& group, ElementwiseProgram program, std::vector<Output> inputs) {
+  bool replace(const Group& group, ElementwiseProgram program, std::vector<Output> inputs) {
     const bool updates = !group.updates.empty();
     Node& head = *group.nodes.front();
     Attempt attempt(graph_, context_);
     Node& fused = graph_.add_in_place_of(
         head, op_registry().at(updates ? "fused_update" : "fused"), std::move(inputs),
         {{"program", std::make_shared<const ElementwiseProgram>(std::move(program))}});
-    if (!attempt.succeeds(log_, [&] { return describe(group); })) return;
+    if (!attempt.is_taken()) return false;
+    if (!log_.admit([&] { return describe(group); })) return true;
+    attempt.keep();
     const std::vector<Node*> seen = updates ? group.updates : std::vector<Node*>{&head};
     for (const Node* node : seen) replace_readers(graph_, topology_, *node, fused.output());
+    return true;
   }
 
   Registers registers_;

@@ -140,7 +140,7 @@ void ProgramRunner::choose_runs() {
 
 /// Registers share buffers once nobody reads them any more. A step writes the output that it
 /// computes directly once the input whose place the output takes has been read: for an update
-/// its variable, else possibly any.
+/// its variable, else of output 0 possibly any, of others none.
 void ProgramRunner::assign_buffers(std::int32_t updates) {
   const auto count = static_cast<std::int32_t>(registers_.size() - parameters_.size());
   std::vector<std::int32_t> last_use(registers_.size(), -1);
@@ -162,7 +162,9 @@ void ProgramRunner::assign_buffers(std::int32_t updates) {
     Register& result = registers_[at(step.result)];
     const auto seen =
         static_cast<std::int32_t>(std::ranges::find(results_, step.result) - results_.begin());
-    const std::int32_t last_read = seen < updates ? last_use[at(seen)] : count - 1;
+    const std::int32_t last_read = seen < updates ? last_use[at(seen)]
+                                   : seen == 0    ? count - 1
+                                                  : -1;
     if (last_read <= step.result && std::ranges::count(results_, step.result) == 1)
       result = {Register::output, seen, result.size};
     else
