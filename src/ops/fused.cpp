@@ -25,7 +25,8 @@ void infer_fused(InferContext& context) {
     context.output(program.dtype(result), program.shape);
 }
 
-/// A product, then a program. Variables come first where the program updates any, then what is
+/// A product of matrices, of which a may have its rows in several axes, then a program. Variables
+/// come first where the program updates any, then what is
 /// multiplied, then the program's other inputs; the product stands for its two operands there.
 void infer_product(InferContext& context) {
   const auto& program = *context.attribute<std::shared_ptr<const ElementwiseProgram>>("program");
@@ -52,7 +53,7 @@ void infer_fused_sums(InferContext& context) {
 /// The left operand follows the variables that are updated.
 double product_flops(const Node& node) {
   const Shape& a = node.input(node.op().traits.updates_variable ? node.num_outputs() : 0).shape();
-  const std::int64_t inner = a[node.attributes().get<bool>("transpose_a") ? 0 : 1];
+  const std::int64_t inner = a[node.attributes().get<bool>("transpose_a") ? 0 : a.rank() - 1];
   return 2.0 * static_cast<double>(node.shape().num_elements()) * static_cast<double>(inner);
 }
 

@@ -54,8 +54,9 @@ class EpilogueFusion : public WholeGraphPass {
     const Traits& traits = reader.op().traits;
     const bool is_narrow = is_half(product.dtype());
     if (!matmul_.matches(product) || (product.dtype() != float32 && !is_narrow) ||
-        topology_.readers(product).size() != 1 || product.input(0).rank() != 2 ||
-        product.input(1).rank() != 2 || product.shape().num_elements() == 0)
+        topology_.readers(product).size() != 1 || product.input(0).rank() < 2 ||
+        product.input(1).rank() != 2 || product.shape().num_elements() == 0 ||
+        !has_one_matrix(product, reader))
       return false;
     // The product is now made where its reader runs, which may be after an update.
     if (reader.num_outputs() == 0 || reader.shape() != product.shape() ||
@@ -73,6 +74,19 @@ class EpilogueFusion : public WholeGraphPass {
     };
     return fused_update_.matches(reader) && index >= reader.num_outputs() &&
            !updates(product.input(0)) && !updates(product.input(1));
+  }
+
+  /// Whether rows in several axes are, for both, those of one matrix.
+  static bool has_one_matrix(const Node& product, const Node& reader) {
+    if (product.input(0).rank() == 2) return true;
+    if (product.attributes().get<bool>("transpose_a")) return false;
+    const Shape& shape = product.shape();
+    return std::ranges::all_of(reader.inputs(), [&](const Output& input) {
+      const std::int64_t count = input.shape().num_elements();
+      const bool is_row = input.rank() > 0 && input.shape()[input.rank() - 1] == count;
+      return count == shape.num_elements() || count == 1 ||
+             (is_row && count == shape[shape.rank() - 1]);
+    });
   }
 
   void fuse(Node& product, Node& reader, int index) {

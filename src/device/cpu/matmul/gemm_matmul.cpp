@@ -65,7 +65,7 @@ class GemmWithProgram {
   explicit GemmWithProgram(const KernelSite& site)
       : product_(site.node().op().traits.updates_variable ? site.node().num_outputs() : 0),
         gemm_(shape_of(site, product_), site.threads()),
-        columns_(site.output_shape()[1]),
+        columns_(last_of(site.output_shape())),
         program_(program_of(site.node()), program_shapes(site, product_), product_, product_) {}
 
   std::size_t workspace_bytes() const {
@@ -104,8 +104,11 @@ class GemmWithProgram {
   static GemmShape shape_of(const KernelSite& site, std::int32_t product) {
     const bool transpose_a = site.attribute<bool>("transpose_a");
     const Shape &a = site.input_shape(product), &c = site.output_shape();
-    return {c[0], c[1], a[transpose_a ? 0 : 1], transpose_a, site.attribute<bool>("transpose_b")};
+    const std::int64_t columns = last_of(c);
+    return {c.num_elements() / columns, columns, transpose_a ? a[0] : last_of(a), transpose_a,
+            site.attribute<bool>("transpose_b")};
   }
+  static std::int64_t last_of(const Shape& shape) { return shape[shape.rank() - 1]; }
   static std::vector<Shape> program_shapes(const KernelSite& site, std::int32_t product) {
     std::vector<Shape> shapes;
     for (int i = 0; i < site.num_inputs(); ++i) {

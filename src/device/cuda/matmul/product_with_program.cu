@@ -68,19 +68,19 @@ struct Product {
 /// Of the node: the sizes, and which of its inputs is the first that is multiplied.
 struct Given {
   std::size_t first;
-  int64_t rows, columns, inner;
   bool transpose_a, transpose_b;
+  int64_t columns, rows, inner;
 
   explicit Given(const KernelSite& site)
       : first(site.node().op().traits.updates_variable
                   ? static_cast<std::size_t>(site.node().num_outputs())
                   : 0),
-        rows(site.output_shape()[0]),
-        columns(site.output_shape()[1]),
-        inner(site.input_shape(
-            static_cast<int>(first))[site.attribute<bool>("transpose_a") ? 0 : 1]),
         transpose_a(site.attribute<bool>("transpose_a")),
-        transpose_b(site.attribute<bool>("transpose_b")) {}
+        transpose_b(site.attribute<bool>("transpose_b")),
+        columns(last_of(site.output_shape())),
+        rows(site.output_shape().num_elements() / columns),
+        inner(transpose_a ? site.input_shape(static_cast<int>(first))[0]
+                          : last_of(site.input_shape(static_cast<int>(first)))) {}
 
   bool is_small() const {
     constexpr int64_t kMost = std::numeric_limits<std::int32_t>::max() / 4;
@@ -95,6 +95,7 @@ struct Given {
   Lookup lookup_b() const { return lookup(transpose_b ? inner : columns, transpose_b); }
 
  private:
+  static int64_t last_of(const Shape& shape) { return shape[shape.rank() - 1]; }
   static Lookup lookup(int64_t line, bool is_deep) {
     return line % 4 != 0 ? Lookup::single : is_deep ? Lookup::deep : Lookup::flat;
   }
