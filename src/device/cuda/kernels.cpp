@@ -9,6 +9,7 @@ void register_cuda_kernels(KernelRegistry& registry) {
   cuda::register_indexing_kernels(registry);
   cuda::register_matmul_kernels(registry);
   cuda::register_movement_kernels(registry);
+  cuda::register_parts_kernels(registry);
   cuda::register_pooled_convolution_kernels(registry);
   cuda::register_pooling_kernels(registry);
   cuda::register_product_with_program_kernels(registry);

@@ -15,6 +15,7 @@ void register_elementwise_kernels(KernelRegistry& registry);
 void register_indexing_kernels(KernelRegistry& registry);
 void register_matmul_kernels(KernelRegistry& registry);
 void register_movement_kernels(KernelRegistry& registry);
+void register_parts_kernels(KernelRegistry& registry);
 void register_pooled_convolution_kernels(KernelRegistry& registry);
 void register_pooling_kernels(KernelRegistry& registry);
 void register_product_with_program_kernels(KernelRegistry& registry);

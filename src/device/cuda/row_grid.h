@@ -17,7 +17,19 @@ struct RowGrid {
   __device__ static std::int64_t step() { return num_threads() / kLanes; }
   static unsigned blocks(std::int64_t rows) { return blocks_for(rows, kRowThreads / kLanes); }
 };
-inline constexpr std::int64_t kShortRow = 32;
+
+/// Calls body.operator()<kLanes>() with what suits rows of `size` elements, `stride` apart: those
+/// of rows that lie side by side are best read by neighbours.
+template <class Body>
+void with_lanes(std::int64_t size, std::int64_t stride, const Body& body) {
+  constexpr std::int64_t kShortRow = 4, kMediumRow = 1024;
+  if (size <= kShortRow || (stride > 1 && size <= kWarp))
+    body.template operator()<1>();
+  else if (size <= kMediumRow)
+    body.template operator()<kWarp>();
+  else
+    body.template operator()<kRowThreads>();
+}
 
 template <class T>
 __device__ T of_lane(T value, int lane) {

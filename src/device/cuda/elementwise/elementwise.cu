@@ -17,7 +17,7 @@ namespace {
 /// Shared memory that every device gives a block without being asked.
 constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
 
-template <bool kHalves>
+template <bool kHalves, bool kFunctions>
 __global__ void __launch_bounds__(kFloatThreads)
     run_float_program(const __grid_constant__ FloatCode code, const unsigned long long* stopper) {
   auto* const registers = dynamic_shared<Quad<float>>();
@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(kFloatThreads)
   if (bring_uniforms<kHalves>(code, uniforms, stopper)) return;
   const int step = 4 * static_cast<int>(num_threads());
   for (int first = 4 * static_cast<int>(thread_number()); first < code.count; first += step)
-    run_steps<kHalves>(code, registers + threadIdx.x, kFloatThreads, uniforms,
-                       Line{first, std::min(4, code.count - first)});
+    run_steps<kHalves, kFunctions>(code, registers + threadIdx.x, kFloatThreads, uniforms,
+                                   Line{first, std::min(4, code.count - first)});
 }
 
 class FloatKernel {
@@ -35,9 +35,12 @@ class FloatKernel {
   void operator()(const KernelArgs& args) const {
     FloatCode code = code_;
     bind(code, args.inputs, args.outputs);
-    issue(args, code.has_halves ? run_float_program<true> : run_float_program<false>,
-          blocks_for(code.count, 4 * kFloatThreads), kFloatThreads, shared_bytes(code), code,
-          stream_of(args).stopper());
+    const auto kernel = code.has_functions ? code.has_halves ? run_float_program<true, true>
+                                                             : run_float_program<false, true>
+                        : code.has_halves ? run_float_program<true, false>
+                                           : run_float_program<false, false>;
+    issue(args, kernel, blocks_for(code.count, 4 * kFloatThreads), kFloatThreads,
+          shared_bytes(code), code, stream_of(args).stopper());
   }
 
  private:

@@ -64,9 +64,11 @@ class FloatEncoder {
                                [&](std::int32_t reg) { return is_float(program_.dtype(reg)); }) &&
            std::ranges::all_of(program_.instructions, [&](const Instruction& instruction) {
              return is_float(instruction.dtype) &&
-                    (is_cast(instruction) ||
-                     find_code(codes::Short{}, instruction.op->name) >= 0);
+                    (is_cast(instruction) || code_of(instruction) >= 0);
            });
+  }
+  static int code_of(const Instruction& instruction) {
+    return find_code(codes::Functions{}, instruction.op->name);
   }
   /// Bytes are cast while they are loaded: then an input is what its cast gives, unless rounded.
   static bool is_cast(const Instruction& instruction) { return instruction.op->name == "cast"; }
@@ -119,7 +121,8 @@ class FloatEncoder {
         store(made++, rounds(instruction));
         continue;
       }
-      const int code = find_code(codes::Short{}, instruction.op->name);
+      const int code = code_of(instruction);
+      if (code >= codes::count(codes::ShortOfHalves{})) code_.has_functions = 1;
       if (is_half(instruction.dtype) && !is_exact(code)) {
         drafts_.push_back({code, unrounded, operands, -1});
         operands = {unrounded++};

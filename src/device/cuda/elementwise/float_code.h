@@ -7,7 +7,7 @@
 #include "device/cuda/elementwise/program_code.h"
 #include "device/cuda/fast_divisor.h"
 
-/// A program of short float32 arithmetic, which most are, as a kernel's argument. What it reads
+/// A program of float32 arithmetic, short in most, as a kernel's argument. What it reads
 /// is brought first, so that no load waits for another, and the last result stays at hand. Inputs
 /// may be bytes that are cast. Numbers of 16 bits are float32 after they are loaded and until
 /// they are stored; steps of their own round them.
@@ -31,6 +31,14 @@ using Short = functors::List<functors::Add, functors::Mul, functors::Sub, functo
 template <class... A, class... B>
 functors::List<A..., B...> join(functors::List<A...>, functors::List<B...>);
 using ShortOfHalves = decltype(join(Short{}, functors::List<RoundTo<Half>, RoundTo<BFloat16>>{}));
+/// What takes many: it is in a kernel of its own.
+using Functions = decltype(join(ShortOfHalves{},
+                                functors::List<functors::Sigmoid, functors::Tanh, functors::Exp,
+                                               functors::Log, functors::Erf>{}));
+template <class... F>
+constexpr int count(functors::List<F...>) {
+  return sizeof...(F);
+}
 }  // namespace codes
 
 /// How an element is stored.
@@ -45,7 +53,7 @@ inline constexpr std::uint8_t kNowhere = 255;
 inline constexpr std::uint8_t kItself = 254;
 
 struct alignas(8) FloatStep {
-  std::uint8_t code = 0;           ///< place in codes::ShortOfHalves; kItself: the operand
+  std::uint8_t code = 0;           ///< place in codes::Functions; kItself: the operand
   std::uint8_t result = kNowhere;  ///< register
   std::uint8_t operands[2] = {kLast, kLast};
   std::uint8_t output = kNowhere;
@@ -67,6 +75,7 @@ struct FloatCode {
   std::int8_t reading[kMaxInputs] = {};
   Stored inputs_stored[kMaxInputs] = {}, outputs_stored[kMaxOutputs] = {};
   std::uint8_t has_halves = 0;      ///< values of 16 bits, or steps that round to them
+  std::uint8_t has_functions = 0;   ///< codes behind those of codes::ShortOfHalves
   std::uint8_t four_share_row = 0;  ///< four elements from a multiple of four on
   std::uint8_t is_aligned = 0;      ///< all inputs and outputs, to 16 bytes
 };

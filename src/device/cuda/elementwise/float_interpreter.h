@@ -162,7 +162,7 @@ __device__ Quad<float> calculate(functors::List<F...> list, int code, const Quad
 
 /// `registers` are a thread's own, `pitch` apart. What is given with the elements is in its
 /// register already.
-template <bool kHalves, class At>
+template <bool kHalves, bool kFunctions, class At>
 __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pitch,
                           const float* uniforms, const At& at) {
   const bool is_whole = at.is_whole(code);
@@ -192,7 +192,9 @@ __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pit
   for (int i = 0; i < code.num_steps; ++i) {
     const FloatStep step = code.steps[i];
     const Quad<float> a = operand(step.operands[0]), b = operand(step.operands[1]);
-    using Codes = std::conditional_t<kHalves, codes::ShortOfHalves, codes::Short>;
+    using Codes =
+        std::conditional_t<kFunctions, codes::Functions,
+                           std::conditional_t<kHalves, codes::ShortOfHalves, codes::Short>>;
     last = calculate(Codes{}, step.code, a, b);
     if (step.result != kNowhere) registers[step.result * pitch] = last;
     if (step.output == kNowhere) continue;

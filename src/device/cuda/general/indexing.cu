@@ -6,8 +6,9 @@
 #include "device/cuda/quads.h"
 #include "device/shared/elements.h"
 
-/// Reading and adding at indices. What is added to what is in the order of the indices: these are
-/// sorted first, so no atomic operation is needed, and results have the same bits in every run.
+/// Reading and adding at indices. What is added to what is in the order of the indices, which are
+/// looked through or sorted: no atomic operation is needed, and results have the same bits in
+/// every run.
 namespace gradgraph::cuda {
 namespace {
 
@@ -94,9 +95,57 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// A warp for each kWarp columns of a row of the result: it looks through all indices, kWarp at a
+/// time, and adds what is found in their order.
+template <class T, class I>
+__global__ void __launch_bounds__(kThreads)
+    add_found(const I* indices, const T* updates, T* y, Indexed at) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t tiles = (at.inner + kWarp - 1) / kWarp;
+  for (int64_t task = thread_number() / kWarp; task < at.outer * at.size * tiles;
+       task += num_threads() / kWarp) {
+    const int64_t row = task / tiles, column = task % tiles * kWarp + lane;
+    const int64_t index = row % at.size, outer = row / at.size;
+    const T* const own = updates + outer * at.count * at.inner + column;
+    T sum = 0;
+    for (int64_t begin = 0; begin < at.count; begin += kWarp) {
+      const int64_t k = begin + lane;
+      const bool is_it = k < at.count && static_cast<int64_t>(indices[k]) == index;
+      unsigned found = __ballot_sync(0xffffffffu, is_it);
+      for (; found != 0; found &= found - 1)
+        if (column < at.inner)
+          sum =
+              static_cast<T>(sum + own[(begin + __ffs(static_cast<int>(found)) - 1) * at.inner]);
+    }
+    if (column < at.inner) y[row * at.inner + column] = sum;
+  }
+}
+
+/// How often a warp looks at kWarp indices, up to which it costs less than to sort them.
+constexpr double kMostLooks = 1 << 23;
+double looks(const Indexed& at) {
+  const auto warps = [](int64_t elements) {
+    return static_cast<double>((elements + kWarp - 1) / kWarp);
+  };
+  return static_cast<double>(at.outer * at.size) * warps(at.inner) * warps(at.count);
+}
+
 Kernel make_scatter_add(const KernelSite& site) {
   const Indexed at(site.output_shape(), axis_of(site), site.input_shape(1));
   const int64_t count = site.output_shape().num_elements();
+  if (looks(at) <= kMostLooks)
+    return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
+      return dispatch_sum(site.output_dtype(), [&]<class T>() {
+        return Kernel{[=](const KernelArgs& args) {
+          check_indices(args, args.inputs[1], dtype_of<I>, at.count, at.size);
+          if (count > 0)
+            issue(args, add_found<T, I>,
+                  blocks_for(at.outer * at.size * ((at.inner + kWarp - 1) / kWarp),
+                             kThreads / kWarp),
+                  kThreads, 0, args.input<I>(1), args.input<T>(2), args.output<T>(), at);
+        }};
+      });
+    });
   return dispatch<std::int32_t, int64_t, std::uint8_t>(site.input_dtype(1), [&]<class I>() {
     return dispatch_sum(site.output_dtype(), [&]<class T>() {
       const RowSort<I> sort({1, at.count, 1}, false);

@@ -20,6 +20,11 @@ constexpr double kMostProducts = 1 << 27;
 /// is for what its threads have in common.
 constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 
+constexpr int kEnoughTiles = 100;
+constexpr std::int64_t kDeep = 512;
+template <class T, bool kRounds>
+using SmallTile = Tile<T, 4, 4, 4, 64, 8, 3, kRounds>;
+
 /// How a matrix is looked up: four elements along the depth, or across it, or one by one.
 enum class Lookup { deep, flat, single };
 
@@ -60,8 +65,8 @@ struct Product {
                         float* scratch) const {
     auto* const registers = reinterpret_cast<Quad<float>*>(scratch) + threadIdx.x;
     registers[code.given * scratch_pitch] = {sums[0], sums[1], sums[2], sums[3]};
-    run_steps<sizeof(S) == 2>(code, registers, scratch_pitch, common.uniforms,
-                              Column{row, column, columns, std::min(4, rows - row)});
+    run_steps<sizeof(S) == 2, false>(code, registers, scratch_pitch, common.uniforms,
+                                     Column{row, column, columns, std::min(4, rows - row)});
   }
 };
 
@@ -89,6 +94,12 @@ struct Given {
            static_cast<double>(rows) * static_cast<double>(columns) *
                    static_cast<double>(inner) <=
                kMostProducts;
+  }
+  /// So few tiles of so many products each that cuBLAS, which shares out the depth, is faster.
+  bool is_deep() const {
+    using Smallest = SmallTile<float, false>;
+    const int tiles = tiles_of<Smallest>(static_cast<int>(rows), static_cast<int>(columns));
+    return inner >= kDeep && tiles < (inner >= 2 * kDeep ? kGoodBlocks : kEnoughTiles);
   }
   bool has_quads() const { return lookup_a() != Lookup::single && lookup_b() != Lookup::single; }
   Lookup lookup_a() const { return lookup(transpose_a ? rows : inner, !transpose_a); }
@@ -171,19 +182,18 @@ Kernel make_for(const Given& given, const FloatCode& code) {
 template <class S, bool kRounds>
 Kernel make_for(const Given& given, const FloatCode& code) {
   using Large = Tile<float, 4, 8, 4, 64, 8, 2, kRounds>;
-  using Small = Tile<float, 4, 4, 4, 64, 8, 3, kRounds>;
-  constexpr int kEnough = 100;
   const int tiles =
       tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
-  return tiles >= kEnough ? make_for<S, Large>(given, code) : make_for<S, Small>(given, code);
+  return tiles >= kEnoughTiles ? make_for<S, Large>(given, code)
+                               : make_for<S, SmallTile<float, kRounds>>(given, code);
 }
 
 Kernel make(const KernelSite& site) {
   const Given given(site);
-  if (!given.is_small()) return {};
+  if (!given.is_small() || given.is_deep()) return {};
   const auto code = encode_floats(program_of(site.node()), program_shapes(site, given.first),
                                   static_cast<int>(given.first));
-  if (!code) return {};
+  if (!code || code->has_functions) return {};
   switch (site.input_dtype(static_cast<int>(given.first))) {
     case float16: return make_for<Half, true>(given, *code);
     case bfloat16: return make_for<BFloat16, true>(given, *code);

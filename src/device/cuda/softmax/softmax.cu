@@ -39,12 +39,10 @@ Kernel make_softmax(const KernelSite& site) {
   const AxisView rows(shape, static_cast<int>(axis < 0 ? axis + shape.rank() : axis));
   if (rows.rows() * rows.size == 0) return {[](const KernelArgs&) {}};
   return {[=](const KernelArgs& args) {
-    if (rows.size <= kShortRow)
-      issue(args, softmax_rows<F, 1, T>, RowGrid<1>::blocks(rows.rows()), kRowThreads, 0,
-            args.input<T>(0), args.output<T>(), rows);
-    else
-      issue(args, softmax_rows<F, kRowThreads, T>, RowGrid<kRowThreads>::blocks(rows.rows()),
-            kRowThreads, 0, args.input<T>(0), args.output<T>(), rows);
+    with_lanes(rows.size, rows.inner, [&]<int kLanes>() {
+      issue(args, softmax_rows<F, kLanes, T>, RowGrid<kLanes>::blocks(rows.rows()), kRowThreads,
+            0, args.input<T>(0), args.output<T>(), rows);
+    });
   }};
 }
 
@@ -93,12 +91,10 @@ void issue_losses(const KernelArgs& args, const Labels& labels, int64_t rows, in
     stream_of(args).clear(args.outputs[0], static_cast<std::size_t>(rows) * sizeof(T));
     return;
   }
-  if (size <= kShortRow)
-    issue(args, losses_of<1, T, Labels>, RowGrid<1>::blocks(rows), kRowThreads, 0,
+  with_lanes(size, 1, [&]<int kLanes>() {
+    issue(args, losses_of<kLanes, T, Labels>, RowGrid<kLanes>::blocks(rows), kRowThreads, 0,
           args.input<T>(0), labels, args.output<T>(), rows, size);
-  else
-    issue(args, losses_of<kRowThreads, T, Labels>, RowGrid<kRowThreads>::blocks(rows),
-          kRowThreads, 0, args.input<T>(0), labels, args.output<T>(), rows, size);
+  });
 }
 
 template <class T>

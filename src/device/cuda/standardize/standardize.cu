@@ -73,12 +73,10 @@ Kernel make_standardize(const KernelSite& site) {
   const AxisView view(site.input_shape(0), site.input_shape(0).rank() - 1);
   if (view.outer * view.size == 0) return {[](const KernelArgs&) {}};
   return {[view, epsilon = site.attribute<double>("epsilon")](const KernelArgs& args) {
-    if (view.size <= kShortRow)
-      issue(args, standardize_rows<1, T>, RowGrid<1>::blocks(view.outer), kRowThreads, 0,
-            args.input<T>(0), args.output<T>(), view.outer, view.size, epsilon);
-    else
-      issue(args, standardize_rows<kRowThreads, T>, RowGrid<kRowThreads>::blocks(view.outer),
-            kRowThreads, 0, args.input<T>(0), args.output<T>(), view.outer, view.size, epsilon);
+    with_lanes(view.size, 1, [&]<int kLanes>() {
+      issue(args, standardize_rows<kLanes, T>, RowGrid<kLanes>::blocks(view.outer), kRowThreads,
+            0, args.input<T>(0), args.output<T>(), view.outer, view.size, epsilon);
+    });
   }};
 }
 
@@ -87,13 +85,11 @@ Kernel make_standardize_grad(const KernelSite& site) {
   const AxisView view(site.input_shape(0), site.input_shape(0).rank() - 1);
   if (view.outer * view.size == 0) return {[](const KernelArgs&) {}};
   return {[view, epsilon = site.attribute<double>("epsilon")](const KernelArgs& args) {
-    if (view.size <= kShortRow)
-      issue(args, standardize_grad_rows<1, T>, RowGrid<1>::blocks(view.outer), kRowThreads, 0,
-            args.input<T>(0), args.input<T>(1), args.output<T>(), view.outer, view.size, epsilon);
-    else
-      issue(args, standardize_grad_rows<kRowThreads, T>, RowGrid<kRowThreads>::blocks(view.outer),
+    with_lanes(view.size, 1, [&]<int kLanes>() {
+      issue(args, standardize_grad_rows<kLanes, T>, RowGrid<kLanes>::blocks(view.outer),
             kRowThreads, 0, args.input<T>(0), args.input<T>(1), args.output<T>(), view.outer,
             view.size, epsilon);
+    });
   }};
 }
 
