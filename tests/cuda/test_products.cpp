@@ -99,11 +99,12 @@ TEST_SUITE("cuda products") {
     CHECK_FALSE(same_bits(session.value(w), before));
   }
 
-  TEST_CASE("what is too large, or not of short arithmetic, stays with cuBLAS") {
-    const auto takes_in = [](std::int64_t rows, bool is_short) {
+  TEST_CASE("what is too large, or deep, or not of short arithmetic, stays with cuBLAS") {
+    const auto takes_in = [](std::int64_t rows, bool is_short, std::int64_t inner = 1024,
+                             std::int64_t columns = 1024) {
       gg::Graph graph;
-      const Output a = gg::placeholder(graph, gg::float32, {rows, 1024}, "a");
-      const Output b = gg::placeholder(graph, gg::float32, {1024, 1024}, "b");
+      const Output a = gg::placeholder(graph, gg::float32, {rows, inner}, "a");
+      const Output b = gg::placeholder(graph, gg::float32, {inner, columns}, "b");
       const Output product = gg::matmul(a, b);
       const Output y = is_short ? gg::relu(product) : gg::tanh(product);
       gg::Session session(graph, {.device = "cuda:0"});
@@ -114,6 +115,10 @@ TEST_SUITE("cuda products") {
     };
     CHECK(takes_in(128, true));
     CHECK_FALSE(takes_in(129, true));
-    CHECK_FALSE(takes_in(16, false));
+    CHECK_FALSE(takes_in(128, false));
+    // Few tiles, of which each takes long.
+    CHECK(takes_in(64, true, 500, 128));
+    CHECK_FALSE(takes_in(64, true, 512, 128));
+    CHECK_FALSE(takes_in(128, true, 1280, 512));
   }
 }

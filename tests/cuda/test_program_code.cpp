@@ -3,6 +3,7 @@
 #include <array>
 
 #include "cuda_emulation/emulation.h"
+#include "device/cuda/elementwise/alike_sets.h"
 #include "device/cuda/elementwise/float_code.h"
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
@@ -231,7 +232,7 @@ TEST_SUITE("cuda programs") {
     ElementwiseProgram program;
     program.shape = {8};
     program.input_dtypes = {gg::float32};
-    program.instructions = {instruction("exp", {0})};
+    program.instructions = {instruction("sin", {0})};
     program.results = {1};
     CHECK_FALSE(gg::cuda::encode_floats(program, std::array{Shape{8}}));
     program.instructions = {instruction("neg", {0}, gg::float64)};
@@ -243,6 +244,66 @@ TEST_SUITE("cuda programs") {
     program.results = {program.num_registers() - 1};
     const std::vector<Shape> shapes(program.input_dtypes.size(), Shape{8});
     CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
+  }
+
+  TEST_CASE("sets of values that a program does the same with are found") {
+    // Twice a = a + b * s, where the second b comes before its a.
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes.assign(5, gg::float32);
+    program.instructions = {instruction("mul", {1, 2}), instruction("add", {0, 5}),
+                            instruction("mul", {4, 2}), instruction("add", {3, 7})};
+    program.results = {6, 8};
+    const std::vector<Shape> shapes = {{8}, {8}, {}, {8}, {8}};
+    const auto find = [&] { return gg::cuda::find_alike_sets(program, shapes); };
+    const auto sets = find();
+    REQUIRE(sets);
+    CHECK(sets->inputs == std::vector<std::vector<int>>{{0, 1}, {3, 4}});
+    CHECK(sets->outputs == std::vector<std::vector<int>>{{0}, {1}});
+    CHECK(sets->shared == std::vector<int>{2});
+    CHECK(sets->shapes == std::vector<Shape>{{8}, {8}, {}});
+    REQUIRE(sets->program.instructions.size() == 2);
+    CHECK(sets->program.instructions[0].operands[0] == 1);
+    CHECK(sets->program.instructions[0].operands[1] == 2);
+    CHECK(sets->program.instructions[1].operands[1] == 3);
+    CHECK(sets->program.results == std::vector<std::int32_t>{4});
+    // Another op, another operand, and one set that reads from the other.
+    program.instructions[2].op = &gg::op_registry().at("sub");
+    CHECK_FALSE(find());
+    program.instructions[2] = instruction("mul", {4, 4});
+    CHECK_FALSE(find());
+    program.instructions[2] = instruction("mul", {4, 5});
+    CHECK_FALSE(find());
+  }
+
+  TEST_CASE("variables of one shape are updated by few kernels, each as on the CPU") {
+    for (const int count : {2, 5, 33}) {
+      gg::Graph graph;
+      gg::Output loss = gg::constant(graph, gg::Tensor(0.f));
+      std::vector<gg::Output> variables;
+      for (int i = 0; i < count; ++i) {
+        variables.push_back(gg::variable(
+            graph, gg::tests::noise({70}, static_cast<unsigned>(i + 1), gg::float32)));
+        loss = loss + gg::sum(gg::square(variables.back()) * static_cast<float>(i + 1));
+      }
+      const gg::Output train = gg::Adam{.learning_rate = 0.1}.minimize(loss);
+      gg::Session host(graph, {.device = "cpu", .threads = 1});
+      cuda_emulation::configure({.check = true});
+      gg::Session session(graph, {.device = "cuda:0", .node_times = true});
+      for (int step = 0; step < 3; ++step) {
+        host.run({}, train);
+        session.run({}, train);
+      }
+      CHECK(cuda_emulation::take_error() == "");
+      for (const gg::Output& variable : variables)
+        CHECK(gg::tests::same_bits(session.value(variable), host.value(variable)));
+      const auto& nodes = session.last_run().nodes;
+      const auto updates = std::count_if(nodes.begin(), nodes.end(), [](const auto& node) {
+        return node.planned->op().name == "fused_update";
+      });
+      CHECK(updates == (count + 13) / 14);  // so many have as many nodes as make one at most
+    }
+    cuda_emulation::configure({});
   }
 
   TEST_CASE("short float32 programs have the CPU's bits at every size and view") {

@@ -2,6 +2,7 @@
 #include <array>
 #include <vector>
 
+#include "device/cuda/elementwise/alike_sets.h"
 #include "device/cuda/elementwise/float_interpreter.h"
 #include "device/cuda/elementwise/interpreter.h"
 #include "device/cuda/kernels.h"
@@ -17,9 +18,9 @@ namespace {
 /// Shared memory that every device gives a block without being asked.
 constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
 
-template <bool kHalves, bool kFunctions>
+template <bool kHalves, bool kFunctions, class Code>
 __global__ void __launch_bounds__(kFloatThreads)
-    run_float_program(const __grid_constant__ FloatCode code, const unsigned long long* stopper) {
+    run_float_program(const __grid_constant__ Code code, const unsigned long long* stopper) {
   auto* const registers = dynamic_shared<Quad<float>>();
   auto* const uniforms = reinterpret_cast<float*>(registers + code.num_registers * kFloatThreads);
   if (bring_uniforms<kHalves>(code, uniforms, stopper)) return;
@@ -29,22 +30,71 @@ __global__ void __launch_bounds__(kFloatThreads)
                                    Line{first, std::min(4, code.count - first)});
 }
 
+template <bool kFunctions, class Code>
+void issue_floats(const KernelArgs& args, const Code& code, int sets) {
+  const auto kernel = code.has_halves ? run_float_program<true, kFunctions, Code>
+                                      : run_float_program<false, kFunctions, Code>;
+  issue(args, kernel,
+        dim3(blocks_for(code.count, 4 * kFloatThreads), static_cast<unsigned>(sets)),
+        kFloatThreads, shared_bytes(code), code, stream_of(args).stopper());
+}
+template <class Code>
+void issue_floats(const KernelArgs& args, const Code& code, int sets) {
+  return code.has_functions ? issue_floats<true>(args, code, sets)
+                            : issue_floats<false>(args, code, sets);
+}
+
 class FloatKernel {
  public:
   explicit FloatKernel(const FloatCode& code) : code_(code) {}
   void operator()(const KernelArgs& args) const {
     FloatCode code = code_;
     bind(code, args.inputs, args.outputs);
-    const auto kernel = code.has_functions ? code.has_halves ? run_float_program<true, true>
-                                                             : run_float_program<false, true>
-                        : code.has_halves ? run_float_program<true, false>
-                                           : run_float_program<false, false>;
-    issue(args, kernel, blocks_for(code.count, 4 * kFloatThreads), kFloatThreads,
-          shared_bytes(code), code, stream_of(args).stopper());
+    issue_floats(args, code, 1);
   }
 
  private:
   FloatCode code_;
+};
+
+/// All updates of variables of one shape, say: the steps are those of one set.
+class FloatSetsKernel {
+ public:
+  FloatSetsKernel(const AlikeSets& sets, const FloatCode& code)
+      : shared_(sets.shared), sets_(static_cast<int>(sets.inputs.size())) {
+    static_cast<FloatCode&>(code_) = code;
+    code_.inputs_of_set = static_cast<std::int32_t>(sets.inputs[0].size());
+    code_.outputs_of_set = static_cast<std::int32_t>(sets.outputs[0].size());
+    for (const auto& own : sets.inputs) inputs_.insert(inputs_.end(), own.begin(), own.end());
+    for (const auto& own : sets.outputs) outputs_.insert(outputs_.end(), own.begin(), own.end());
+  }
+
+  static bool fits(const AlikeSets& sets) {
+    return sets.inputs.size() * sets.inputs[0].size() <= FloatSetsCode::kMaxSetInputs &&
+           sets.outputs.size() * sets.outputs[0].size() <= FloatSetsCode::kMaxSetOutputs;
+  }
+
+  void operator()(const KernelArgs& args) const {
+    FloatSetsCode code = code_;
+    code.is_aligned = 1;
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      code.set_inputs[i] = args.inputs[static_cast<std::size_t>(inputs_[i])];
+      code.is_aligned &= is_aligned(code.set_inputs[i]);
+    }
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      code.set_outputs[i] = args.outputs[static_cast<std::size_t>(outputs_[i])];
+      code.is_aligned &= is_aligned(code.set_outputs[i]);
+    }
+    for (std::size_t i = 0; i < shared_.size(); ++i)
+      code.inputs[static_cast<std::size_t>(code.inputs_of_set) + i] =
+          args.inputs[static_cast<std::size_t>(shared_[i])];
+    issue_floats(args, code, sets_);
+  }
+
+ private:
+  FloatSetsCode code_;
+  std::vector<int> inputs_, outputs_, shared_;
+  int sets_;
 };
 
 /// So few that a thread has one.
@@ -97,6 +147,11 @@ class ProgramKernel {
 
 Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
             const char* message) {
+  // Where nothing is updated, what one set gives may lie where another one reads.
+  if (updates > 0)
+    if (const auto sets = find_alike_sets(program, shapes); sets && FloatSetsKernel::fits(*sets))
+      if (const auto floats = encode_floats(sets->program, sets->shapes))
+        return {FloatSetsKernel(*sets, *floats)};
   if (const auto floats = encode_floats(program, shapes)) return {FloatKernel(*floats)};
   const std::optional<ProgramCode> code = encode(program, shapes, updates);
   if (!code || !ProgramKernel::fits(*code)) return {};

@@ -219,10 +219,14 @@ std::optional<FloatCode> encode_floats(const ElementwiseProgram& program,
   return FloatEncoder(program, shapes, given).take();
 }
 
+bool is_aligned(const void* address) {
+  return reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
+}
+
 void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* const> outputs) {
   code.is_aligned = 1;
   const auto look_at = [&](const void* address) {
-    if (reinterpret_cast<std::uintptr_t>(address) % 16 != 0) code.is_aligned = 0;
+    if (!is_aligned(address)) code.is_aligned = 0;
   };
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     code.inputs[i] = inputs[i];

@@ -78,6 +78,9 @@ struct FloatCode {
   std::uint8_t has_functions = 0;   ///< codes behind those of codes::ShortOfHalves
   std::uint8_t four_share_row = 0;  ///< four elements from a multiple of four on
   std::uint8_t is_aligned = 0;      ///< all inputs and outputs, to 16 bytes
+
+  HOST_DEVICE const void* input(int i) const { return inputs[i]; }
+  HOST_DEVICE void* output(int i) const { return outputs[i]; }
 };
 static_assert(sizeof(FloatCode) <= 3072, "there is room for other arguments of a kernel");
 
@@ -85,6 +88,8 @@ static_assert(sizeof(FloatCode) <= 3072, "there is room for other arguments of a
 /// none. Nothing where the program has other arithmetic, or needs too much.
 std::optional<FloatCode> encode_floats(const ElementwiseProgram& program,
                                        std::span<const Shape> shapes, int given = -1);
+/// Whether quads of elements can be loaded from there at once.
+bool is_aligned(const void* address);
 /// Fills in the addresses; those of what is given are left out.
 void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* const> outputs);
 

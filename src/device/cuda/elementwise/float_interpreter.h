@@ -7,10 +7,28 @@
 /// Carries out the steps of a FloatCode for four elements of a thread at a time.
 namespace gradgraph::cuda {
 
+/// Of each set in turn its own inputs and outputs; what all of them read is in the FloatCode.
+struct FloatSetsCode : FloatCode {
+  static constexpr int kMaxSetInputs = 128, kMaxSetOutputs = 96;
+  const void* set_inputs[kMaxSetInputs] = {};
+  void* set_outputs[kMaxSetOutputs] = {};
+  std::int32_t inputs_of_set = 0, outputs_of_set = 0;
+
+  /// Those of the block's set, which is its y.
+  __device__ const void* input(int i) const {
+    return i < inputs_of_set ? set_inputs[static_cast<int>(blockIdx.y) * inputs_of_set + i]
+                             : inputs[i];
+  }
+  __device__ void* output(int i) const {
+    return set_outputs[static_cast<int>(blockIdx.y) * outputs_of_set + i];
+  }
+};
+static_assert(sizeof(FloatSetsCode) <= 4000, "arguments of a kernel take 4096 bytes at most");
+
 /// kHalves: there may be values of 16 bits.
-template <bool kHalves>
-__device__ float element(const FloatCode& code, int input, int index) {
-  const void* const from = code.inputs[input];
+template <bool kHalves, class Code>
+__device__ float element(const Code& code, int input, int index) {
+  const void* const from = code.input(input);
   const Stored stored = code.inputs_stored[input];
   if (stored == Stored::byte)
     return static_cast<float>(static_cast<const std::uint8_t*>(from)[index]);
@@ -23,8 +41,8 @@ __device__ float element(const FloatCode& code, int input, int index) {
   return static_cast<const float*>(from)[index];
 }
 /// Those of the indices start, start + step, ...
-template <bool kHalves>
-__device__ Quad<float> elements(const FloatCode& code, int input, int start, int step) {
+template <bool kHalves, class Code>
+__device__ Quad<float> elements(const Code& code, int input, int start, int step) {
   Quad<float> quad;
   GRADGRAPH_UNROLL
   for (int i = 0; i < 4; ++i) quad.values[i] = element<kHalves>(code, input, start + i * step);
@@ -46,9 +64,9 @@ __device__ void put_quad(const Quad<float>& quad, void* to, int first) {
   for (int i = 0; i < 4; ++i) narrow.values[i] = T(quad.values[i]);
   *reinterpret_cast<Quad<T>*>(static_cast<T*>(to) + first) = narrow;
 }
-template <bool kHalves>
-__device__ void put_element(const FloatCode& code, int output, int index, float value) {
-  void* const to = code.outputs[output];
+template <bool kHalves, class Code>
+__device__ void put_element(const Code& code, int output, int index, float value) {
+  void* const to = code.output(output);
   if constexpr (kHalves) {
     const Stored stored = code.outputs_stored[output];
     if (stored == Stored::float16) static_cast<Half*>(to)[index] = Half(value);
@@ -76,12 +94,12 @@ struct Line {
   __device__ bool is_whole(const FloatCode& code) const {
     return code.is_aligned && count == 4 && (code.num_axes == 0 || code.four_share_row);
   }
-  template <bool kHalves>
-  __device__ Quad<float> bring(const FloatCode& code, int input) const {
+  template <bool kHalves, class Code>
+  __device__ Quad<float> bring(const Code& code, int input) const {
     const int view = code.reading[input];
     if (view != kOwnIndex)
       return elements<kHalves>(code, input, viewed(code, view, 0), code.strides[view][0]);
-    const void* const from = code.inputs[input];
+    const void* const from = code.input(input);
     const Stored stored = code.inputs_stored[input];
     if (stored == Stored::byte) return quad_of<std::uint8_t>(from, first);
     if constexpr (kHalves) {
@@ -90,9 +108,9 @@ struct Line {
     }
     return quad_of<float>(from, first);
   }
-  template <bool kHalves>
-  __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
-    void* const to = code.outputs[output];
+  template <bool kHalves, class Code>
+  __device__ void send(const Code& code, int output, const Quad<float>& quad) const {
+    void* const to = code.output(output);
     if constexpr (kHalves) {
       const Stored stored = code.outputs_stored[output];
       if (stored == Stored::float16) return put_quad<Half>(quad, to, first);
@@ -111,23 +129,23 @@ struct Column {
     return column * code.strides[view][0] + (row + i) * code.strides[view][1];
   }
   __device__ bool is_whole(const FloatCode&) const { return count == 4; }
-  template <bool kHalves>
-  __device__ Quad<float> bring(const FloatCode& code, int input) const {
+  template <bool kHalves, class Code>
+  __device__ Quad<float> bring(const Code& code, int input) const {
     const int view = code.reading[input];
     return view == kOwnIndex
                ? elements<kHalves>(code, input, own(0), columns)
                : elements<kHalves>(code, input, viewed(code, view, 0), code.strides[view][1]);
   }
-  template <bool kHalves>
-  __device__ void send(const FloatCode& code, int output, const Quad<float>& quad) const {
+  template <bool kHalves, class Code>
+  __device__ void send(const Code& code, int output, const Quad<float>& quad) const {
     GRADGRAPH_UNROLL
     for (int i = 0; i < 4; ++i) put_element<kHalves>(code, output, own(i), quad.values[i]);
   }
 };
 
 /// What is there of an input, one element after the other.
-template <bool kHalves, class At>
-__device__ Quad<float> bring_some(const FloatCode& code, int input, const At& at) {
+template <bool kHalves, class Code, class At>
+__device__ Quad<float> bring_some(const Code& code, int input, const At& at) {
   const int view = code.reading[input];
   Quad<float> quad{};
   GRADGRAPH_UNROLL
@@ -162,8 +180,8 @@ __device__ Quad<float> calculate(functors::List<F...> list, int code, const Quad
 
 /// `registers` are a thread's own, `pitch` apart. What is given with the elements is in its
 /// register already.
-template <bool kHalves, bool kFunctions, class At>
-__device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pitch,
+template <bool kHalves, bool kFunctions, class Code, class At>
+__device__ void run_steps(const Code& code, Quad<float>* registers, int pitch,
                           const float* uniforms, const At& at) {
   const bool is_whole = at.is_whole(code);
   if (is_whole) {
@@ -210,8 +228,8 @@ __device__ void run_steps(const FloatCode& code, Quad<float>* registers, int pit
 
 /// Brings the values that are the same for all elements, for all threads of a block, and returns
 /// whether these must do nothing.
-template <bool kHalves>
-__device__ bool bring_uniforms(const FloatCode& code, float* uniforms,
+template <bool kHalves, class Code>
+__device__ bool bring_uniforms(const Code& code, float* uniforms,
                                const unsigned long long* stopper) {
   for (int i = static_cast<int>(threadIdx.x); i < code.num_uniforms;
        i += static_cast<int>(blockDim.x))

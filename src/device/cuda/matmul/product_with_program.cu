@@ -99,7 +99,7 @@ struct Given {
   bool is_deep() const {
     using Smallest = SmallTile<float, false>;
     const int tiles = tiles_of<Smallest>(static_cast<int>(rows), static_cast<int>(columns));
-    return inner >= kDeep && tiles < (inner >= 2 * kDeep ? kGoodBlocks : kEnoughTiles);
+    return inner >= kDeep && tiles < kEnoughTiles * (inner / kDeep);
   }
   bool has_quads() const { return lookup_a() != Lookup::single && lookup_b() != Lookup::single; }
   Lookup lookup_a() const { return lookup(transpose_a ? rows : inner, !transpose_a); }
