@@ -58,6 +58,17 @@ for model, cost in (("mlp", {mlp}), ("cnn", {cnn})):
                           validation_accuracy=0.9)))
     print(json.dumps(dict(base, model=model, variant="b", error="out of memory")))
 """
+# Answers as models beyond MNIST do.
+STEPS = """#!{python}
+import json, sys
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert flags["--device"] == "cuda" and flags["--start"].endswith(flags["--model"] + ".npz")
+print(json.dumps(dict(event="first_step")))
+for line in sys.stdin:
+    word, count = line.split()
+    assert word == "steps" and int(count) % 8 == 0
+    print(json.dumps(dict(seconds={seconds}, loss={loss})))
+"""
 SANITIZER = """#!/bin/sh
 echo '========= {summary}'
 """
@@ -84,10 +95,16 @@ class Accept(unittest.TestCase):
             self.write(self.tools / f"{module}.py", "")
             self.write(self.pack / f"peers/{system.lower()}_cuda.py",
                        PEER.format(system=system, mlp=mlp, cnn=cnn))
+            self.beyond(module, seconds=mlp * 1e-6, loss=0.501)
+        self.program("beyond_mnist", STEPS.format(python=sys.executable, seconds=50e-6, loss=0.5))
 
     def write(self, path, text):
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
+
+    def beyond(self, module, **answers):
+        self.write(self.pack / f"peers/beyond_{module}.py",
+                   STEPS.format(python=sys.executable, **answers))
 
     def program(self, name, text):
         self.write(self.folder / "tree/bin" / name, text)
@@ -135,6 +152,19 @@ class Accept(unittest.TestCase):
         self.assertEqual(len(results["checks"]), len(verdicts))
         self.assertEqual(len(results["races"]), 12)
         self.assertIn("mnist_cnn", (self.folder / "out/log").read_text(encoding="utf-8"))
+
+    def test_models_beyond_mnist(self):
+        self.assertEqual(self.accept("--only", "models"), 0)
+        self.assertIn("PASS  models: lstm: 50.0 us per step, loss 0.5000; PyTorch 80.0 us: 1.60x, "
+                      "loss 0.5010; JAX 90.0 us: 1.80x, loss 0.5010", self.line("models: lstm"))
+        self.assertNotIn("JAX", self.line("models: unet"))
+        # Another loss, or none.
+        self.beyond("torch", seconds=1e-4, loss="0.51")
+        self.beyond("jax", seconds=1e-4, loss="1 / 0")
+        self.assertEqual(self.accept("--only", "models: vae"), 1)
+        line = self.line("models: vae")
+        self.assertIn("PyTorch's loss differs", line)
+        self.assertIn("ZeroDivisionError", line)
 
     def test_only_some(self):
         self.assertEqual(self.accept("--only", "start,train mlp"), 0)

@@ -373,7 +373,7 @@ class RunScript(unittest.TestCase):
     def test_a_pack_holds_what_another_machine_lacks(self):
         build, program = self.root / "build-gpu", shutil.which("ls")
         for name in ("graph_examples/mnist_mlp", "graph_examples/mnist_cnn",
-                     "tests/cuda/gpu_tests", "bench/gpu_products"):
+                     "tests/cuda/gpu_tests", "bench/gpu_products", "bench/beyond_mnist"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(program, build / name)
         (build / "build.ninja").touch()
@@ -389,7 +389,7 @@ class RunScript(unittest.TestCase):
         self.assertEqual((self.folder / "meson.log").read_text(),
                          f"configure {build} -Dcuda=enabled -Dgpu_architectures=sm_90\n")
         self.assertTrue((pack / "accept.py").exists())
-        for module in ("common", "race", "pytorch_cuda", "jax_cuda"):
+        for module in ("common", "race", "pytorch_cuda", "jax_cuda", "beyond_torch"):
             self.assertTrue((pack / f"peers/{module}.py").exists())
         with tarfile.open(pack / "programs.tar.gz") as archive:
             names = archive.getnames()

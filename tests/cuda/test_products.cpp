@@ -117,8 +117,8 @@ TEST_SUITE("cuda products") {
     CHECK_FALSE(takes_in(129, true));
     CHECK_FALSE(takes_in(128, false));
     // Few tiles, of which each takes long.
-    CHECK(takes_in(64, true, 500, 128));
-    CHECK_FALSE(takes_in(64, true, 512, 128));
+    CHECK(takes_in(64, true, 1000, 128));
+    CHECK_FALSE(takes_in(64, true, 1024, 128));
     CHECK_FALSE(takes_in(128, true, 1280, 512));
   }
 }

@@ -246,6 +246,35 @@ TEST_SUITE("cuda programs") {
     CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
   }
 
+  TEST_CASE("a condition that is given chooses in a short program") {
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes = {gg::boolean, gg::float32, gg::float32};
+    program.instructions = {instruction("neg", {1}), instruction("where", {0, 3, 2})};
+    program.results = {4};
+    const std::vector<Shape> shapes = {{8}, {8}, {}};
+    const auto code = gg::cuda::encode_floats(program, shapes);
+    REQUIRE(code);
+    CHECK(code->has_functions);
+    program.input_dtypes[0] = gg::float32;
+    program.instructions[0] = instruction("greater", {0, 1}, gg::boolean);
+    program.instructions[1] = instruction("where", {3, 1, 2});
+    CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
+
+    for (const gg::DType dtype : {gg::float32, gg::float16}) {
+      gg::Graph graph;
+      const gg::Output seen = gg::placeholder(graph, gg::boolean, {7, 9});
+      const gg::Output x = gg::placeholder(graph, dtype, {3, 7, 9});
+      const gg::Output hidden = gg::constant(graph, gg::Tensor(-0.f).cast(dtype));
+      const gg::Output y = gg::where(seen, x * x, hidden) - gg::where(seen, hidden, x);
+      gg::Tensor mask(gg::boolean, {7, 9});
+      for (std::int64_t i = 0; i < 63; ++i) mask.data<bool>()[i] = i % 3 != 0;
+      const gg::Feeds feeds = {{seen, mask}, {x, gg::tests::noise(x.shape(), 1).cast(dtype)}};
+      gg::Session host(graph, {.device = "cpu"}), session(graph, {.device = "cuda:0"});
+      CHECK(gg::tests::same_bits(session.run(feeds, y), host.run(feeds, y)));
+    }
+  }
+
   TEST_CASE("sets of values that a program does the same with are found") {
     // Twice a = a + b * s, where the second b comes before its a.
     ElementwiseProgram program;

@@ -31,9 +31,10 @@ Stored stored(DType dtype) {
 /// Whether the op gives no other number than its operands.
 bool is_exact(int code) {
   static const std::array exact = {
-      find_code(codes::Short{}, "relu"),    find_code(codes::Short{}, "relu_grad"),
-      find_code(codes::Short{}, "neg"),     find_code(codes::Short{}, "abs"),
-      find_code(codes::Short{}, "maximum"), find_code(codes::Short{}, "minimum")};
+      find_code(codes::Short{}, "relu"),        find_code(codes::Short{}, "relu_grad"),
+      find_code(codes::Short{}, "neg"),         find_code(codes::Short{}, "abs"),
+      find_code(codes::Short{}, "maximum"),     find_code(codes::Short{}, "minimum"),
+      find_code(codes::Functions{}, Choose::op)};
   return std::ranges::find(exact, code) != exact.end();
 }
 
@@ -67,7 +68,11 @@ class FloatEncoder {
                     (is_cast(instruction) || code_of(instruction) >= 0);
            });
   }
-  static int code_of(const Instruction& instruction) {
+  int code_of(const Instruction& instruction) const {
+    const std::int32_t first = instruction.operands[0];
+    const bool chooses = instruction.op->name == Choose::op;
+    if (chooses && (first >= program_.num_inputs() || program_.dtype(first) != boolean))
+      return -1;
     return find_code(codes::Functions{}, instruction.op->name);
   }
   /// Bytes are cast while they are loaded: then an input is what its cast gives, unless rounded.

@@ -21,6 +21,14 @@ struct RoundTo {
   HOST_DEVICE float operator()(float x) const { return static_cast<float>(T(x)); }
 };
 
+/// By a condition that is an input, 0 or 1.
+struct Choose {
+  static constexpr std::string_view op = "where";
+  HOST_DEVICE float operator()(float condition, float yes, float no) const {
+    return condition != 0 ? yes : no;
+  }
+};
+
 namespace codes {
 /// What takes few instructions for an element: a kernel of these alone is short, and starts fast.
 /// They are looked for in this order.
@@ -31,10 +39,10 @@ using Short = functors::List<functors::Add, functors::Mul, functors::Sub, functo
 template <class... A, class... B>
 functors::List<A..., B...> join(functors::List<A...>, functors::List<B...>);
 using ShortOfHalves = decltype(join(Short{}, functors::List<RoundTo<Half>, RoundTo<BFloat16>>{}));
-/// What takes many: it is in a kernel of its own.
-using Functions = decltype(join(ShortOfHalves{},
-                                functors::List<functors::Sigmoid, functors::Tanh, functors::Exp,
-                                               functors::Log, functors::Erf>{}));
+/// What takes many, and what is rarer: it is in a kernel of its own.
+using Functions = decltype(join(
+    ShortOfHalves{}, functors::List<Choose, functors::Sigmoid, functors::Tanh, functors::Exp,
+                                    functors::Log, functors::Erf>{}));
 template <class... F>
 constexpr int count(functors::List<F...>) {
   return sizeof...(F);
@@ -55,9 +63,9 @@ inline constexpr std::uint8_t kItself = 254;
 struct alignas(8) FloatStep {
   std::uint8_t code = 0;           ///< place in codes::Functions; kItself: the operand
   std::uint8_t result = kNowhere;  ///< register
-  std::uint8_t operands[2] = {kLast, kLast};
+  std::uint8_t operands[3] = {kLast, kLast, kLast};
   std::uint8_t output = kNowhere;
-  std::uint8_t padding[3] = {};
+  std::uint8_t padding[2] = {};
 };
 
 struct FloatCode {

@@ -156,26 +156,33 @@ __device__ Quad<float> bring_some(const Code& code, int input, const At& at) {
   return quad;
 }
 
-template <class F>
-__device__ void calculate(const Quad<float>& a, const Quad<float>& b, Quad<float>& result) {
+/// `third` gives the third operand, which few have.
+template <class F, class Third>
+__device__ void calculate(const Quad<float>& a, const Quad<float>& b, const Third& third,
+                          Quad<float>& result) {
+  Quad<float> c{};
+  if constexpr (functors::kOperands<F, float> == 3) c = third();
   GRADGRAPH_UNROLL
   for (int i = 0; i < 4; ++i)
     if constexpr (functors::kOperands<F, float> == 1)
       result.values[i] = F{}(a.values[i]);
-    else
+    else if constexpr (functors::kOperands<F, float> == 2)
       result.values[i] = F{}(a.values[i], b.values[i]);
+    else
+      result.values[i] = F{}(a.values[i], b.values[i], c.values[i]);
 }
-template <class... F, std::size_t... I>
+template <class... F, std::size_t... I, class Third>
 __device__ Quad<float> calculate(functors::List<F...>, std::index_sequence<I...>, int code,
-                                 const Quad<float>& a, const Quad<float>& b) {
+                                 const Quad<float>& a, const Quad<float>& b, const Third& third) {
   Quad<float> result = a;
-  static_cast<void>(((code == static_cast<int>(I) && (calculate<F>(a, b, result), true)) || ...));
+  static_cast<void>(
+      ((code == static_cast<int>(I) && (calculate<F>(a, b, third, result), true)) || ...));
   return result;
 }
-template <class... F>
+template <class... F, class Third>
 __device__ Quad<float> calculate(functors::List<F...> list, int code, const Quad<float>& a,
-                                 const Quad<float>& b) {
-  return calculate(list, std::make_index_sequence<sizeof...(F)>{}, code, a, b);
+                                 const Quad<float>& b, const Third& third) {
+  return calculate(list, std::make_index_sequence<sizeof...(F)>{}, code, a, b, third);
 }
 
 /// `registers` are a thread's own, `pitch` apart. What is given with the elements is in its
@@ -213,7 +220,7 @@ __device__ void run_steps(const Code& code, Quad<float>* registers, int pitch,
     using Codes =
         std::conditional_t<kFunctions, codes::Functions,
                            std::conditional_t<kHalves, codes::ShortOfHalves, codes::Short>>;
-    last = calculate(Codes{}, step.code, a, b);
+    last = calculate(Codes{}, step.code, a, b, [&] { return operand(step.operands[2]); });
     if (step.result != kNowhere) registers[step.result * pitch] = last;
     if (step.output == kNowhere) continue;
     if (is_whole) {

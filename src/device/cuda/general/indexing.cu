@@ -95,12 +95,15 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// A warp for each kWarp columns of a row of the result: it looks through all indices, kWarp at a
-/// time, and adds what is found in their order.
+/// A warp for each kWarp columns of a row of the result: it looks through all indices, several for
+/// each lane at a time, and adds what is found in their order.
 template <class T, class I>
 __global__ void __launch_bounds__(kThreads)
     add_found(const I* indices, const T* updates, T* y, Indexed at) {
+  constexpr int kLooks = 8, kTogether = 4;
+  __shared__ int shared[kThreads / kWarp][kLooks * kWarp];
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  int* const places = shared[threadIdx.x / kWarp];
   const int64_t tiles = (at.inner + kWarp - 1) / kWarp;
   for (int64_t task = thread_number() / kWarp; task < at.outer * at.size * tiles;
        task += num_threads() / kWarp) {
@@ -108,14 +111,32 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t index = row % at.size, outer = row / at.size;
     const T* const own = updates + outer * at.count * at.inner + column;
     T sum = 0;
-    for (int64_t begin = 0; begin < at.count; begin += kWarp) {
-      const int64_t k = begin + lane;
-      const bool is_it = k < at.count && static_cast<int64_t>(indices[k]) == index;
-      unsigned found = __ballot_sync(0xffffffffu, is_it);
-      for (; found != 0; found &= found - 1)
-        if (column < at.inner)
-          sum =
-              static_cast<T>(sum + own[(begin + __ffs(static_cast<int>(found)) - 1) * at.inner]);
+    for (int64_t begin = 0; begin < at.count; begin += kLooks * kWarp) {
+      bool is_it[kLooks];
+      GRADGRAPH_UNROLL
+      for (int look = 0; look < kLooks; ++look) {
+        const int64_t k = begin + look * kWarp + lane;
+        is_it[look] = k < at.count && static_cast<int64_t>(indices[k]) == index;
+      }
+      int found = 0;
+      GRADGRAPH_UNROLL
+      for (int look = 0; look < kLooks; ++look) {
+        const unsigned lanes = __ballot_sync(0xffffffffu, is_it[look]);
+        if (is_it[look]) places[found + __popc(lanes & ((1u << lane) - 1))] = look * kWarp + lane;
+        found += __popc(lanes);
+      }
+      __syncwarp();
+      for (int first = 0; first < found; first += kTogether) {
+        T values[kTogether];
+        GRADGRAPH_UNROLL
+        for (int i = 0; i < kTogether; ++i)
+          if (first + i < found && column < at.inner)
+            values[i] = own[(begin + places[first + i]) * at.inner];
+        GRADGRAPH_UNROLL
+        for (int i = 0; i < kTogether; ++i)
+          if (first + i < found && column < at.inner) sum = static_cast<T>(sum + values[i]);
+      }
+      __syncwarp();
     }
     if (column < at.inner) y[row * at.inner + column] = sum;
   }

@@ -21,7 +21,7 @@ constexpr double kMostProducts = 1 << 27;
 constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 
 constexpr int kEnoughTiles = 100;
-constexpr std::int64_t kDeep = 512;
+constexpr std::int64_t kDeep = 1024;
 template <class T, bool kRounds>
 using SmallTile = Tile<T, 4, 4, 4, 64, 8, 3, kRounds>;
 
@@ -99,7 +99,7 @@ struct Given {
   bool is_deep() const {
     using Smallest = SmallTile<float, false>;
     const int tiles = tiles_of<Smallest>(static_cast<int>(rows), static_cast<int>(columns));
-    return inner >= kDeep && tiles < kEnoughTiles * (inner / kDeep);
+    return inner >= kDeep && tiles < 2 * kEnoughTiles * (inner / kDeep);
   }
   bool has_quads() const { return lookup_a() != Lookup::single && lookup_b() != Lookup::single; }
   Lookup lookup_a() const { return lookup(transpose_a ? rows : inner, !transpose_a); }
