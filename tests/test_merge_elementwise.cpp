@@ -58,6 +58,12 @@ TEST_SUITE("passes") {
     const Output shifted = named(x - 2.0f, "shifted");
     // Both read x, but the second needs the first.
     CHECK(merges(graph, {sum(x - mean(shifted)), sum(shifted)}).empty());
+    // What stands between the first and the third, and needs the first, now needs both.
+    const Output z = placeholder(graph, float32, {6}, "z");
+    const Output first = named(tanh(z), "first"), second = named(z - sum(first), "second");
+    const Output third = named(z * 2.0f, "third");
+    CHECK(merges(graph, {sum(second), sum(third)}) ==
+          "merge_elementwise: 'first', 'third' are one");
     // Each pair may be one, but not both: either would need the other.
     const Output y = placeholder(graph, float32, {5}, "y");
     const Output a = named(x * 2.0f, "a"), b = named(y * 2.0f, "b");
