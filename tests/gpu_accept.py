@@ -155,8 +155,9 @@ class Accept(unittest.TestCase):
 
     def test_models_beyond_mnist(self):
         self.assertEqual(self.accept("--only", "models"), 0)
-        self.assertIn("PASS  models: lstm: 50.0 us per step, loss 0.5000; PyTorch 80.0 us: 1.60x, "
-                      "loss 0.5010; JAX 90.0 us: 1.80x, loss 0.5010", self.line("models: lstm"))
+        self.assertIn("PASS  models: lstm: 50.0 us per step, loss 0.5000; PyTorch 80.0 us: "
+                      "1.60x, loss 0.5010; JAX 90.0 us: 1.80x, loss 0.5010",
+                      self.line("models: lstm"))
         self.assertNotIn("JAX", self.line("models: unet"))
         # Another loss, or none.
         self.beyond("torch", seconds=1e-4, loss="0.51")

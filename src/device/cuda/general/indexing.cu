@@ -95,8 +95,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// A warp for each kWarp columns of a row of the result: it looks through all indices, several for
-/// each lane at a time, and adds what is found in their order.
+/// A warp for each kWarp columns of a row of the result: it looks through all indices, several
+/// for each lane at a time, and adds what is found in their order.
 template <class T, class I>
 __global__ void __launch_bounds__(kThreads)
     add_found(const I* indices, const T* updates, T* y, Indexed at) {
