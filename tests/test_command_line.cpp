@@ -215,7 +215,7 @@ TEST_CASE("training does what the flags say") {
   CHECK(logs[2].metrics[0].training < logs[0].metrics[0].training);
   CHECK(fs::file_size(metrics) > 0);
   CHECK(fs::file_size(dot) > 0);
-  CHECK(fs::exists(directory / "run" / "step-00000009" / "manifest.json"));
+  CHECK(fs::exists(directory / "run" / "step-00000006" / "manifest.json"));
 
   const Outcome quiet = run({"--quiet", "--epochs", "1"}, description, body);
   CHECK(quiet.output == "");

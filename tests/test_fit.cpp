@@ -115,6 +115,7 @@ TEST_CASE("fit: trains, and measures as a loop written by hand does") {
                                       {step.loss, step.train});
       loss += static_cast<double>(values[0].item<float>()) * static_cast<double>(batch.size());
     }
+    const std::int64_t trained = by_hand.step();
     for (const data::Batch& batch : data::batches(network.validation, 500, {.shuffle = false})) {
       const auto values = by_hand.run({{step.batch["images"], batch["images"]},
                                        {step.batch["labels"], batch["labels"]},
@@ -123,6 +124,7 @@ TEST_CASE("fit: trains, and measures as a loop written by hand does") {
       validation_loss += 45 * static_cast<double>(values[0].item<float>());
       right += 45 * static_cast<double>(values[1].item<float>());
     }
+    by_hand.set_step(trained);
     const TrainingLog& log = result.epochs[static_cast<std::size_t>(epoch - 1)];
     CHECK(log.epoch == epoch);
     CHECK(log.batches == 7);
@@ -259,6 +261,24 @@ TEST_CASE("fit: goes on from a checkpoint to the same bits, wherever it was ende
       CHECK(rest.epochs.back()["loss"].validation == expected.epochs.back()["loss"].validation);
     }
   }
+}
+
+TEST_CASE("fit: what is measured on the way does not change what is trained") {
+  const auto train = [](bool with_validation, std::int64_t log_every) {
+    Network network;
+    FitOptions options = quiet(2, network);
+    options.log_every = log_every;
+    if (!with_validation) options.validation = {};
+    Session session(network.graph, {.seed = 4});
+    fit(session, network.step, network.train, options);
+    CHECK(session.step() == 14);  // batches that were trained on
+    evaluate(session, network.step, network.validation);
+    CHECK(session.step() == 14);
+    return network.weights(session);
+  };
+  const auto weights = train(true, 0);
+  CHECK(train(true, 3) == weights);
+  CHECK(train(false, 0) == weights);
 }
 
 TEST_CASE("fit: early stopping goes on from a checkpoint, with the best weights of all") {

@@ -5,6 +5,7 @@
 
 #include "noise.h"
 #include "pass_drawing.h"
+#include "passes/topology.h"
 #include "special_values.h"
 
 /// Sums of products that become one product.
@@ -126,6 +127,28 @@ TEST_SUITE("passes") {
           check_same_sums(graph, {relu(sum), gradgraph::sum(sum)},
                           dtype == float32 ? 1e-5 : 1e-13);
         }
+  }
+
+  TEST_CASE("nodes that are added to a graph have no readers in a topology of before") {
+    Graph graph;
+    const Output x = placeholder(graph, float32, {2, 2}, "x");
+    const Output y = x + x;
+    const Topology topology(graph, {&y.node()});
+    CHECK(topology.readers(x.node()).size() == 2);
+    for (int i = 0; i < 4; ++i) {
+      const Output later = matmul(x, y);
+      CHECK(topology.readers(later.node()).empty());
+      CHECK(topology.only_reader(later.node()) == nullptr);
+      CHECK_FALSE(topology.is_awaited(later.node()));
+    }
+  }
+
+  TEST_CASE("merge_products: a sum that reads one that is a product already") {
+    Graph graph;
+    const std::vector<Output> p = products(graph, 4, float64);
+    const Output inner = p[0] + p[1];
+    // Read twice, so it is no part of the other sum.
+    check_same_sums(graph, {inner * 2.0, inner + p[2] + p[3]}, 1e-14);
   }
 
   TEST_CASE("merge_products: an LSTM's gradients of its weights") {

@@ -129,7 +129,8 @@ struct FitResult {
   std::int64_t best_epoch = 0;  ///< as EarlyStopping has it; 0 without validation data
 };
 
-/// Trains on `dataset`, epoch by epoch, in batches shuffled by seed and epoch. Throws BuildError
+/// Trains on `dataset`, epoch by epoch, in batches shuffled by seed and epoch. Validation leaves
+/// Session::step as it is: how often it is done changes nothing in training. Throws BuildError
 /// for a step or options that do not fit each other or the data, DataError where a file cannot be
 /// written, and whatever a run throws; variables then are as the last whole step left them.
 /// Source: keras.Model.fit.
@@ -143,8 +144,8 @@ struct EvaluateOptions {
   std::vector<data::Transform> transforms = {};
 };
 
-/// The means of loss and metrics over a data set, in `validation`, without training. Throws as
-/// `fit`.
+/// The means of loss and metrics over a data set, in `validation`, without training;
+/// Session::step stays as it is. Throws as `fit`.
 std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
                                   const data::Dataset& dataset,
                                   const EvaluateOptions& options = {},

@@ -28,8 +28,10 @@ class Topology {
   Topology(Graph& graph, const std::vector<Node*>& roots);
 
   const std::vector<Node*>& order() const { return order_; }
+  /// None of a node that was added later.
   std::span<const Reader> readers(const Node& node) const {
     const std::size_t id = slot(node);
+    if (id + 2 >= first_.size()) return {};
     return {readers_.data() + first_[id], first_[id + 1] - first_[id]};
   }
   /// Who alone reads the node, once, while nobody else awaits it; null where that is nobody.

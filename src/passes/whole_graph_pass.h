@@ -22,8 +22,8 @@ class WholeGraphPass {
         late_(find_late_nodes(graph, topology_)) {}
 
  protected:
-  /// Whether the node depends on an update (find_late_nodes).
-  bool is_late(const Node& node) const { return late_[slot(node)]; }
+  /// Whether the node depends on an update (find_late_nodes). No node does that the pass makes.
+  bool is_late(const Node& node) const { return slot(node) < late_.size() && late_[slot(node)]; }
 
   /// Lets everybody who reads output 0 of `node` read `value`, and who awaits it await that;
   /// nodes that the pass has made, on `update_made`: they may read what is replaced after them.

@@ -96,6 +96,15 @@ bool measure(StepRunner& runner, const data::Dataset& dataset, data::Batches* ba
   return !interrupt.requested();
 }
 
+/// Measures without a trace: what is trained afterwards draws the same random numbers.
+template <class... A>
+bool measure_aside(Session& session, A&&... arguments) {
+  const int64_t step = session.step();
+  const bool is_complete = measure(std::forward<A>(arguments)...);
+  session.set_step(step);
+  return is_complete;
+}
+
 class Training {
  public:
   Training(Session& session, const TrainingStep& step, const data::Dataset& dataset,
@@ -254,9 +263,9 @@ class Training {
   bool log(bool epoch_is_done) {
     Means validation(means_.sums().size());
     if (evaluate_ &&
-        !measure(*evaluate_, options_.validation,
-                 validation_batches_ ? &*validation_batches_ : nullptr, dataset_.size(),
-                 options_.validation_batch_size, interrupt_, validation))
+        !measure_aside(session_, *evaluate_, options_.validation,
+                       validation_batches_ ? &*validation_batches_ : nullptr, dataset_.size(),
+                       options_.validation_batch_size, interrupt_, validation))
       return false;
     TrainingLog entry{.epoch = epoch_,
                       .batches = done_,
@@ -455,8 +464,8 @@ std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
       dataset, options.batch_size,
       {.shuffle = false, .threads = options.threads, .transforms = options.transforms}, where);
   training::Means means(runner.num_metrics());
-  training::measure(runner, dataset, &batches, 0, options.batch_size, training::Interrupt(false),
-                    means);
+  training::measure_aside(session, runner, dataset, &batches, 0, options.batch_size,
+                          training::Interrupt(false), means);
   std::vector<MetricMeans> result;
   for (std::size_t i = 0; i < runner.num_metrics(); ++i)
     result.push_back(
