@@ -83,6 +83,32 @@ TEST_SUITE("passes") {
     CHECK(rewrites.find("assign") != std::string::npos);
   }
 
+  TEST_CASE("many updates, and long ways to one, are some nodes of a size that kernels have") {
+    Graph graph;
+    std::vector<Output> updates;
+    for (int i = 0; i < 100; ++i) {
+      const Output v = variable(graph, noise({3}, static_cast<unsigned>(i), float32));
+      updates.push_back(assign(v, sin(v) * 0.5f));
+    }
+    const Output w = variable(graph, noise({5}, 1, float32), "w");
+    Output y = w;
+    for (int i = 0; i < 400; ++i) y = i % 2 == 0 ? sin(y) : exp(y);
+    updates.push_back(assign(w, y));
+    const Output train = group(graph, updates);
+    const std::string drawn = tests::draw(graph, {train}, {"fuse_elementwise"});
+    const auto count = [&](const std::string& text) {
+      std::size_t found = 0;
+      for (auto at = drawn.find(text); at != std::string::npos; at = drawn.find(text, at + 1))
+        ++found;
+      return found;
+    };
+    // Three nodes each, so that 85 variables fill one.
+    CHECK(count("= fused_update(") == 3);
+    CHECK(count("= fused(") == 1);
+    CHECK(count("= assign(") == 0);
+    CHECK(count("= sin(") == 0);
+  }
+
   TEST_CASE("fused updates keep step semantics") {
     Graph graph;
     const Output a = variable(graph, Tensor{1.f, 2.f}, "a");

@@ -27,6 +27,8 @@ namespace gradgraph {
 namespace {
 
 constexpr std::size_t kMaxInstructions = 256;
+/// Of many updates, for each.
+constexpr std::size_t kMaxOfUpdate = 8;
 constexpr std::int32_t kNone = -1;
 
 /// Nodes that become one. Only the last one, or all the updates, are seen from outside.
@@ -173,7 +175,7 @@ class Fusion : public WholeGraphPass {
     if (group != kNone) {
       const Group& joined = groups_[at(group)];
       if (joined.head->shape() != node.shape() || joined.head->device() != node.device() ||
-          (joined.updates.empty() && joined.size >= kMaxInstructions))
+          joined.size >= std::max(kMaxInstructions, kMaxOfUpdate * joined.updates.size()))
         group = kNone;
     }
     if (group == kNone) {
