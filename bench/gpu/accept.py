@@ -369,12 +369,11 @@ class Accept:
         """Of both peers PyTorch has every model; it replays CUDA graphs."""
         ours, loss = self.steps_beyond([self.programs / "beyond_mnist"], model)
         text, wrong = f"{ours:.1f} us per step, loss {loss:.4f}", []
-        for name, module, key, has in (("PyTorch", "torch", "torch", True),
-                                       ("JAX", "jax", "jax", BEYOND[model])):
+        for name, module, has in (("PyTorch", "torch", True), ("JAX", "jax", BEYOND[model])):
             if not has or importlib.util.find_spec(module) is None:
                 continue
             try:
-                script = [sys.executable, self.peers / f"beyond_{key}.py"]
+                script = [sys.executable, self.peers / f"beyond_{module}.py"]
                 peer, its_loss = self.steps_beyond(script, model, dict(os.environ))
                 text += f"; {name} {peer:.1f} us: {peer / ours:.2f}x, loss {its_loss:.4f}"
                 if abs(its_loss - loss) > 0.01 * abs(loss):
