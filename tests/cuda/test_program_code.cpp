@@ -237,13 +237,46 @@ TEST_SUITE("cuda programs") {
     CHECK_FALSE(gg::cuda::encode_floats(program, std::array{Shape{8}}));
     program.instructions = {instruction("neg", {0}, gg::float64)};
     CHECK_FALSE(gg::cuda::encode_floats(program, std::array{Shape{8}}));
-    program.input_dtypes.assign(gg::cuda::kMaxFloatRegisters + 1, gg::float32);
+    // All values are read again at the end.
+    program.input_dtypes = {gg::float32};
     program.instructions.clear();
-    for (std::int32_t i = 0; i <= gg::cuda::kMaxFloatRegisters; ++i)
-      program.instructions.push_back(instruction("neg", {i}));
+    for (std::int32_t i = 0; i < gg::cuda::kMaxFloatRegisters; ++i)
+      program.instructions.push_back(instruction("neg", {0}));
+    for (std::int32_t i = 0; i < gg::cuda::kMaxFloatRegisters; ++i)
+      program.instructions.push_back(instruction("add", {i, i + 1}));
     program.results = {program.num_registers() - 1};
-    const std::vector<Shape> shapes(program.input_dtypes.size(), Shape{8});
-    CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
+    CHECK_FALSE(gg::cuda::encode_floats(program, std::array{Shape{8}}));
+  }
+
+  TEST_CASE("what interpreters have no code for, or no room, is generated") {
+    ElementwiseProgram program;
+    program.shape = {8};
+    program.input_dtypes = {gg::float32};
+    program.instructions = {instruction("relu", {0})};
+    program.results = {1};
+    const auto encode = [&] {
+      const auto code = gg::cuda::encode_floats(
+          program, std::vector<Shape>(program.input_dtypes.size(), Shape{8}));
+      REQUIRE(code);
+      return *code;
+    };
+    CHECK(encode().is_interpreted);
+    program.instructions = {instruction("leaky_relu", {0}),
+                            instruction("less", {1, 0}, gg::boolean)};
+    program.instructions[0].attributes.set("slope", 0.25);
+    program.results = {1, 2};
+    const auto code = encode();
+    CHECK_FALSE(code.is_interpreted);
+    CHECK(code.num_constants == 1);
+    CHECK(code.constants[0] == 0.25f);
+    CHECK(code.steps[0].operands[1] == gg::cuda::kConstantValue);
+    CHECK(code.outputs_stored[1] == gg::cuda::Stored::byte);
+    program.input_dtypes.assign(gg::cuda::kMaxInterpretedRegisters + 1, gg::float32);
+    program.instructions = {instruction("neg", {0})};
+    for (std::int32_t i = 0; i < program.num_inputs(); ++i)
+      program.instructions.push_back(instruction("add", {i, program.num_inputs() + i}));
+    program.results = {program.num_registers() - 1};
+    CHECK_FALSE(encode().is_interpreted);
   }
 
   TEST_CASE("a condition that is given chooses in a short program") {
@@ -256,11 +289,6 @@ TEST_SUITE("cuda programs") {
     const auto code = gg::cuda::encode_floats(program, shapes);
     REQUIRE(code);
     CHECK(code->has_functions);
-    program.input_dtypes[0] = gg::float32;
-    program.instructions[0] = instruction("greater", {0, 1}, gg::boolean);
-    program.instructions[1] = instruction("where", {3, 1, 2});
-    CHECK_FALSE(gg::cuda::encode_floats(program, shapes));
-
     for (const gg::DType dtype : {gg::float32, gg::float16}) {
       gg::Graph graph;
       const gg::Output seen = gg::placeholder(graph, gg::boolean, {7, 9});
@@ -362,5 +390,38 @@ TEST_SUITE("cuda programs") {
       CHECK(cuda_emulation::take_error() == "");
     }
     cuda_emulation::configure({});
+  }
+
+  TEST_CASE("programs of one text are compiled once, and as long as one is there") {
+    gg::Graph graph;
+    const gg::Output x = gg::placeholder(graph, gg::float32, {37});
+    const gg::Output y = gg::tanh(x * x) + x;
+    const gg::Feeds feeds = {{x, gg::tests::noise({37}, 1, gg::float32)}};
+    CHECK(cuda_emulation::libraries_loaded() == 0);
+    const std::uint64_t before = cuda_emulation::libraries_compiled();
+    {
+      gg::Session one(graph, {.device = "cuda:0"}), other(graph, {.device = "cuda:1"});
+      CHECK(gg::tests::same_bits(one.run(feeds, y), other.run(feeds, y)));
+      CHECK(cuda_emulation::libraries_compiled() == before + 1);
+    }
+    CHECK(cuda_emulation::libraries_loaded() == 0);
+  }
+
+  TEST_CASE("a driver that compiles nothing leaves programs to interpreters") {
+    gg::Graph graph;
+    const gg::Output x = gg::placeholder(graph, gg::float32, {37});
+    const std::vector<gg::Output> results = {gg::tanh(x * x) + x, gg::softplus(x) - gg::sign(x)};
+    const gg::Feeds feeds = {{x, gg::tests::noise({37}, 1, gg::float32)}};
+    gg::Session host(graph, {.device = "cpu"});
+    const auto expected = host.run(feeds, results);
+    for (const bool compiles : {true, false}) {
+      cuda_emulation::set_machine({.compiles = compiles});
+      gg::Session session(graph, {.device = "cuda:0"});
+      const auto actual = session.run(feeds, results);
+      CHECK((cuda_emulation::libraries_loaded() > 0) == compiles);
+      for (std::size_t i = 0; i < results.size(); ++i)
+        CHECK(gg::tests::same_bits(actual[i], expected[i]));
+    }
+    cuda_emulation::set_machine({});
   }
 }

@@ -60,6 +60,7 @@ struct Machine {
   int devices = 2;  ///< kMaxDevices at most
   int driver = 13000;
   cudaError_t status = cudaSuccess;
+  bool compiles = true;  ///< the driver takes PTX
 };
 inline constexpr int kMaxDevices = 4;
 void set_machine(const Machine& machine);
@@ -67,6 +68,9 @@ void set_machine(const Machine& machine);
 void set_memory_limit(int device, std::size_t bytes);
 /// Launches of kernels that have run so far, those of graphs too.
 std::uint64_t kernels_run();
+/// Libraries of PTX that the driver has compiled so far, and those that are loaded.
+std::uint64_t libraries_compiled();
+std::size_t libraries_loaded();
 /// Bytes that copies have moved so far, those of graphs too.
 std::uint64_t copied_bytes();
 /// Live allocations of a device.

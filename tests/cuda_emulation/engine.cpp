@@ -296,6 +296,14 @@ void set_memory_limit(int device, std::size_t bytes) {
   const std::scoped_lock lock(engine().mutex);
   engine().memory[static_cast<std::size_t>(device)].limit(bytes);
 }
+std::uint64_t libraries_compiled() {
+  const std::scoped_lock lock(engine().mutex);
+  return engine().libraries_compiled;
+}
+std::size_t libraries_loaded() {
+  const std::scoped_lock lock(engine().mutex);
+  return engine().libraries_loaded;
+}
 std::uint64_t kernels_run() {
   const std::scoped_lock lock(engine().mutex);
   return engine().kernels_run;

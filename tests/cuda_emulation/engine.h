@@ -113,7 +113,8 @@ class Engine {
   cudaError_t sticky = cudaSuccess;
   int captures = 0;  ///< those that forbid unsafe calls, of some thread
   int running_device = 0;
-  std::uint64_t kernels_run = 0, allocations_made = 0;
+  std::uint64_t kernels_run = 0, allocations_made = 0, libraries_compiled = 0;
+  std::size_t libraries_loaded = 0;
   std::atomic<std::uint64_t> copied_bytes = 0;  ///< counted by what runs, without the mutex
 
   /// Lets the worker run until `done`, which holds the mutex.

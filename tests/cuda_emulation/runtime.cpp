@@ -4,9 +4,12 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <stdexcept>
 
 #include "cuda_emulation/access_check.h"
 #include "cuda_emulation/engine.h"
+#include "cuda_emulation/ptx.h"
 
 using cuda_emulation::engine;
 using cuda_emulation::forbidden;
@@ -344,4 +347,58 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
   const auto run = [=](const Work&) -> std::string { return function(data), ""; };
   return issue(stream,
                {.kind = Kind::host, .what = reinterpret_cast<const void*>(function), .run = run});
+}
+
+// --- Code that is compiled while the program runs --------------------------------------------
+
+namespace {
+
+/// What a library is a handle of: the one kernel in it.
+struct Library {
+  explicit Library(const char* text) : kernel(text), sizes(kernel.parameter_sizes()) {
+    sizes.push_back(0);
+  }
+  cuda_emulation::PtxKernel kernel;
+  std::vector<std::size_t> sizes;
+};
+void run_ptx(const void* kernel, void* const* arguments) {
+  static_cast<const Library*>(kernel)->kernel.run(arguments);
+}
+
+}  // namespace
+
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* code, cudaJitOption*, void**,
+                                unsigned, cudaLibraryOption*, void**, unsigned) {
+  {
+    const std::scoped_lock lock(engine().mutex);
+    if (forbidden()) return result(cudaErrorStreamCaptureUnsupported);
+    if (!engine().machine.compiles) return result(cudaErrorJitCompilerNotFound);
+  }
+  try {
+    auto loaded = std::make_unique<Library>(static_cast<const char*>(code));
+    const std::scoped_lock lock(engine().mutex);
+    engine().kernels[loaded.get()] = {&run_ptx, loaded->sizes.data(), loaded->sizes.size() - 1};
+    ++engine().libraries_compiled;
+    ++engine().libraries_loaded;
+    *library = reinterpret_cast<cudaLibrary_t>(loaded.release());
+    return cudaSuccess;
+  } catch (const std::invalid_argument& unknown) {
+    static thread_local std::string why;
+    why = std::string("PTX that is not emulated: ") + unknown.what();
+    return result(cudaErrorInvalidPtx, why.c_str());
+  }
+}
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, const char* name) {
+  if (reinterpret_cast<const Library*>(library)->kernel.name() != name)
+    return result(cudaErrorSymbolNotFound);
+  *kernel = reinterpret_cast<cudaKernel_t>(library);
+  return cudaSuccess;
+}
+cudaError_t cudaLibraryUnload(cudaLibrary_t library) {
+  std::unique_lock lock(engine().mutex);
+  cuda_emulation::synchronize_all(lock);
+  engine().kernels.erase(reinterpret_cast<const void*>(library));
+  --engine().libraries_loaded;
+  delete reinterpret_cast<Library*>(library);
+  return cudaSuccess;
 }

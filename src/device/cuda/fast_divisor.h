@@ -18,6 +18,8 @@ class FastDivisor {
             ((std::uint64_t{1} << shift_) + static_cast<unsigned>(divisor) - 1) /
             static_cast<unsigned>(divisor))) {}
 
+  int divisor() const { return divisor_; }
+
   struct Parts {
     int quotient, remainder;
   };

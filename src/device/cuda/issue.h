@@ -20,15 +20,24 @@ inline CudaStream& stream_of(const KernelArgs& args) {
   return static_cast<CudaStream&>(*args.stream);
 }
 
+inline void check_launch(cudaError_t status) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw KernelError(std::string("the kernel cannot be launched: ") + cudaGetErrorString(status));
+}
+
 /// Launches `kernel` in the stream of `args`. Throws a KernelError where it cannot be launched.
 template <class... P, class... A>
 void issue(const KernelArgs& args, void (*kernel)(P...), dim3 grid, dim3 block,
            std::size_t shared_bytes, A&&... arguments) {
-  const cudaError_t status = launch(kernel, grid, block, shared_bytes, stream_of(args).native(),
-                                    std::forward<A>(arguments)...);
-  if (status == cudaSuccess) return;
-  cudaGetLastError();
-  throw KernelError(std::string("the kernel cannot be launched: ") + cudaGetErrorString(status));
+  check_launch(launch(kernel, grid, block, shared_bytes, stream_of(args).native(),
+                      std::forward<A>(arguments)...));
+}
+
+/// The same for one that the driver compiled, by its arguments' addresses.
+inline void issue_compiled(const KernelArgs& args, const void* kernel, dim3 grid, dim3 block,
+                           void** arguments) {
+  check_launch(cudaLaunchKernel(kernel, grid, block, arguments, 0, stream_of(args).native()));
 }
 
 /// Blocks that share `count` pieces of work, `each` pieces a block, in as many rounds as needed.

@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <vector>
 
 #include "device/cuda/elementwise/alike_sets.h"
 #include "device/cuda/elementwise/float_interpreter.h"
+#include "device/cuda/elementwise/generated_kernel.h"
 #include "device/cuda/elementwise/interpreter.h"
 #include "device/cuda/kernels.h"
 #include "device/shared/elements.h"
@@ -43,6 +45,41 @@ void issue_floats(const KernelArgs& args, const Code& code, int sets) {
   return code.has_functions ? issue_floats<true>(args, code, sets)
                             : issue_floats<false>(args, code, sets);
 }
+
+/// The generated kernel of a program, or another one where the driver does not compile it or
+/// addresses are not aligned as it needs them.
+class GeneratedFirst {
+ public:
+  /// `order`: which of the arguments are the addresses in a row; outputs count from `inputs` on.
+  GeneratedFirst(GeneratedKernel generated, const AddressTable& table, std::int64_t count,
+                 std::vector<int> order, std::size_t inputs, Kernel otherwise)
+      : generated_(std::move(generated)),
+        grid_(blocks_for(count, generated_.lanes() * kGeneratedThreads),
+              static_cast<unsigned>(table.sets)),
+        order_(std::move(order)),
+        inputs_(inputs),
+        otherwise_(std::move(otherwise)) {}
+
+  void operator()(const KernelArgs& args) const {
+    const void* addresses[kMaxAddresses];
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+      const auto place = static_cast<std::size_t>(order_[i]);
+      addresses[i] = place < inputs_ ? args.inputs[place] : args.outputs[place - inputs_];
+    }
+    const void* const kernel = generated_.kernel({addresses, order_.size()});
+    if (!kernel) return otherwise_.run(args);
+    const unsigned long long* stopper = stream_of(args).stopper();
+    void* arguments[] = {addresses, &stopper};
+    issue_compiled(args, kernel, grid_, kGeneratedThreads, arguments);
+  }
+
+ private:
+  GeneratedKernel generated_;
+  dim3 grid_;
+  std::vector<int> order_;
+  std::size_t inputs_;
+  Kernel otherwise_;
+};
 
 class FloatKernel {
  public:
@@ -145,17 +182,57 @@ class ProgramKernel {
   const char* message_;
 };
 
+/// `order` as GeneratedFirst takes it. Where no kernel can be generated: what there is otherwise.
+Kernel make_generated(const FloatCode& code, const AddressTable& table, std::vector<int> order,
+                      std::size_t inputs, bool may_stop, Kernel otherwise) {
+  auto generated = GeneratedKernel::make(code, table, may_stop);
+  if (!generated || !otherwise) return otherwise;
+  return {GeneratedFirst(std::move(*generated), table, code.count, std::move(order), inputs,
+                         std::move(otherwise))};
+}
+
+/// All sets of values by one kernel; nothing where there are no sets, or no kernel for them.
+Kernel make_for_sets(const ElementwiseProgram& program, std::span<const Shape> shapes) {
+  const auto sets = find_alike_sets(program, shapes);
+  if (!sets || !FloatSetsKernel::fits(*sets)) return {};
+  const auto code = encode_floats(sets->program, sets->shapes);
+  if (!code || !code->is_interpreted) return {};
+  const auto size = [](const auto& list) { return static_cast<int>(list.size()); };
+  std::vector<int> order;
+  for (const auto& own : sets->inputs) order.insert(order.end(), own.begin(), own.end());
+  order.insert(order.end(), sets->shared.begin(), sets->shared.end());
+  for (const auto& own : sets->outputs)
+    for (const int output : own) order.push_back(program.num_inputs() + output);
+  return make_generated(*code,
+                        {.sets = size(sets->inputs),
+                         .inputs_of_set = size(sets->inputs[0]),
+                         .shared = size(sets->shared),
+                         .outputs_of_set = size(sets->outputs[0])},
+                        std::move(order), shapes.size(), true, {FloatSetsKernel(*sets, *code)});
+}
+
+Kernel make_for_all(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
+                    const char* message) {
+  const std::optional<ProgramCode> code = encode(program, shapes, updates);
+  if (!code || !ProgramKernel::fits(*code)) return {};
+  return {ProgramKernel(*code, message)};
+}
+
 Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
             const char* message) {
   // Where nothing is updated, what one set gives may lie where another one reads.
   if (updates > 0)
-    if (const auto sets = find_alike_sets(program, shapes); sets && FloatSetsKernel::fits(*sets))
-      if (const auto floats = encode_floats(sets->program, sets->shapes))
-        return {FloatSetsKernel(*sets, *floats)};
-  if (const auto floats = encode_floats(program, shapes)) return {FloatKernel(*floats)};
-  const std::optional<ProgramCode> code = encode(program, shapes, updates);
-  if (!code || !ProgramKernel::fits(*code)) return {};
-  return {ProgramKernel(*code, message)};
+    if (Kernel kernel = make_for_sets(program, shapes)) return kernel;
+  const auto floats = encode_floats(program, shapes);
+  if (!floats) return make_for_all(program, shapes, updates, message);
+  const auto outputs = static_cast<int>(program.results.size());
+  std::vector<int> order(shapes.size() + program.results.size());
+  std::iota(order.begin(), order.end(), 0);
+  return make_generated(*floats,
+                        {.inputs_of_set = program.num_inputs(), .outputs_of_set = outputs},
+                        std::move(order), shapes.size(), updates > 0,
+                        floats->is_interpreted ? Kernel{FloatKernel(*floats)}
+                                               : make_for_all(program, shapes, updates, message));
 }
 
 Kernel make(const KernelSite& site, const ElementwiseProgram& program, int updates,

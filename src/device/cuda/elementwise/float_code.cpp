@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/index.h"
+#include "device/shared/elementwise_ops.h"
 
 namespace gradgraph::cuda {
 namespace {
@@ -51,7 +52,7 @@ class FloatEncoder {
   struct Draft {
     int code;
     std::int32_t result;
-    std::vector<std::int32_t> operands;
+    std::vector<std::int32_t> operands;  ///< below 0: the complement of a constant's number
     int output;
   };
 
@@ -62,18 +63,19 @@ class FloatEncoder {
            std::ranges::all_of(program_.input_dtypes,
                                [](DType d) { return is_float(d) || is_byte(d); }) &&
            std::ranges::all_of(program_.results,
-                               [&](std::int32_t reg) { return is_float(program_.dtype(reg)); }) &&
+                               [&](std::int32_t reg) { return has_form(program_.dtype(reg)); }) &&
            std::ranges::all_of(program_.instructions, [&](const Instruction& instruction) {
-             return is_float(instruction.dtype) &&
-                    (is_cast(instruction) || code_of(instruction) >= 0);
+             return has_form(instruction.dtype) &&
+                    (is_cast(instruction) ? keeps_value(instruction) : code_of(instruction) >= 0);
            });
   }
-  int code_of(const Instruction& instruction) const {
-    const std::int32_t first = instruction.operands[0];
-    const bool chooses = instruction.op->name == Choose::op;
-    if (chooses && (first >= program_.num_inputs() || program_.dtype(first) != boolean))
-      return -1;
-    return find_code(codes::Functions{}, instruction.op->name);
+  /// What steps make: a condition is 0 or 1.
+  static bool has_form(DType dtype) { return is_float(dtype) || dtype == boolean; }
+  bool keeps_value(const Instruction& cast) const {
+    return cast.dtype != boolean || program_.dtype(cast.operands[0]) == boolean;
+  }
+  static int code_of(const Instruction& instruction) {
+    return find_code(codes::Generated{}, instruction.op->name);
   }
   /// Bytes are cast while they are loaded: then an input is what its cast gives, unless rounded.
   static bool is_cast(const Instruction& instruction) { return instruction.op->name == "cast"; }
@@ -128,6 +130,9 @@ class FloatEncoder {
       }
       const int code = code_of(instruction);
       if (code >= codes::count(codes::ShortOfHalves{})) code_.has_functions = 1;
+      if (code >= codes::count(codes::Functions{})) code_.is_interpreted = 0;
+      for (const std::string_view name : parameters_of(instruction.op->name))
+        operands.push_back(constant(instruction.attributes.get<double>(name)));
       if (is_half(instruction.dtype) && !is_exact(code)) {
         drafts_.push_back({code, unrounded, operands, -1});
         operands = {unrounded++};
@@ -138,8 +143,15 @@ class FloatEncoder {
       store(made++, true);
     }
     for (std::size_t i = 0; i < drafts_.size(); ++i)
-      for (const std::int32_t reg : drafts_[i].operands) last_use_[at(reg)] = static_cast<int>(i);
-    return drafts_.size() <= kMaxFloatSteps;
+      for (const std::int32_t reg : drafts_[i].operands)
+        if (reg >= 0) last_use_[at(reg)] = static_cast<int>(i);
+    return drafts_.size() <= kMaxFloatSteps && code_.num_constants <= kMaxFloatConstants;
+  }
+  /// As an operand.
+  std::int32_t constant(double value) {
+    if (code_.num_constants < kMaxFloatConstants)
+      code_.constants[code_.num_constants] = static_cast<float>(value);
+    return ~code_.num_constants++;
   }
   static int rounding_code(DType dtype) {
     return find_code(codes::ShortOfHalves{},
@@ -166,7 +178,6 @@ class FloatEncoder {
         place_[at(input)] = kUniform + code_.num_uniforms;
         code_.uniforms[code_.num_uniforms++] = static_cast<std::uint8_t>(input);
       } else {
-        if (code_.num_loads == kMaxFloatRegisters) return false;
         place_[at(input)] = code_.num_loads;
         code_.loads[code_.num_loads++] = static_cast<std::uint8_t>(input);
       }
@@ -174,6 +185,7 @@ class FloatEncoder {
     code_.num_registers = code_.num_loads;
     if (given_ >= 0) place_[at(given_)] = code_.given = code_.num_registers++;
     for (const Draft& draft : drafts_) add(draft);
+    if (code_.num_registers > kMaxInterpretedRegisters) code_.is_interpreted = 0;
     return code_.num_registers <= kMaxFloatRegisters;
   }
 
@@ -183,7 +195,9 @@ class FloatEncoder {
     step.code = static_cast<std::uint8_t>(draft.code);
     for (std::size_t i = 0; i < draft.operands.size(); ++i)
       if (draft.operands[i] != last_)
-        step.operands[i] = static_cast<std::uint8_t>(place_[at(draft.operands[i])]);
+        step.operands[i] =
+            static_cast<std::uint8_t>(draft.operands[i] < 0 ? kConstantValue + ~draft.operands[i]
+                                                            : place_[at(draft.operands[i])]);
     for (const std::int32_t reg : draft.operands) release(reg, number);
     if (draft.output >= 0) step.output = static_cast<std::uint8_t>(draft.output);
     last_ = draft.result;
@@ -199,6 +213,7 @@ class FloatEncoder {
     step.result = static_cast<std::uint8_t>(place);
   }
   void release(std::int32_t reg, int number) {
+    if (reg < 0) return;
     int& place = place_[at(reg)];
     if (last_use_[at(reg)] != number || place >= kUniform) return;
     free_.push_back(place);
@@ -214,7 +229,7 @@ class FloatEncoder {
   std::vector<int> place_;           ///< of each register of the program: the code's operand
   std::vector<int> last_use_;        ///< the last step that reads it
   std::vector<int> free_;
-  std::int32_t last_ = -1;  ///< what the last step made
+  std::optional<std::int32_t> last_;  ///< what the last step made
 };
 
 }  // namespace

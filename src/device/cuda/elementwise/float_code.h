@@ -7,7 +7,8 @@
 #include "device/cuda/elementwise/program_code.h"
 #include "device/cuda/fast_divisor.h"
 
-/// A program of float32 arithmetic, short in most, as a kernel's argument. What it reads
+/// A program of float32 arithmetic, short in most: what a kernel is generated from, and the
+/// argument of one that carries it out step by step. What it reads
 /// is brought first, so that no load waits for another, and the last result stays at hand. Inputs
 /// may be bytes that are cast. Numbers of 16 bits are float32 after they are loaded and until
 /// they are stored; steps of their own round them.
@@ -47,21 +48,66 @@ template <class... F>
 constexpr int count(functors::List<F...>) {
   return sizeof...(F);
 }
+
+template <class T, class... Types>
+constexpr bool contains(functors::List<Types...>) {
+  return (std::is_same_v<T, Types> || ...);
+}
+template <class F, class... Others>
+constexpr bool is_among(functors::List<Others...>) {
+  return ((F::op == Others::op) || ...);
+}
+/// Of float32, or of conditions, which are 0 and 1; without branches for rare operands.
+template <class F>
+inline constexpr bool kIsOther =
+    !is_among<F>(Functions{}) &&
+    (contains<float>(typename F::Types{}) || contains<bool>(typename F::Types{})) &&
+    !functors::HasRare<F, float>;
+template <class Chosen>
+Chosen add_others(Chosen, functors::List<>);
+template <class... Chosen, class F, class... Rest>
+auto add_others(functors::List<Chosen...>, functors::List<F, Rest...>) {
+  using Next =
+      std::conditional_t<kIsOther<F>, functors::List<Chosen..., F>, functors::List<Chosen...>>;
+  return add_others(Next{}, functors::List<Rest...>{});
+}
+/// All that generated kernels have: behind Functions comes what no interpreter has.
+using Generated = decltype(add_others(Functions{}, functors::Elementwise{}));
+
+template <class... F>
+std::tuple<F...> as_tuple(functors::List<F...>);
+template <int kCode>
+using At = std::tuple_element_t<kCode, decltype(as_tuple(Generated{}))>;
+
+/// What the step gives for its operands; conditions are 0 or 1.
+template <int kCode>
+HOST_DEVICE float calculate(float a, float b, float c) {
+  using F = At<kCode>;
+  if constexpr (functors::kOperands<F, float> == 1)
+    return F{}(a);
+  else if constexpr (functors::kOperands<F, float> == 2)
+    return F{}(a, b);
+  else
+    return F{}(a, b, c);
+}
 }  // namespace codes
 
 /// How an element is stored.
 enum class Stored : std::uint8_t { float32, byte, float16, bfloat16 };
 
-inline constexpr int kMaxFloatSteps = 128, kMaxFloatRegisters = 22, kMaxFloatUniforms = 32;
+inline constexpr int kMaxFloatSteps = 128, kMaxFloatUniforms = 32, kMaxFloatConstants = 16;
+/// Those that generated kernels have are not many for a thread; interpreters' lie in memory.
+inline constexpr int kMaxFloatRegisters = 64, kMaxInterpretedRegisters = 22;
 
 /// An operand is a register, from kUniform on one of the values that are the same for all
-/// elements, or kLast, what the step before made.
-inline constexpr std::uint8_t kUniform = 128, kLast = 255;
+/// elements, from kConstantValue on a number, or kLast, what the step before made.
+inline constexpr std::uint8_t kUniform = 128, kConstantValue = kUniform + kMaxFloatUniforms;
+inline constexpr std::uint8_t kLast = 255;
 inline constexpr std::uint8_t kNowhere = 255;
 inline constexpr std::uint8_t kItself = 254;
 
 struct alignas(8) FloatStep {
-  std::uint8_t code = 0;           ///< place in codes::Functions; kItself: the operand
+  std::uint8_t code = 0;           ///< place in codes::Generated; kItself: the operand
   std::uint8_t result = kNowhere;  ///< register
   std::uint8_t operands[3] = {kLast, kLast, kLast};
   std::uint8_t output = kNowhere;
@@ -77,13 +123,16 @@ struct FloatCode {
   std::int32_t num_axes = 0;
   std::int32_t strides[kMaxViews][Shape::kMaxRank] = {};
   FastDivisor extents[Shape::kMaxRank];
-  std::int32_t given = kNowhere;  ///< the register of what is given with each element
-  std::uint8_t loads[kMaxFloatRegisters] = {};  ///< inputs of the registers from 0 on
+  std::int32_t given = kNowhere;        ///< the register of what is given with each element
+  std::uint8_t loads[kMaxInputs] = {};  ///< inputs of the registers from 0 on
   std::uint8_t uniforms[kMaxFloatUniforms] = {};
+  float constants[kMaxFloatConstants] = {};
+  std::int32_t num_constants = 0;
   std::int8_t reading[kMaxInputs] = {};
   Stored inputs_stored[kMaxInputs] = {}, outputs_stored[kMaxOutputs] = {};
   std::uint8_t has_halves = 0;      ///< values of 16 bits, or steps that round to them
   std::uint8_t has_functions = 0;   ///< codes behind those of codes::ShortOfHalves
+  std::uint8_t is_interpreted = 1;  ///< by FloatCode's own kernels; else it must be generated
   std::uint8_t four_share_row = 0;  ///< four elements from a multiple of four on
   std::uint8_t is_aligned = 0;      ///< all inputs and outputs, to 16 bytes
 

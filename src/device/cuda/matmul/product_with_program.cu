@@ -22,6 +22,9 @@ constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 
 constexpr int kEnoughTiles = 100;
 constexpr std::int64_t kDeep = 1024;
+/// A step takes as much time for each element of a variable, however few products it is for:
+/// less deep ones take longer so than a product and a generated kernel for the update.
+constexpr std::int64_t kLeastOfUpdate = 512;
 template <class T, bool kRounds>
 using SmallTile = Tile<T, 4, 4, 4, 64, 8, 3, kRounds>;
 
@@ -190,10 +193,12 @@ Kernel make_for(const Given& given, const FloatCode& code) {
 
 Kernel make(const KernelSite& site) {
   const Given given(site);
-  if (!given.is_small() || given.is_deep()) return {};
+  const bool updates = given.first > 0;
+  if (!given.is_small() || given.is_deep() || (updates && given.inner < kLeastOfUpdate))
+    return {};
   const auto code = encode_floats(program_of(site.node()), program_shapes(site, given.first),
                                   static_cast<int>(given.first));
-  if (!code || code->has_functions) return {};
+  if (!code || code->has_functions || !code->is_interpreted) return {};
   switch (site.input_dtype(static_cast<int>(given.first))) {
     case float16: return make_for<Half, true>(given, *code);
     case bfloat16: return make_for<BFloat16, true>(given, *code);

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "device/cuda/elementwise/generated_program.h"
+
+namespace gradgraph::cuda {
+
+class CompiledText;
+
+/// A float program that the driver compiles when it first runs; programs of one text are compiled
+/// once while any of them is there. A driver that cannot leaves it to an interpreter.
+class GeneratedKernel {
+ public:
+  /// Nothing where the program cannot be written.
+  static std::optional<GeneratedKernel> make(const FloatCode& code, const AddressTable& table,
+                                             bool may_stop);
+
+  /// For the addresses, which are as the table says. Null where the driver compiles no PTX, or
+  /// they are not aligned as they must be.
+  const void* kernel(std::span<const void* const> addresses) const;
+  int lanes() const { return lanes_; }
+
+ private:
+  GeneratedKernel(std::string text, int lanes);
+
+  std::shared_ptr<CompiledText> compiled_;
+  int lanes_;
+};
+
+}  // namespace gradgraph::cuda
