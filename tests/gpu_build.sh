@@ -28,6 +28,20 @@ strip -o "$scratch/stripped" "$library"
 bytes=$(stat -c %s "$scratch/stripped")
 ((bytes < 40000000)) || fail "the stripped library has $bytes bytes"
 
+# Generated kernels are what the oldest GPUs and newer ones take. Who writes them needs few of the
+# library's parts, and no other libraries for the rest.
+c++ -std=c++20 -Iinclude -Isrc tests/cuda/write_programs.cpp "$build/src/libgradgraph.a" \
+    -L"$(dirname -- "$(readlink -f -- "$nvcc")")/../lib64" -lcudart_static -lfmt -lpthread -ldl -lrt \
+    -Wl,--unresolved-symbols=ignore-all -o "$scratch/write_programs" >"$scratch/log" 2>&1 ||
+    fail "$(<"$scratch/log")"
+"$scratch/write_programs" "$scratch" || fail "a step of generated kernels is missing"
+for program in "$scratch"/program*.ptx; do
+    for architecture in sm_80 sm_90; do
+        "$(dirname -- "$(readlink -f -- "$nvcc")")/ptxas" -arch=$architecture "$program" \
+            -o "$scratch/program" >"$scratch/log" 2>&1 || fail "$program: $(<"$scratch/log")"
+    done
+done
+
 [[ ! -e /dev/nvidiactl ]] || exit 0
 # Ten black images of the digit 0, to train and to validate.
 for part in train t10k; do

@@ -25,7 +25,8 @@ struct Sizes {
 
 TEST_SUITE("cuda products") {
   TEST_CASE("products of all layouts take in what follows") {
-    const Sizes all[] = {{32, 64, 16}, {36, 68, 20}, {31, 65, 15}, {1, 3, 33}, {70, 7, 10}};
+    const Sizes all[] = {{32, 64, 16}, {36, 68, 20},  {31, 65, 15}, {1, 3, 33},
+                         {70, 7, 10},  {200, 9, 190}, {644, 6, 322}};
     for (const Sizes& size : all)
       for (const bool transpose_a : {false, true})
         for (const bool transpose_b : {false, true}) {
@@ -54,7 +55,7 @@ TEST_SUITE("cuda products") {
         }
   }
 
-  TEST_CASE("weights are updated in large and small tiles, with equal bits in every order") {
+  TEST_CASE("weights are updated with equal bits in every order") {
     for (const auto& sizes : {std::pair{644, 322}, {24, 20}, {9, 7}}) {
       const int inputs = sizes.first, units = sizes.second;
       CAPTURE(inputs);
@@ -70,7 +71,6 @@ TEST_SUITE("cuda products") {
       std::vector<Tensor> first;
       gg::tests::in_every_setting([&] {
         gg::Session session(graph, {.device = "cuda:0", .seed = 3});
-        CHECK(contains(session.explain_passes(feeds, {train}), "takes in 'train/a/kernel"));
         for (int step = 0; step < 2; ++step) session.run(feeds, {train});
         first.push_back(session.value(kernel).clone());
         CHECK(close(first.back(), host.value(kernel), 1e-4));
@@ -91,7 +91,6 @@ TEST_SUITE("cuda products") {
     std::vector<std::pair<Output, Tensor>> feeds = {
         {x, noise({4, 8}, 2).cast(gg::float32)},
         {labels, Tensor::full(gg::int64, {4}, std::int64_t{9})}};
-    CHECK(contains(session.explain_passes(feeds, {train}), "fuse_epilogue: "));
     CHECK_THROWS_AS(session.run(feeds, {train}), gg::RunError);
     CHECK(same_bits(session.value(w), before));
     feeds[1].second = Tensor::full(gg::int64, {4}, std::int64_t{2});

@@ -121,12 +121,13 @@ class PtxKernel::Reader {
     line.remove_prefix(std::string_view(".visible .entry").size());
     kernel_.name_ = take(line, "(");
     for (const std::string_view parameter : split(line, ",)")) {
-      const std::string_view last = parameter.substr(parameter.rfind(' ') + 1);
+      const std::vector<std::string_view> words = split(parameter, " .");
+      const std::string_view last = words.back();
       const std::size_t bracket = last.find('[');
       parameters_.emplace_back(last.substr(0, bracket));
       kernel_.parameter_sizes_.push_back(
           bracket == std::string_view::npos
-              ? 8
+              ? size_of(type_of(words.at(1)))
               : number_in<std::size_t>(last.substr(bracket + 1, last.size() - bracket - 2)));
     }
   }
@@ -359,7 +360,7 @@ void PtxKernel::run(void* const* arguments) const {
       case Code::end: return;
       case Code::branch: next = static_cast<std::size_t>(instruction.target); break;
       case Code::load_parameter:
-        reg(instruction.registers[0]) = *reinterpret_cast<const std::uint64_t*>(address());
+        reg(instruction.registers[0]) = load(instruction.type, address());
         break;
       case Code::load:
       case Code::store: {

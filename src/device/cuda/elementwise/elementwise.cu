@@ -51,17 +51,20 @@ void issue_floats(const KernelArgs& args, const Code& code, int sets) {
 class GeneratedFirst {
  public:
   /// `order`: which of the arguments are the addresses in a row; outputs count from `inputs` on.
-  GeneratedFirst(GeneratedKernel generated, const AddressTable& table, std::int64_t count,
+  GeneratedFirst(GeneratedKernel generated, const AddressTable& table, std::int32_t count,
                  std::vector<int> order, std::size_t inputs, Kernel otherwise)
       : generated_(std::move(generated)),
         grid_(blocks_for(count, generated_.lanes() * kGeneratedThreads),
               static_cast<unsigned>(table.sets)),
+        num_addresses_(num_addresses(table)),
+        count_(count),
         order_(std::move(order)),
         inputs_(inputs),
         otherwise_(std::move(otherwise)) {}
 
   void operator()(const KernelArgs& args) const {
     const void* addresses[kMaxAddresses];
+    std::fill(addresses + order_.size(), addresses + num_addresses_, nullptr);
     for (std::size_t i = 0; i < order_.size(); ++i) {
       const auto place = static_cast<std::size_t>(order_[i]);
       addresses[i] = place < inputs_ ? args.inputs[place] : args.outputs[place - inputs_];
@@ -69,13 +72,16 @@ class GeneratedFirst {
     const void* const kernel = generated_.kernel({addresses, order_.size()});
     if (!kernel) return otherwise_.run(args);
     const unsigned long long* stopper = stream_of(args).stopper();
-    void* arguments[] = {addresses, &stopper};
+    std::int32_t count = count_;
+    void* arguments[] = {addresses, &stopper, &count};
     issue_compiled(args, kernel, grid_, kGeneratedThreads, arguments);
   }
 
  private:
   GeneratedKernel generated_;
   dim3 grid_;
+  int num_addresses_;
+  std::int32_t count_;
   std::vector<int> order_;
   std::size_t inputs_;
   Kernel otherwise_;
@@ -182,70 +188,79 @@ class ProgramKernel {
   const char* message_;
 };
 
+/// What a kernel is for.
+struct Purpose {
+  int updates = 0;           ///< results that are variables' new values
+  const char* message = "";  ///< what is wrong with operands that are refused
+  bool is_run = false;       ///< by a session; else it may only be asked for
+};
+
 /// `order` as GeneratedFirst takes it. Where no kernel can be generated: what there is otherwise.
 Kernel make_generated(const FloatCode& code, const AddressTable& table, std::vector<int> order,
-                      std::size_t inputs, bool may_stop, Kernel otherwise) {
-  auto generated = GeneratedKernel::make(code, table, may_stop);
+                      std::size_t inputs, const Purpose& purpose, Kernel otherwise) {
+  auto generated = GeneratedKernel::make(code, table, purpose.updates > 0);
   if (!generated || !otherwise) return otherwise;
+  if (purpose.is_run) generated->start();
   return {GeneratedFirst(std::move(*generated), table, code.count, std::move(order), inputs,
                          std::move(otherwise))};
 }
 
 /// All sets of values by one kernel; nothing where there are no sets, or no kernel for them.
-Kernel make_for_sets(const ElementwiseProgram& program, std::span<const Shape> shapes) {
+Kernel make_for_sets(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                     const Purpose& purpose) {
   const auto sets = find_alike_sets(program, shapes);
   if (!sets || !FloatSetsKernel::fits(*sets)) return {};
   const auto code = encode_floats(sets->program, sets->shapes);
   if (!code || !code->is_interpreted) return {};
   const auto size = [](const auto& list) { return static_cast<int>(list.size()); };
-  std::vector<int> order;
-  for (const auto& own : sets->inputs) order.insert(order.end(), own.begin(), own.end());
-  order.insert(order.end(), sets->shared.begin(), sets->shared.end());
-  for (const auto& own : sets->outputs)
-    for (const int output : own) order.push_back(program.num_inputs() + output);
+  std::vector<int> order = sets->shared;
+  for (std::size_t set = 0; set < sets->inputs.size(); ++set) {
+    order.insert(order.end(), sets->inputs[set].begin(), sets->inputs[set].end());
+    for (const int output : sets->outputs[set]) order.push_back(program.num_inputs() + output);
+  }
   return make_generated(*code,
-                        {.sets = size(sets->inputs),
+                        {.shared = size(sets->shared),
                          .inputs_of_set = size(sets->inputs[0]),
-                         .shared = size(sets->shared),
-                         .outputs_of_set = size(sets->outputs[0])},
-                        std::move(order), shapes.size(), true, {FloatSetsKernel(*sets, *code)});
+                         .outputs_of_set = size(sets->outputs[0]),
+                         .sets = size(sets->inputs)},
+                        std::move(order), shapes.size(), purpose,
+                        {FloatSetsKernel(*sets, *code)});
 }
 
-Kernel make_for_all(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
-                    const char* message) {
-  const std::optional<ProgramCode> code = encode(program, shapes, updates);
+Kernel make_for_all(const ElementwiseProgram& program, std::span<const Shape> shapes,
+                    const Purpose& purpose) {
+  const std::optional<ProgramCode> code = encode(program, shapes, purpose.updates);
   if (!code || !ProgramKernel::fits(*code)) return {};
-  return {ProgramKernel(*code, message)};
+  return {ProgramKernel(*code, purpose.message)};
 }
 
-Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes, int updates,
-            const char* message) {
+Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes,
+            const Purpose& purpose) {
   // Where nothing is updated, what one set gives may lie where another one reads.
-  if (updates > 0)
-    if (Kernel kernel = make_for_sets(program, shapes)) return kernel;
+  if (purpose.updates > 0)
+    if (Kernel kernel = make_for_sets(program, shapes, purpose)) return kernel;
   const auto floats = encode_floats(program, shapes);
-  if (!floats) return make_for_all(program, shapes, updates, message);
+  if (!floats) return make_for_all(program, shapes, purpose);
   const auto outputs = static_cast<int>(program.results.size());
   std::vector<int> order(shapes.size() + program.results.size());
   std::iota(order.begin(), order.end(), 0);
   return make_generated(*floats,
                         {.inputs_of_set = program.num_inputs(), .outputs_of_set = outputs},
-                        std::move(order), shapes.size(), updates > 0,
+                        std::move(order), shapes.size(), purpose,
                         floats->is_interpreted ? Kernel{FloatKernel(*floats)}
-                                               : make_for_all(program, shapes, updates, message));
+                                               : make_for_all(program, shapes, purpose));
 }
 
 Kernel make(const KernelSite& site, const ElementwiseProgram& program, int updates,
-            const char* message) {
+            const char* message = "") {
   std::vector<Shape> shapes;
   for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
-  return make(program, shapes, updates, message);
+  return make(program, shapes, {updates, message, site.device() != nullptr});
 }
 
 Kernel make_fused(const KernelSite& site) {
   const Node& node = site.node();
-  return make(site, program_of(node), node.op().traits.updates_variable ? node.num_outputs() : 0,
-              "");
+  return make(site, program_of(node), node.op().traits.updates_variable ? node.num_outputs() : 0);
 }
 
 /// A variable's new value: its second input, or what `op` makes of both.
@@ -259,7 +274,7 @@ Kernel make_update(const KernelSite& site, const OpDef* op) {
         {.op = op, .num_operands = 2, .operands = {0, 1}, .dtype = site.output_dtype()});
     program.results = {2};
   }
-  return make(site, program, 1, "");
+  return make(site, program, 1);
 }
 
 /// The bias meets the channels' axis.
@@ -276,7 +291,7 @@ Kernel make_bias_add(const KernelSite& site) {
                                   .operands = {0, 1},
                                   .dtype = site.output_dtype()});
   program.results = {2};
-  return make(program, std::array{shape, bias}, 0, "");
+  return make(program, std::array{shape, bias}, {.is_run = site.device() != nullptr});
 }
 
 Conversion make_conversion(DType from, DType to, std::int64_t count, int) {
@@ -286,7 +301,7 @@ Conversion make_conversion(DType from, DType to, std::int64_t count, int) {
   program.instructions.push_back(
       {.op = &op_registry().at("cast"), .num_operands = 1, .dtype = to});
   program.results = {1};
-  return [kernel = make(program, std::array{program.shape}, 0, "")](
+  return [kernel = make(program, std::array{program.shape}, {})](
              const KernelArgs& args, const void* operand, void* result) {
     KernelArgs own = args;
     own.inputs = {&operand, 1};
@@ -302,9 +317,8 @@ void register_elementwise_kernels(KernelRegistry& registry) {
     return make(site, make_program(site.node()), 0, refusal);
   });
   registry.prefer(kCuda, {.can_fuse = has_code, .nhwc = true});
-  registry.add("cast", kCuda, kAllDTypes, [](const KernelSite& site) {
-    return make(site, make_program(site.node()), 0, "");
-  });
+  registry.add("cast", kCuda, kAllDTypes,
+               [](const KernelSite& site) { return make(site, make_program(site.node()), 0); });
   for (const std::string_view op : {"fused", "fused_update"})
     registry.add_faster(op, kCuda, kAllDTypes, make_fused);
   registry.add("bias_add", kCuda, {float32, float64, int32, int64}, make_bias_add);

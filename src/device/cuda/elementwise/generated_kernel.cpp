@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <future>
 #include <mutex>
 #include <unordered_map>
 
@@ -15,15 +16,23 @@ namespace gradgraph::cuda {
 class CompiledText {
  public:
   explicit CompiledText(std::string text) : text_(std::move(text)) {}
-  ~CompiledText() { unload(); }
+  ~CompiledText() {
+    if (status_.valid()) status_.wait();
+    unload();
+  }
   CompiledText(const CompiledText&) = delete;
   CompiledText& operator=(const CompiledText&) = delete;
 
-  /// Compiles it at the first call. Null where the driver compiles nothing, or is older than the
-  /// text's version of PTX. Throws a KernelError for text that is wrong.
+  /// Has it compiled on a thread of its own.
+  void start() {
+    std::call_once(started_, [&] { status_ = std::async([this] { return load(); }); });
+  }
+  /// Waits for that. Null where the driver compiles nothing, or is older than the text's version
+  /// of PTX. Throws a KernelError for text that is wrong.
   const void* kernel() {
-    std::call_once(once_, [&] {
-      const cudaError_t status = load();
+    start();
+    std::call_once(ended_, [&] {
+      const cudaError_t status = status_.get();
       if (status == cudaSuccess) return;
       cudaGetLastError();
       if (status == cudaErrorInvalidPtx || status == cudaErrorSymbolNotFound)
@@ -65,8 +74,9 @@ class CompiledText {
 #endif
 
   std::string text_;
-  std::once_flag once_;
+  std::once_flag started_, ended_;
   const void* kernel_ = nullptr;
+  std::shared_future<cudaError_t> status_;  ///< the last: nothing goes before it is there
 };
 
 namespace {
@@ -87,6 +97,8 @@ std::optional<GeneratedKernel> GeneratedKernel::make(const FloatCode& code,
 
 GeneratedKernel::GeneratedKernel(std::string text, int lanes)
     : compiled_(CompiledText::of(std::move(text))), lanes_(lanes) {}
+
+void GeneratedKernel::start() const { compiled_->start(); }
 
 const void* GeneratedKernel::kernel(std::span<const void* const> addresses) const {
   if (lanes_ > 1 && !std::ranges::all_of(addresses, is_aligned)) return nullptr;

@@ -11,16 +11,18 @@ namespace gradgraph::cuda {
 
 class CompiledText;
 
-/// A float program that the driver compiles when it first runs; programs of one text are compiled
-/// once while any of them is there. A driver that cannot leaves it to an interpreter.
+/// A float program that the driver compiles; programs of one text are compiled once while any of
+/// them is there. A driver that cannot leaves it to an interpreter.
 class GeneratedKernel {
  public:
   /// Nothing where the program cannot be written.
   static std::optional<GeneratedKernel> make(const FloatCode& code, const AddressTable& table,
                                              bool may_stop);
 
+  /// Begins to compile it; several at once take little longer than one.
+  void start() const;
   /// For the addresses, which are as the table says. Null where the driver compiles no PTX, or
-  /// they are not aligned as they must be.
+  /// they are not aligned as they must be. Waits until it is compiled. Throws a KernelError.
   const void* kernel(std::span<const void* const> addresses) const;
   int lanes() const { return lanes_; }
 

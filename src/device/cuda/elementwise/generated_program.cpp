@@ -1,5 +1,6 @@
 #include "device/cuda/elementwise/generated_program.h"
 
+#include <algorithm>
 #include <bit>
 #include <iterator>
 
@@ -23,7 +24,7 @@ Storage storage_of(Stored stored) {
   }
 }
 
-/// Its registers have words for names: those of steps, %f1 and the like, hide others of that name.
+/// Its registers have words for names: those of steps, %f1 and the like, hide others so called.
 class Writer {
  public:
   Writer(const FloatCode& code, const AddressTable& table, int lanes, bool may_stop)
@@ -40,7 +41,7 @@ class Writer {
     for (int i = 0; i < code_.num_steps; ++i)
       if (!run(code_.steps[i])) return {};
     put("add.u32 %at, %at, %stride;");
-    put("setp.lt.u32 %more, %at, {};", code_.count);
+    put("setp.lt.u32 %more, %at, %count;");
     put("@%more bra $next;");
     put("$end:\nret;\n}}");
     return std::move(text_);
@@ -55,10 +56,12 @@ class Writer {
 
   void begin() {
     put(".version 7.1\n.target sm_80\n.address_size 64");
-    put(".visible .entry program(.param .align 8 .b8 addresses[{}], .param .u64 stopper)",
-        8 * table_.size());
+    put(".visible .entry program(.param .align 8 .b8 addresses[{}], .param .u64 stopper, "
+        ".param .u32 count)",
+        8 * num_addresses(table_));
     put(".maxntid {}, 1, 1\n{{", kGeneratedThreads);
-    put(".reg .b32 %at, %stride, %block, %threads, %set, %rest, %bits, %axis<{}>, %view<{}>;",
+    put(".reg .b32 %at, %count, %stride, %block, %threads, %set, %rest, %bits, %axis<{}>, "
+        "%view<{}>;",
         Shape::kMaxRank, kMaxViews);
     put(".reg .b64 %table, %own, %stopper, %stop, %input<{}>, %output<{}>, %address;", kMaxInputs,
         kMaxOutputs);
@@ -69,7 +72,7 @@ class Writer {
     put("mad.lo.u32 %at, %block, %threads, %at;");
     put("mov.u32 %block, %nctaid.x;\nmul.lo.u32 %stride, %block, %threads;");
     if (lanes_ == 4) put("shl.b32 %at, %at, 2;\nshl.b32 %stride, %stride, 2;");
-    put("setp.ge.u32 %more, %at, {};\n@%more bra $end;", code_.count);
+    put("ld.param.u32 %count, [count];\nsetp.ge.u32 %more, %at, %count;\n@%more bra $end;");
     if (!may_stop_) return;
     put("ld.param.u64 %stopper, [stopper];\nmov.b64 %stop, 0;");
     put("setp.ne.u64 %more, %stopper, 0;\n@%more ld.global.u64 %stop, [%stopper];");
@@ -78,15 +81,13 @@ class Writer {
 
   void bring_addresses() {
     put("mov.b64 %table, addresses;\nmov.u32 %set, %ctaid.y;");
-    put("mad.wide.u32 %own, %set, {}, %table;", 8 * table_.inputs_of_set);
-    for (int i = 0; i < table_.inputs_of_set + table_.shared; ++i) {
-      const bool is_own = i < table_.inputs_of_set;
-      const int place = is_own ? i : i + (table_.sets - 1) * table_.inputs_of_set;
-      bring_address("%input", i, is_own ? "%own" : "%table", place);
-    }
-    put("mad.wide.u32 %own, %set, {}, %table;", 8 * table_.outputs_of_set);
+    put("mad.wide.u32 %own, %set, {}, %table;", 8 * table_.of_set());
+    for (int i = 0; i < table_.inputs_of_set; ++i)
+      bring_address("%input", i, "%own", table_.shared + i);
+    for (int i = 0; i < table_.shared; ++i)
+      bring_address("%input", table_.inputs_of_set + i, "%table", i);
     for (int i = 0; i < table_.outputs_of_set; ++i)
-      bring_address("%output", i, "%own", table_.first_output() + i);
+      bring_address("%output", i, "%own", table_.shared + table_.inputs_of_set + i);
   }
   void bring_address(std::string_view to, int i, std::string_view from, int place) {
     put("ld.param.u64 %address, [{}+{}];\ncvta.to.global.u64 {}{}, %address;", from, 8 * place,
@@ -242,6 +243,12 @@ class Writer {
 std::string write_program(const FloatCode& code, const AddressTable& table, int lanes,
                           bool may_stop) {
   return Writer(code, table, lanes, may_stop).write();
+}
+
+int num_addresses(const AddressTable& table) {
+  constexpr unsigned kLeast = 16;
+  const unsigned size = std::bit_ceil(std::max(static_cast<unsigned>(table.size()), kLeast));
+  return std::min(static_cast<int>(size), kMaxAddresses);
 }
 
 bool has_quads(const FloatCode& code) {

@@ -7,8 +7,9 @@
 #include "device/cuda/kernels.h"
 #include "graph/program.h"
 
-/// Products of matrices that go through an elementwise program, or update variables by one,
-/// before they leave a tile. Large ones are left to cuBLAS, and to a kernel for the program.
+/// Products of matrices that go through an elementwise program before they leave a tile. Large
+/// ones are left to cuBLAS, and to a kernel for the program; so is what updates variables: its
+/// steps would be interpreted for each element, which takes longer than a generated kernel.
 namespace gradgraph::cuda {
 namespace {
 
@@ -20,13 +21,15 @@ constexpr double kMostProducts = 1 << 27;
 /// is for what its threads have in common.
 constexpr std::size_t kMostScratch = std::size_t{47} << 10;
 
-constexpr int kEnoughTiles = 100;
+constexpr int kEnoughTiles = 100, kFewTiles = 64;
 constexpr std::int64_t kDeep = 1024;
-/// A step takes as much time for each element of a variable, however few products it is for:
-/// less deep ones take longer so than a product and a generated kernel for the update.
-constexpr std::int64_t kLeastOfUpdate = 512;
 template <class T, bool kRounds>
 using SmallTile = Tile<T, 4, 4, 4, 64, 8, 3, kRounds>;
+
+/// Where there are few of those, halves of them: more blocks, of which each has all of a short
+/// depth on its way at once.
+template <class T>
+using TinyTile = Tile<T, 4, 4, 4, 128, 4, 3>;
 
 /// How a matrix is looked up: four elements along the depth, or across it, or one by one.
 enum class Lookup { deep, flat, single };
@@ -46,7 +49,6 @@ struct Product {
   static_assert(sizeof(Shared) <= 1024);
 
   FloatCode code;
-  const unsigned long long* stopper = nullptr;
   const S *x = nullptr, *y = nullptr;
   int rows, columns, inner;
   int row_step, row_depth, column_step, column_depth;  ///< to the next row, column and product
@@ -54,7 +56,7 @@ struct Product {
   int scratch_pitch;
 
   __device__ bool is_stopped(Shared& common) const {
-    return bring_uniforms<sizeof(S) == 2>(code, common.uniforms, stopper);
+    return bring_uniforms<sizeof(S) == 2>(code, common.uniforms, nullptr);
   }
   __device__ int depth(int, int, Shared&) const { return inner; }
   __device__ int row(int, int row) const { return row; }
@@ -73,22 +75,17 @@ struct Product {
   }
 };
 
-/// Of the node: the sizes, and which of its inputs is the first that is multiplied.
+/// Of the node, whose first two inputs are multiplied.
 struct Given {
-  std::size_t first;
   bool transpose_a, transpose_b;
   int64_t columns, rows, inner;
 
   explicit Given(const KernelSite& site)
-      : first(site.node().op().traits.updates_variable
-                  ? static_cast<std::size_t>(site.node().num_outputs())
-                  : 0),
-        transpose_a(site.attribute<bool>("transpose_a")),
+      : transpose_a(site.attribute<bool>("transpose_a")),
         transpose_b(site.attribute<bool>("transpose_b")),
         columns(last_of(site.output_shape())),
         rows(site.output_shape().num_elements() / columns),
-        inner(transpose_a ? site.input_shape(static_cast<int>(first))[0]
-                          : last_of(site.input_shape(static_cast<int>(first)))) {}
+        inner(transpose_a ? site.input_shape(0)[0] : last_of(site.input_shape(0))) {}
 
   bool is_small() const {
     constexpr int64_t kMost = std::numeric_limits<std::int32_t>::max() / 4;
@@ -115,14 +112,10 @@ struct Given {
   }
 };
 
-/// The program's inputs, of which the product stands for two of the node's.
-std::vector<Shape> program_shapes(const KernelSite& site, std::size_t product) {
-  std::vector<Shape> shapes;
-  for (int i = 0; i < site.num_inputs(); ++i)
-    if (static_cast<std::size_t>(i) == product)
-      shapes.push_back(site.output_shape());
-    else if (static_cast<std::size_t>(i) != product + 1)
-      shapes.push_back(site.input_shape(i));
+/// The program's inputs, of which the product is the first.
+std::vector<Shape> program_shapes(const KernelSite& site) {
+  std::vector<Shape> shapes = {site.output_shape()};
+  for (int i = 2; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
   return shapes;
 }
 
@@ -141,17 +134,14 @@ Kernel make_for(const Given& given, const FloatCode& code) {
   const std::size_t scratch =
       static_cast<std::size_t>(code.num_registers) * Tile::kQuads * sizeof(Quad<float>);
   if (scratch > kMostScratch) return {};
-  return {[product, scratch, first = given.first](const KernelArgs& args) {
+  return {[product, scratch](const KernelArgs& args) {
     auto own = product;
     // The product has no address.
     const void* inputs[kMaxInputs] = {};
-    const auto rest = args.inputs.subspan(first + 2);
-    std::copy_n(args.inputs.begin(), first, inputs);
-    std::copy(rest.begin(), rest.end(), inputs + first + 1);
-    bind(own.code, {inputs, first + 1 + rest.size()}, args.outputs);
-    own.stopper = stream_of(args).stopper();
-    own.x = args.input<S>(first);
-    own.y = args.input<S>(first + 1);
+    std::copy(args.inputs.begin() + 2, args.inputs.end(), inputs + 1);
+    bind(own.code, {inputs, args.inputs.size() - 1}, args.outputs);
+    own.x = args.input<S>(0);
+    own.y = args.input<S>(1);
     issue_gemm<Tile>(args, own, scratch);
   }};
 }
@@ -187,19 +177,21 @@ Kernel make_for(const Given& given, const FloatCode& code) {
   using Large = Tile<float, 4, 8, 4, 64, 8, 2, kRounds>;
   const int tiles =
       tiles_of<Large>(static_cast<int>(given.rows), static_cast<int>(given.columns));
-  return tiles >= kEnoughTiles ? make_for<S, Large>(given, code)
-                               : make_for<S, SmallTile<float, kRounds>>(given, code);
+  if (tiles >= kEnoughTiles) return make_for<S, Large>(given, code);
+  using Small = SmallTile<float, kRounds>;
+  if constexpr (!kRounds)
+    if (tiles_of<Small>(static_cast<int>(given.rows), static_cast<int>(given.columns)) <=
+        kFewTiles)
+      return make_for<S, TinyTile<float>>(given, code);
+  return make_for<S, Small>(given, code);
 }
 
 Kernel make(const KernelSite& site) {
   const Given given(site);
-  const bool updates = given.first > 0;
-  if (!given.is_small() || given.is_deep() || (updates && given.inner < kLeastOfUpdate))
-    return {};
-  const auto code = encode_floats(program_of(site.node()), program_shapes(site, given.first),
-                                  static_cast<int>(given.first));
+  if (!given.is_small() || given.is_deep()) return {};
+  const auto code = encode_floats(program_of(site.node()), program_shapes(site), 0);
   if (!code || code->has_functions || !code->is_interpreted) return {};
-  switch (site.input_dtype(static_cast<int>(given.first))) {
+  switch (site.input_dtype(0)) {
     case float16: return make_for<Half, true>(given, *code);
     case bfloat16: return make_for<BFloat16, true>(given, *code);
     default:
@@ -212,9 +204,7 @@ Kernel make(const KernelSite& site) {
 }  // namespace
 
 void register_product_with_program_kernels(KernelRegistry& registry) {
-  // Passes ask by the product's dtype, also for an update, whose own is its variable's.
-  for (const std::string_view op : {"matmul_with_epilogue", "matmul_with_update"})
-    registry.add_faster(op, kCuda, {float32, float16, bfloat16}, make);
+  registry.add_faster("matmul_with_epilogue", kCuda, {float32, float16, bfloat16}, make);
 }
 
 }  // namespace gradgraph::cuda
