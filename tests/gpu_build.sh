@@ -31,7 +31,8 @@ bytes=$(stat -c %s "$scratch/stripped")
 # Generated kernels are what the oldest GPUs and newer ones take. Who writes them needs few of the
 # library's parts, and no other libraries for the rest.
 c++ -std=c++20 -Iinclude -Isrc tests/cuda/write_programs.cpp "$build/src/libgradgraph.a" \
-    -L"$(dirname -- "$(readlink -f -- "$nvcc")")/../lib64" -lcudart_static -lfmt -lpthread -ldl -lrt \
+    -L"$(dirname -- "$(readlink -f -- "$nvcc")")/../lib64" -lcudart_static -lfmt -lpthread -ldl \
+    -lrt \
     -Wl,--unresolved-symbols=ignore-all -o "$scratch/write_programs" >"$scratch/log" 2>&1 ||
     fail "$(<"$scratch/log")"
 "$scratch/write_programs" "$scratch" || fail "a step of generated kernels is missing"

@@ -21,10 +21,21 @@ struct ElementwiseProgram {
     Attributes attributes;
   };
 
+  /// Where an input or a result lies: rows of `row` elements that begin `pitch` apart, from
+  /// `offset` on, in a larger value; or, with a row of 0, the value itself.
+  struct Place {
+    std::int32_t value = 0;  ///< which of the node's inputs, or outputs
+    std::int64_t offset = 0, row = 0, pitch = 0;
+  };
+
   Shape shape;
   std::vector<DType> input_dtypes;
   std::vector<Instruction> instructions;
   std::vector<std::int32_t> results;  ///< the register of each output
+
+  /// Of every input and result, where some are parts of values ("fused_parts"); else empty.
+  std::vector<Place> reads, writes;
+  std::vector<Shape> values;  ///< what is written to
 
   std::int32_t num_registers() const {
     return num_inputs() + static_cast<std::int32_t>(instructions.size());

@@ -25,6 +25,32 @@ void infer_fused(InferContext& context) {
     context.output(program.dtype(result), program.shape);
 }
 
+/// Parts of values that must be there as a whole.
+void infer_fused_parts(InferContext& context) {
+  const auto& program = *context.attribute<std::shared_ptr<const ElementwiseProgram>>("program");
+  const std::int64_t count = program.shape.num_elements();
+  const auto check = [&](const ElementwiseProgram::Place& place, const Shape& whole) {
+    const std::int64_t rows = place.row > 0 ? count / place.row : 0;
+    context.require(place.row == 0 || (rows * place.row == count && place.pitch >= place.row &&
+                                       place.offset + (rows - 1) * place.pitch + place.row <=
+                                           whole.num_elements()),
+                    "a part lies outside of its value");
+  };
+  for (std::size_t i = 0; i < program.reads.size(); ++i) {
+    const int value = program.reads[i].value;
+    context.require(context.dtype(value) == program.dtype(static_cast<std::int32_t>(i)),
+                    "an input's dtype is not the program's");
+    check(program.reads[i], context.shape(value));
+  }
+  std::vector<DType> dtypes(program.values.size());
+  for (std::size_t i = 0; i < program.writes.size(); ++i) {
+    const auto value = static_cast<std::size_t>(program.writes[i].value);
+    dtypes[value] = program.dtype(program.results[i]);
+    check(program.writes[i], program.values[value]);
+  }
+  for (std::size_t i = 0; i < dtypes.size(); ++i) context.output(dtypes[i], program.values[i]);
+}
+
 /// A product of matrices, of which a may have its rows in several axes, then a program. Variables
 /// come first where the program updates any, then what is
 /// multiplied, then the program's other inputs; the product stands for its two operands there.
@@ -67,6 +93,13 @@ void register_fused_ops(OpRegistry& registry) {
       .describe("an elementwise program", {"values..."})
       .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
           "program", "what is computed for each element");
+  registry
+      .add({.name = "fused_parts",
+            .traits = {.internal = true, .fused = true},
+            .infer = infer_fused_parts})
+      .describe("an elementwise program of parts of values", {"values..."})
+      .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
+          "program", "what is computed for each element, and where it lies");
   registry
       .add({.name = "fused_sums",
             .traits = {.internal = true, .fused = true},

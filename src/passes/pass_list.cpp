@@ -27,6 +27,7 @@ std::vector<Pass>& pass_list() {
       {.name = "fuse_epilogue", .run = fuse_epilogue},
       {.name = "fuse_reductions", .run = fuse_reductions},
       {.name = "merge_elementwise", .run = merge_elementwise},
+      {.name = "fuse_parts", .run = fuse_parts},
   };
   return passes;
 }

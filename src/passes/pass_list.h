@@ -102,6 +102,7 @@ void fuse_attention(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_cross_entropy(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_elementwise(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_epilogue(Graph& graph, const PassContext& context, RewriteLog& log);
+void fuse_parts(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_pooling(Graph& graph, const PassContext& context, RewriteLog& log);
 void fuse_reductions(Graph& graph, const PassContext& context, RewriteLog& log);
 void lower_precision(Graph& graph, const PassContext& context, RewriteLog& log);

@@ -84,4 +84,82 @@ TEST_SUITE("cuda generated") {
       for (std::size_t i = 0; i < expected.size(); ++i) CHECK(same_bits(actual[i], expected[i]));
     });
   }
+
+  TEST_CASE("fuse_parts: parts are read and written where they lie") {
+    struct Case {
+      Shape shape;
+      std::vector<std::int64_t> sizes;
+      int axis;
+      gg::DType dtype = gg::float32;
+    };
+    const Case cases[] = {
+        {{6, 40}, {10, 10, 10, 10}, 1}, {{6, 40}, {10, 10, 10, 10}, 1, gg::bfloat16},
+        {{5, 28}, {7, 7, 7, 7}, 1},     {{4, 12, 5}, {3, 3, 3, 3}, 1},
+        {{4, 15, 5}, {3, 3, 6, 3}, 1},  {{512, 1024}, {256, 256, 256, 256}, 1}};
+    for (const auto& [shape, sizes, axis, dtype] : cases) {
+      CAPTURE(shape);
+      CAPTURE(dtype);
+      gg::Graph graph;
+      const Output x = gg::placeholder(graph, dtype, shape);
+      const std::vector<Output> parts = gg::split(x, sizes, axis);
+      const bool is_even = sizes[2] == sizes[0];
+      const Output gate = gg::sigmoid(parts[0]) * gg::tanh(parts[1]);
+      const Output state = is_even ? gate * parts[2] + parts[3] : gate + parts[3];
+      const Output other = is_even ? state - parts[0] : gg::tanh(parts[2]);
+      const std::vector<Output> results = {
+          is_even ? gg::square(gg::concat({state, other, gate * state}, axis))
+                  : gg::square(gg::concat({state, gate * state, state}, axis)),
+          gg::relu(state), gg::sum(other)};
+      const gg::Feeds feeds = {{x, noise(shape, 1).cast(dtype)}};
+      gg::Session host(graph, {.device = "cpu"});
+      const auto expected = host.run(feeds, results);
+      gg::Session session(graph, {.device = "cuda:0"});
+      const std::string passes = session.explain_passes(feeds, results);
+      CHECK_MESSAGE(passes.find("fuse_parts: ") != std::string::npos, passes);
+      const auto actual = session.run(feeds, results);
+      for (std::size_t i = 0; i < 2; ++i) CHECK(same_bits(actual[i], expected[i]));
+      CHECK(gg::tests::close(actual[2], expected[2], dtype == gg::float32 ? 1e-4 : 1e-2));
+    }
+  }
+
+  TEST_CASE("fuse_parts: what is copied all the same") {
+    const auto fuses = [](int axis, const auto& make) {
+      gg::Graph graph;
+      const Output x = gg::placeholder(graph, gg::float32, {8, 8});
+      const std::vector<Output> fetches = make(x, gg::split(x, {4, 4}, axis));
+      gg::Session session(graph, {.device = "cuda:0"});
+      const gg::Feeds feeds = {{x, noise({8, 8}, 1).cast(gg::float32)}};
+      gg::Session host(graph, {.device = "cpu"});
+      const auto expected = host.run(feeds, fetches), actual = session.run(feeds, fetches);
+      for (std::size_t i = 0; i < fetches.size(); ++i)
+        CHECK(gg::tests::close(actual[i], expected[i], 1e-5));
+      return session.explain_passes(feeds, fetches).find("fuse_parts: ") != std::string::npos;
+    };
+    using Outputs = std::vector<Output>;
+    const auto product = [](const Outputs& parts) { return parts[0] * gg::tanh(parts[1]); };
+    CHECK(fuses(1, [&](const Output&, const Outputs& parts) {
+      return Outputs{gg::square(product(parts))};
+    }));
+    // Parts in one piece each, ones that others read, are fetched, or meet as rows of more.
+    CHECK_FALSE(fuses(0, [&](const Output&, const Outputs& parts) {
+      return Outputs{gg::square(product(parts))};
+    }));
+    CHECK_FALSE(fuses(1, [&](const Output& x, const Outputs& parts) {
+      return Outputs{product(parts), gg::matmul(x, parts[0])};
+    }));
+    CHECK_FALSE(fuses(1, [&](const Output&, const Outputs& parts) {
+      return Outputs{product(parts), parts[1]};
+    }));
+    CHECK_FALSE(fuses(1, [&](const Output& x, const Outputs& parts) {
+      return Outputs{gg::reshape(x, {2, 8, 4}) * gg::tanh(parts[0]) - parts[1]};
+    }));
+    // A whole of which another one makes a part, or that has a part twice.
+    CHECK_FALSE(fuses(0, [&](const Output& x, const Outputs& parts) {
+      return Outputs{gg::sum(gg::concat({gg::tanh(parts[0]), gg::matmul(parts[1], x)}, 1))};
+    }));
+    CHECK_FALSE(fuses(0, [&](const Output&, const Outputs& parts) {
+      const Output y = product(parts);
+      return Outputs{gg::sum(gg::concat({y, y}, 1))};
+    }));
+  }
 }

@@ -410,8 +410,14 @@ TEST_SUITE("cuda programs") {
   TEST_CASE("a driver that compiles nothing leaves programs to interpreters") {
     gg::Graph graph;
     const gg::Output x = gg::placeholder(graph, gg::float32, {37});
-    const std::vector<gg::Output> results = {gg::tanh(x * x) + x, gg::softplus(x) - gg::sign(x)};
-    const gg::Feeds feeds = {{x, gg::tests::noise({37}, 1, gg::float32)}};
+    const gg::Output whole = gg::placeholder(graph, gg::float32, {9, 16});
+    const std::vector<gg::Output> parts = gg::split(whole, {8, 8}, 1);
+    const gg::Output product = gg::tanh(parts[0]) * parts[1];
+    const std::vector<gg::Output> results = {
+        gg::tanh(x * x) + x, gg::softplus(x) - gg::sign(x),
+        gg::square(gg::concat({product, product - parts[0]}, 1))};
+    const gg::Feeds feeds = {{x, gg::tests::noise({37}, 1, gg::float32)},
+                             {whole, gg::tests::noise({9, 16}, 2, gg::float32)}};
     gg::Session host(graph, {.device = "cpu"});
     const auto expected = host.run(feeds, results);
     for (const bool compiles : {true, false}) {

@@ -1,8 +1,9 @@
 #include <algorithm>
 #include <array>
-#include <numeric>
+#include <cstddef>
 #include <vector>
 
+#include "core/index.h"
 #include "device/cuda/elementwise/alike_sets.h"
 #include "device/cuda/elementwise/float_interpreter.h"
 #include "device/cuda/elementwise/generated_kernel.h"
@@ -46,30 +47,54 @@ void issue_floats(const KernelArgs& args, const Code& code, int sets) {
                             : issue_floats<false>(args, code, sets);
 }
 
+/// Where a kernel's arguments find the memory of a node's inputs and outputs.
+class Addresses {
+ public:
+  explicit Addresses(std::size_t inputs) : inputs_(inputs) {}
+
+  void add_input(int input, std::int64_t offset = 0) {
+    places_.push_back({static_cast<std::size_t>(input), offset});
+  }
+  void add_output(int output, std::int64_t offset = 0) {
+    places_.push_back({inputs_ + static_cast<std::size_t>(output), offset});
+  }
+  std::size_t size() const { return places_.size(); }
+  const void* find(const KernelArgs& args, std::size_t i) const {
+    const auto [place, offset] = places_[i];
+    const void* const memory =
+        place < inputs_ ? args.inputs[place] : args.outputs[place - inputs_];
+    return static_cast<const std::byte*>(memory) + offset;
+  }
+
+ private:
+  struct Place {
+    std::size_t value;
+    std::int64_t offset;  ///< in bytes
+  };
+  std::vector<Place> places_;
+  std::size_t inputs_;
+};
+
 /// The generated kernel of a program, or another one where the driver does not compile it or
 /// addresses are not aligned as it needs them.
 class GeneratedFirst {
  public:
-  /// `order`: which of the arguments are the addresses in a row; outputs count from `inputs` on.
   GeneratedFirst(GeneratedKernel generated, const AddressTable& table, std::int32_t count,
-                 std::vector<int> order, std::size_t inputs, Kernel otherwise)
+                 Addresses addresses, Kernel otherwise)
       : generated_(std::move(generated)),
         grid_(blocks_for(count, generated_.lanes() * kGeneratedThreads),
               static_cast<unsigned>(table.sets)),
         num_addresses_(num_addresses(table)),
         count_(count),
-        order_(std::move(order)),
-        inputs_(inputs),
+        addresses_(std::move(addresses)),
         otherwise_(std::move(otherwise)) {}
 
   void operator()(const KernelArgs& args) const {
     const void* addresses[kMaxAddresses];
-    std::fill(addresses + order_.size(), addresses + num_addresses_, nullptr);
-    for (std::size_t i = 0; i < order_.size(); ++i) {
-      const auto place = static_cast<std::size_t>(order_[i]);
-      addresses[i] = place < inputs_ ? args.inputs[place] : args.outputs[place - inputs_];
-    }
-    const void* const kernel = generated_.kernel({addresses, order_.size()});
+    const std::size_t size = addresses_.size();
+    std::fill(addresses + size, addresses + num_addresses_, nullptr);
+    for (std::size_t i = 0; i < size; ++i) addresses[i] = addresses_.find(args, i);
+    const void* const kernel = generated_.kernel({addresses, size});
     if (!kernel) return otherwise_.run(args);
     const unsigned long long* stopper = stream_of(args).stopper();
     std::int32_t count = count_;
@@ -82,22 +107,31 @@ class GeneratedFirst {
   dim3 grid_;
   int num_addresses_;
   std::int32_t count_;
-  std::vector<int> order_;
-  std::size_t inputs_;
+  Addresses addresses_;
   Kernel otherwise_;
 };
 
 class FloatKernel {
  public:
-  explicit FloatKernel(const FloatCode& code) : code_(code) {}
+  /// The addresses are those of the program's inputs, then of its results.
+  FloatKernel(const FloatCode& code, Addresses addresses, std::size_t inputs)
+      : code_(code), addresses_(std::move(addresses)), inputs_(inputs) {}
   void operator()(const KernelArgs& args) const {
+    const void* inputs[kMaxInputs];
+    void* outputs[kMaxOutputs];
+    for (std::size_t i = 0; i < inputs_; ++i) inputs[i] = addresses_.find(args, i);
+    const std::size_t count = addresses_.size() - inputs_;
+    for (std::size_t i = 0; i < count; ++i)
+      outputs[i] = const_cast<void*>(addresses_.find(args, inputs_ + i));
     FloatCode code = code_;
-    bind(code, args.inputs, args.outputs);
+    bind(code, {inputs, inputs_}, {outputs, count});
     issue_floats(args, code, 1);
   }
 
  private:
   FloatCode code_;
+  Addresses addresses_;
+  std::size_t inputs_;
 };
 
 /// All updates of variables of one shape, say: the steps are those of one set.
@@ -188,20 +222,23 @@ class ProgramKernel {
   const char* message_;
 };
 
+std::int64_t bytes_of(DType dtype) { return static_cast<std::int64_t>(size_of(dtype)); }
+
 /// What a kernel is for.
 struct Purpose {
   int updates = 0;           ///< results that are variables' new values
   const char* message = "";  ///< what is wrong with operands that are refused
-  bool is_run = false;       ///< by a session; else it may only be asked for
+  bool is_run = false;       ///< by a session; else it may only be asked for, and is interpreted
 };
 
-/// `order` as GeneratedFirst takes it. Where no kernel can be generated: what there is otherwise.
-Kernel make_generated(const FloatCode& code, const AddressTable& table, std::vector<int> order,
-                      std::size_t inputs, const Purpose& purpose, Kernel otherwise) {
+/// Where no kernel can be generated: what there is otherwise.
+Kernel make_generated(const FloatCode& code, const AddressTable& table, Addresses addresses,
+                      const Purpose& purpose, Kernel otherwise) {
+  if (!purpose.is_run || !otherwise) return otherwise;
   auto generated = GeneratedKernel::make(code, table, purpose.updates > 0);
-  if (!generated || !otherwise) return otherwise;
-  if (purpose.is_run) generated->start();
-  return {GeneratedFirst(std::move(*generated), table, code.count, std::move(order), inputs,
+  if (!generated) return otherwise;
+  generated->start();
+  return {GeneratedFirst(std::move(*generated), table, code.count, std::move(addresses),
                          std::move(otherwise))};
 }
 
@@ -213,18 +250,18 @@ Kernel make_for_sets(const ElementwiseProgram& program, std::span<const Shape> s
   const auto code = encode_floats(sets->program, sets->shapes);
   if (!code || !code->is_interpreted) return {};
   const auto size = [](const auto& list) { return static_cast<int>(list.size()); };
-  std::vector<int> order = sets->shared;
+  Addresses addresses(shapes.size());
+  for (const int input : sets->shared) addresses.add_input(input);
   for (std::size_t set = 0; set < sets->inputs.size(); ++set) {
-    order.insert(order.end(), sets->inputs[set].begin(), sets->inputs[set].end());
-    for (const int output : sets->outputs[set]) order.push_back(program.num_inputs() + output);
+    for (const int input : sets->inputs[set]) addresses.add_input(input);
+    for (const int output : sets->outputs[set]) addresses.add_output(output);
   }
   return make_generated(*code,
                         {.shared = size(sets->shared),
                          .inputs_of_set = size(sets->inputs[0]),
                          .outputs_of_set = size(sets->outputs[0]),
                          .sets = size(sets->inputs)},
-                        std::move(order), shapes.size(), purpose,
-                        {FloatSetsKernel(*sets, *code)});
+                        std::move(addresses), purpose, {FloatSetsKernel(*sets, *code)});
 }
 
 Kernel make_for_all(const ElementwiseProgram& program, std::span<const Shape> shapes,
@@ -241,14 +278,38 @@ Kernel make(const ElementwiseProgram& program, std::span<const Shape> shapes,
     if (Kernel kernel = make_for_sets(program, shapes, purpose)) return kernel;
   const auto floats = encode_floats(program, shapes);
   if (!floats) return make_for_all(program, shapes, purpose);
+  Addresses addresses(shapes.size());
+  for (int i = 0; i < program.num_inputs(); ++i) addresses.add_input(i);
   const auto outputs = static_cast<int>(program.results.size());
-  std::vector<int> order(shapes.size() + program.results.size());
-  std::iota(order.begin(), order.end(), 0);
-  return make_generated(*floats,
-                        {.inputs_of_set = program.num_inputs(), .outputs_of_set = outputs},
-                        std::move(order), shapes.size(), purpose,
-                        floats->is_interpreted ? Kernel{FloatKernel(*floats)}
-                                               : make_for_all(program, shapes, purpose));
+  for (int i = 0; i < outputs; ++i) addresses.add_output(i);
+  return make_generated(
+      *floats, {.inputs_of_set = program.num_inputs(), .outputs_of_set = outputs}, addresses,
+      purpose,
+      floats->is_interpreted ? Kernel{FloatKernel(*floats, addresses, shapes.size())}
+                             : make_for_all(program, shapes, purpose));
+}
+
+/// Of parts of values: by short programs alone.
+Kernel make_fused_parts(const KernelSite& site) {
+  const ElementwiseProgram& program = program_of(site.node());
+  std::vector<Shape> shapes;
+  for (const auto& place : program.reads) shapes.push_back(site.input_shape(place.value));
+  const auto code = encode_floats(program, shapes);
+  if (!code || !code->is_interpreted) return {};
+  Addresses addresses(at(site.num_inputs()));
+  for (std::int32_t i = 0; i < program.num_inputs(); ++i) {
+    const auto& place = program.reads[at(i)];
+    addresses.add_input(place.value, place.offset * bytes_of(program.dtype(i)));
+  }
+  for (std::size_t i = 0; i < program.writes.size(); ++i) {
+    const auto& place = program.writes[i];
+    addresses.add_output(place.value, place.offset * bytes_of(program.dtype(program.results[i])));
+  }
+  return make_generated(*code,
+                        {.inputs_of_set = program.num_inputs(),
+                         .outputs_of_set = static_cast<int>(program.writes.size())},
+                        addresses, {.is_run = site.device() != nullptr},
+                        {FloatKernel(*code, addresses, at(program.num_inputs()))});
 }
 
 Kernel make(const KernelSite& site, const ElementwiseProgram& program, int updates,
@@ -301,7 +362,7 @@ Conversion make_conversion(DType from, DType to, std::int64_t count, int) {
   program.instructions.push_back(
       {.op = &op_registry().at("cast"), .num_operands = 1, .dtype = to});
   program.results = {1};
-  return [kernel = make(program, std::array{program.shape}, {})](
+  return [kernel = make(program, std::array{program.shape}, {.is_run = true})](
              const KernelArgs& args, const void* operand, void* result) {
     KernelArgs own = args;
     own.inputs = {&operand, 1};
@@ -321,6 +382,7 @@ void register_elementwise_kernels(KernelRegistry& registry) {
                [](const KernelSite& site) { return make(site, make_program(site.node()), 0); });
   for (const std::string_view op : {"fused", "fused_update"})
     registry.add_faster(op, kCuda, kAllDTypes, make_fused);
+  registry.add_faster("fused_parts", kCuda, {float32, float16, bfloat16}, make_fused_parts);
   registry.add("bias_add", kCuda, {float32, float64, int32, int64}, make_bias_add);
   const auto add_update = [&](std::string_view name, std::string_view op,
                               std::initializer_list<DType> dtypes) {

@@ -84,12 +84,29 @@ class FloatEncoder {
     return is_half(instruction.dtype) && from != instruction.dtype;
   }
 
+  /// Of inputs, and behind them of results that are parts of values.
+  std::optional<Views> find_all_views(std::span<const Shape> shapes) const {
+    if (program_.reads.empty()) return find_views(program_.shape, shapes);
+    std::vector<Shape> all(shapes.begin(), shapes.end());
+    all.resize(all.size() + program_.writes.size(), program_.shape);
+    std::vector<ElementwiseProgram::Place> places = program_.reads;
+    places.insert(places.end(), program_.writes.begin(), program_.writes.end());
+    const std::int64_t count = program_.shape.num_elements();
+    for (const auto& place : places)
+      if (place.row > 0 &&
+          count / place.row > std::numeric_limits<std::int32_t>::max() / place.pitch)
+        return std::nullopt;
+    return find_views(program_.shape, all, places);
+  }
   bool read_inputs(std::span<const Shape> shapes) {
-    const std::optional<Views> views = find_views(program_.shape, shapes);
+    const std::optional<Views> views = find_all_views(shapes);
     if (!views) return false;
     code_.count = static_cast<std::int32_t>(program_.shape.num_elements());
     code_.num_axes = views->num_axes;
     std::copy(std::begin(views->reading), std::end(views->reading), code_.reading);
+    for (std::size_t i = 0; i < program_.writes.size(); ++i)
+      code_.writing[i] =
+          static_cast<std::int8_t>(views->reading[at(program_.num_inputs()) + i] + 1);
     for (std::int32_t i = 0; i < program_.num_inputs(); ++i)
       code_.inputs_stored[i] = stored(program_.dtype(i));
     for (std::size_t i = 0; i < program_.results.size(); ++i)

@@ -129,6 +129,7 @@ struct FloatCode {
   float constants[kMaxFloatConstants] = {};
   std::int32_t num_constants = 0;
   std::int8_t reading[kMaxInputs] = {};
+  std::int8_t writing[kMaxOutputs] = {};  ///< 0 at an element's own index, else view + 1
   Stored inputs_stored[kMaxInputs] = {}, outputs_stored[kMaxOutputs] = {};
   std::uint8_t has_halves = 0;      ///< values of 16 bits, or steps that round to them
   std::uint8_t has_functions = 0;   ///< codes behind those of codes::ShortOfHalves

@@ -223,12 +223,15 @@ __device__ void run_steps(const Code& code, Quad<float>* registers, int pitch,
     last = calculate(Codes{}, step.code, a, b, [&] { return operand(step.operands[2]); });
     if (step.result != kNowhere) registers[step.result * pitch] = last;
     if (step.output == kNowhere) continue;
-    if (is_whole) {
+    const int view = code.writing[step.output] - 1;
+    if (is_whole && view < 0) {
       at.template send<kHalves>(code, step.output, last);
     } else {
       GRADGRAPH_UNROLL
       for (int j = 0; j < 4; ++j)
-        if (j < at.count) put_element<kHalves>(code, step.output, at.own(j), last.values[j]);
+        if (j < at.count)
+          put_element<kHalves>(code, step.output, view < 0 ? at.own(j) : at.viewed(code, view, j),
+                               last.values[j]);
     }
   }
 }

@@ -106,7 +106,7 @@ class Writer {
   bool is_used(int view) const {
     for (int load = 0; load < code_.num_loads; ++load)
       if (code_.reading[code_.loads[load]] == view) return true;
-    return false;
+    return std::ranges::find(code_.writing, view + 1) != std::end(code_.writing);
   }
   /// Where each view is for the first of the elements.
   void find_views() {
@@ -216,17 +216,19 @@ class Writer {
   void send(int output) {
     const Stored stored = code_.outputs_stored[output];
     const Storage storage = storage_of(stored);
-    put("mad.wide.u32 %address, %at, {}, %output{};", storage.bytes, output);
+    const int view = code_.writing[output] - 1;
+    const std::string index = view < 0 ? "%at" : fmt::format("%view{}", view);
+    put("mad.wide.u32 %address, {}, {}, %output{};", index, storage.bytes, output);
     if (!storage.registers.empty())
       for (int lane = 0; lane < lanes_; ++lane)
         put("cvt.{}.f32 %half{}, %last{};", narrowing(stored), lane, lane);
-    if (lanes_ == 4)
-      put("st.global.v4.{} [%address], {};", storage.type, quad(storage, "%last", 0));
-    else
-      put("st.global.{} [%address], {};", storage.type,
-          storage.registers.empty() ? "%last0" : "%half0");
+    if (lanes_ == 4 && view < 0)
+      return put("st.global.v4.{} [%address], {};", storage.type, quad(storage, "%last", 0));
+    for (int lane = 0; lane < lanes_; ++lane)
+      put("st.global.{} [%address+{}], {}{};", storage.type,
+          view < 0 ? 0 : lane * code_.strides[view][0] * storage.bytes,
+          storage.registers.empty() ? "%last" : "%half", lane);
   }
-
   static std::string_view narrowing(Stored stored) {
     return stored == Stored::byte ? "rzi.u16" : stored == Stored::float16 ? "rn.f16" : "rn.bf16";
   }

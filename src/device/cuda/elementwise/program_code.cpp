@@ -190,13 +190,28 @@ class Encoder {
 
 }  // namespace
 
-std::optional<Views> find_views(const Shape& shape, std::span<const Shape> inputs) {
+std::optional<Views> find_views(const Shape& shape, std::span<const Shape> inputs,
+                                std::span<const ElementwiseProgram::Place> places) {
   if (inputs.size() > kMaxInputs) return std::nullopt;
   Views views;
+  using Place = ElementwiseProgram::Place;
   const Shape* viewed[kMaxViews];
+  Place parts[kMaxViews];
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const std::int64_t count = inputs[i].num_elements();
-    if (count == shape.num_elements()) {
+    const Place place = places.empty() ? Place{} : places[i];
+    if (place.row > 0) {
+      // Parts that lie alike have one view.
+      int view = 0;
+      while (view < views.num_views &&
+             (parts[view].row != place.row || parts[view].pitch != place.pitch))
+        ++view;
+      if (view == kMaxViews) return std::nullopt;
+      views.reading[i] = static_cast<std::int8_t>(view);
+      if (view < views.num_views) continue;
+      parts[view] = place;
+      viewed[views.num_views++] = &shape;
+    } else if (count == shape.num_elements()) {
       views.reading[i] = kOwnIndex;
     } else if (count == 1) {
       views.reading[i] = kAtZero;
@@ -215,7 +230,10 @@ std::optional<Views> find_views(const Shape& shape, std::span<const Shape> input
     for (int v = 0; v < views.num_views; ++v) {
       const int own = axis - (rank - viewed[v]->rank());
       const std::int64_t size = own < 0 ? 1 : (*viewed[v])[own];
-      strides[v] = size == 1 ? 0 : next[v];
+      const Place& part = parts[v];
+      strides[v] = size == 1                             ? 0
+                   : part.row == 0 || next[v] < part.row ? next[v]
+                                                         : next[v] / part.row * part.pitch;
       next[v] *= size;
     }
     if (shape[axis] > 1) add_axis(views, shape[axis], strides);

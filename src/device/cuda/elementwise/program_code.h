@@ -86,8 +86,10 @@ struct Views {
   std::int8_t reading[kMaxInputs] = {};
   std::int8_t num_axes = 0, num_views = 0;
 };
-/// Nothing where there are too many of one kind.
-std::optional<Views> find_views(const Shape& shape, std::span<const Shape> inputs);
+/// Nothing where there are too many of one kind. `places`, where they are given: inputs that are
+/// parts of values, whose shape does not matter.
+std::optional<Views> find_views(const Shape& shape, std::span<const Shape> inputs,
+                                std::span<const ElementwiseProgram::Place> places = {});
 
 struct ProgramCode : Views {
   std::int64_t count = 0;  ///< elements
