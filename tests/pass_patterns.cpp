@@ -158,6 +158,22 @@ void add_several_results(std::vector<PassPattern>& patterns) {
                       }});
 }
 
+void add_parts(std::vector<PassPattern>& patterns) {
+  patterns.push_back({"fuse_parts", "a gate", [](Graph& graph) -> Fetches {
+                        const auto parts = split(input(graph, {3, 8}), {4, 4}, 1);
+                        return {softmax(tanh(parts[0]) * parts[1])};
+                      }});
+  patterns.push_back({"fuse_parts", "its gradients", [](Graph& graph) -> Fetches {
+                        const Output x = input(graph, {3, 4}), y = x * input(graph, {4});
+                        return {softmax(concat({y, abs(y)}, 1)), softmax(y)};
+                      }});
+  patterns.push_back({"fuse_parts", "both, in the middle", [](Graph& graph) -> Fetches {
+                        const auto parts = split(input(graph, {3, 4, 2}), {2, 2}, 1);
+                        const Output y = parts[0] * parts[1];
+                        return {sum(concat({y, y - parts[0]}, 1), 0)};
+                      }});
+}
+
 void add_reductions(std::vector<PassPattern>& patterns) {
   const auto add = [&](const char* name, Fetches (*build)(Output)) {
     patterns.push_back({"fuse_reductions", name, [build](Graph& graph) {
@@ -349,6 +365,7 @@ const std::vector<PassPattern>& pass_patterns() {
     add_sums_of_products(all);
     add_elementwise(all);
     add_several_results(all);
+    add_parts(all);
     add_reductions(all);
     add_layouts(all);
     add_moves(all);

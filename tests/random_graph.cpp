@@ -173,6 +173,7 @@ class Builder {
       case 10:
       case 11:
       case 12: return a.shape().num_elements() < 30 ? attention(a) : softmax(-a);
+      case 13: return gate(a);
       default: return cross_entropy(a);
     }
   }
@@ -190,6 +191,16 @@ class Builder {
       row = row * 0.5;
     }
     return total;
+  }
+
+  /// Of columns that lie side by side, which one or two others do likewise.
+  Output gate(Output a) {
+    const Output row = reshape(a, {1, -1}), x = concat({row * 0.5, gradgraph::tanh(row)}, 0);
+    const std::vector<Output> parts =
+        split(concat({x, sigmoid(x)}, 1), {row.shape()[1], row.shape()[1]}, 1);
+    const Output y = sigmoid(parts[0]) * gradgraph::tanh(parts[1]);
+    if (chance(8)) keep(mean(chance(2) ? parts[1] : y, 0));
+    return mean(chance(3) ? y : concat({y, y - parts[0]}, 1), 0);
   }
 
   /// Of a sequence that is long enough, made of a row: its mean.

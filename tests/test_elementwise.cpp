@@ -12,6 +12,7 @@
 #include "device/shared/scalar_functors.h"
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
+#include "noise.h"
 
 /// What rows cannot show of elementwise ops: kinks, errors, large shapes, shared buffers.
 using namespace gradgraph;
@@ -286,6 +287,26 @@ void check_types(functors::List<F...>) {
 }
 
 }  // namespace
+
+TEST_CASE("elementwise: a new value that waits until the old one was read is kept") {
+  Graph graph;
+  const Output a = variable(graph, tests::noise({4096}, 1, float32), "a");
+  const Output b = variable(graph, tests::noise({4096}, 2, float32), "b");
+  // In the first tanh's memory, which is free again, others would write for each block.
+  const Output s = tanh(a), t = tanh(b);
+  const Output updates =
+      group(graph, {assign(a, (s * b + s) * a), assign(b, (t * a + t) * b - a)});
+  Session fused(graph, {.threads = 1});
+  Session plain(graph, {.threads = 1, .disabled_passes = {"fuse_elementwise"}});
+  fused.run({}, updates);
+  plain.run({}, updates);
+  CHECK(contains(fused.explain_passes({}, {updates}), "fuse_elementwise: "));
+  for (const Output& variable : {a, b}) {
+    const Tensor expected = plain.value(variable), actual = fused.value(variable);
+    for (std::int64_t i = 0; i < 4096; ++i)
+      REQUIRE(actual.data<float>()[i] == expected.data<float>()[i]);
+  }
+}
 
 TEST_CASE("elementwise: functors, kernels and inference take the same dtypes") {
   check_types(functors::Elementwise{});

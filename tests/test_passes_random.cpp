@@ -151,7 +151,6 @@ TEST_SUITE("passes") {
       for (const Pass& pass : pass_list()) counts[std::string(pass.name)] += log.count(pass.name);
     }
     counts.erase("lower_precision");  // asked for
-    counts.erase("fuse_parts");       // GPUs have kernels for it
     for (const auto& entry : counts)
       CHECK_MESSAGE(entry.second >= 5, entry.first, ": ", entry.second);
   }

@@ -121,45 +121,4 @@ TEST_SUITE("cuda generated") {
       CHECK(gg::tests::close(actual[2], expected[2], dtype == gg::float32 ? 1e-4 : 1e-2));
     }
   }
-
-  TEST_CASE("fuse_parts: what is copied all the same") {
-    const auto fuses = [](int axis, const auto& make) {
-      gg::Graph graph;
-      const Output x = gg::placeholder(graph, gg::float32, {8, 8});
-      const std::vector<Output> fetches = make(x, gg::split(x, {4, 4}, axis));
-      gg::Session session(graph, {.device = "cuda:0"});
-      const gg::Feeds feeds = {{x, noise({8, 8}, 1).cast(gg::float32)}};
-      gg::Session host(graph, {.device = "cpu"});
-      const auto expected = host.run(feeds, fetches), actual = session.run(feeds, fetches);
-      for (std::size_t i = 0; i < fetches.size(); ++i)
-        CHECK(gg::tests::close(actual[i], expected[i], 1e-5));
-      return session.explain_passes(feeds, fetches).find("fuse_parts: ") != std::string::npos;
-    };
-    using Outputs = std::vector<Output>;
-    const auto product = [](const Outputs& parts) { return parts[0] * gg::tanh(parts[1]); };
-    CHECK(fuses(1, [&](const Output&, const Outputs& parts) {
-      return Outputs{gg::square(product(parts))};
-    }));
-    // Parts in one piece each, ones that others read, are fetched, or meet as rows of more.
-    CHECK_FALSE(fuses(0, [&](const Output&, const Outputs& parts) {
-      return Outputs{gg::square(product(parts))};
-    }));
-    CHECK_FALSE(fuses(1, [&](const Output& x, const Outputs& parts) {
-      return Outputs{product(parts), gg::matmul(x, parts[0])};
-    }));
-    CHECK_FALSE(fuses(1, [&](const Output&, const Outputs& parts) {
-      return Outputs{product(parts), parts[1]};
-    }));
-    CHECK_FALSE(fuses(1, [&](const Output& x, const Outputs& parts) {
-      return Outputs{gg::reshape(x, {2, 8, 4}) * gg::tanh(parts[0]) - parts[1]};
-    }));
-    // A whole of which another one makes a part, or that has a part twice.
-    CHECK_FALSE(fuses(0, [&](const Output& x, const Outputs& parts) {
-      return Outputs{gg::sum(gg::concat({gg::tanh(parts[0]), gg::matmul(parts[1], x)}, 1))};
-    }));
-    CHECK_FALSE(fuses(0, [&](const Output&, const Outputs& parts) {
-      const Output y = product(parts);
-      return Outputs{gg::sum(gg::concat({y, y}, 1))};
-    }));
-  }
 }

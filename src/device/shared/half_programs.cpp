@@ -16,6 +16,9 @@ class Widening {
     for (const auto& instruction : program.instructions) add(instruction);
     for (const std::int32_t result : program.results)
       wide_.results.push_back(stored_[at(result)]);
+    wide_.reads = program.reads;
+    wide_.writes = program.writes;
+    wide_.values = program.values;
   }
 
   ElementwiseProgram take() { return std::move(wide_); }

@@ -43,6 +43,7 @@ ProgramRunner::ProgramRunner(const ElementwiseProgram& given, std::span<const Sh
 ProgramRunner::ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
                              std::int32_t updates, std::int32_t chunk, Executable)
     : results_(program.results),
+      writes_(program.writes),
       row_length_(program.shape.rank() > 0 ? program.shape[program.shape.rank() - 1] : 1),
       next_parameter_(program.num_registers()) {
   for (const Shape& shape : shapes) add_input(program, shape, chunk);
@@ -88,13 +89,17 @@ void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& sh
   if (index == chunk) {
     reg.kind = Register::chunk;
     chunk_size_ = reg.size;
+  } else if (!program.reads.empty() && program.reads[at(index)].row > 0) {
+    reg.kind = Register::expanded_input;
+    expanded_.push_back({index, input, Broadcast<1>(program.shape, {program.shape}), false,
+                         program.reads[at(index)]});
   } else if (shape.num_elements() == 1 && count != 1) {
     reg.kind = Register::fixed_input;
   } else if (shape.num_elements() != count) {
     reg.kind = Register::expanded_input;
     const bool repeats_a_row =
         shape.num_elements() == row_length_ && shape[shape.rank() - 1] == row_length_;
-    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape}), repeats_a_row});
+    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape}), repeats_a_row, {}});
   }
   registers_.push_back(reg);
 }
@@ -126,16 +131,14 @@ void ProgramRunner::add_parameters(const ElementwiseProgram::Instruction& instru
 /// and rows of which a tile has a whole number are laid out once for many tiles.
 void ProgramRunner::choose_runs() {
   if (expanded_.empty()) return;
-  const auto stays = [](const Expanded& input) { return input.walk.inner_steps()[0] == 0; };
-  const auto extent = [](const Expanded& input) { return input.walk.inner_extent(); };
-  const int64_t shortest = extent(std::ranges::min(expanded_, {}, extent));
+  const int64_t shortest = std::ranges::min(expanded_, {}, &Expanded::extent).extent();
   if (shortest < kShortestRun) return;
-  if (steps_.size() > 1 && std::ranges::none_of(expanded_, stays) &&
+  if (steps_.size() > 1 && std::ranges::none_of(expanded_, &Expanded::stays) &&
       (chunk_size_ > 0 || kTile % shortest == 0))
     return;
   run_length_ = shortest;
   for (const Expanded& input : expanded_)
-    if (stays(input)) registers_[at(input.reg)].kind = Register::run_input;
+    if (input.stays()) registers_[at(input.reg)].kind = Register::run_input;
 }
 
 /// Registers share buffers once nobody reads them any more. A step writes the output that it
@@ -165,8 +168,12 @@ void ProgramRunner::assign_buffers(std::int32_t updates) {
     const std::int32_t last_read = seen < updates ? last_use[at(seen)]
                                    : seen == 0    ? count - 1
                                                   : -1;
-    if (last_read <= step.result && std::ranges::count(results_, step.result) == 1)
+    if (last_read <= step.result && std::ranges::count(results_, step.result) == 1 &&
+        !is_part(at(seen)))
       result = {Register::output, seen, result.size};
+    else if (at(seen) < results_.size())
+      result.index =
+          buffers_++;  // a chain keeps its blocks while it goes through all others again
     else
       result.index = take();
     for (std::int32_t i = 0; i < step.num_operands; ++i) {
@@ -203,7 +210,7 @@ bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     const bool same_columns = position > begin && length % row_length_ == 0;
     longest = same_columns ? longest : 0;
     length = end - position;
-    if (steps_.size() > 1 || !expanded_.empty()) length = std::min(length, kTile);
+    if (steps_.size() > 1 || buffers_ > 0) length = std::min(length, kTile);
     if (run_length_ > 0) length = std::min(length, run_length_ - position % run_length_);
     const bool as_chain = chain_ && length >= chain_.block_elements();
     if (as_chain) length -= length % chain_.block_elements();
@@ -273,13 +280,40 @@ bool ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
     }
     accepted &= step.loop(operands.data(), moves, address(step.result, tile), tile.length);
   }
-  for (std::size_t i = 0; i < results_.size(); ++i) {
-    const Register& reg = registers_[at(results_[i])];
-    if (reg.kind == Register::output) continue;
-    std::memcpy(static_cast<char*>(tile.outputs[i]) + tile.position * reg.size,
-                address(results_[i], tile), static_cast<std::size_t>(tile.length * reg.size));
-  }
+  for (std::size_t i = 0; i < results_.size(); ++i)
+    if (registers_[at(results_[i])].kind != Register::output) store(i, tile);
   return accepted;
+}
+
+namespace {
+
+/// Calls body(element, offset, count) for the pieces of rows that [begin, end) of a part are.
+template <class Body>
+void for_pieces(const ElementwiseProgram::Place& part, int64_t begin, int64_t end,
+                const Body& body) {
+  int64_t row = begin / part.row, column = begin % part.row;
+  for (int64_t element = begin; element < end; ++row, column = 0) {
+    const int64_t count = std::min(part.row - column, end - element);
+    body(element, row * part.pitch + column, count);
+    element += count;
+  }
+}
+
+}  // namespace
+
+/// Takes what a tile has of an output to where it belongs.
+void ProgramRunner::store(std::size_t result, const Tile& tile) const {
+  const int64_t size = registers_[at(results_[result])].size;
+  const char* const from = address(results_[result], tile);
+  char* const to = static_cast<char*>(tile.outputs[result]);
+  const int64_t end = tile.position + tile.length;
+  const auto copy = [&](int64_t element, int64_t offset, int64_t count) {
+    std::memcpy(to + offset * size, from + (element - tile.position) * size, at(count * size));
+  };
+  if (is_part(result))
+    for_pieces(writes_[result], tile.position, end, copy);
+  else
+    copy(tile.position, tile.position, tile.length);
 }
 
 /// The tile is the strip's first row.
@@ -348,8 +382,9 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
   const Register& reg = registers_[at(input.reg)];
   const int64_t size = reg.size;
   const char* from = static_cast<const char*>(tile.inputs[at(input.input)]);
+  char* const to = tile.scratch + at(reg.index) * kBufferBytes;
+  if (input.part.row > 0) return expand_part(input, tile, to);
   if (run_length_ > 0) return from + input.walk.offsets_at(tile.position)[0] * size;
-  char* to = tile.scratch + at(reg.index) * kBufferBytes;
   if (input.repeats_a_row && tile.length > row_length_ && tile.position % row_length_ == 0) {
     repeat_row(from, row_length_ * size, to, tile.length * size);
     return to;
@@ -368,6 +403,22 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
                           repeat(source, size, target, row);
                         }
                       });
+  return place;
+}
+
+/// A piece of one row is read where it is, as it is wherever tiles end with runs.
+const char* ProgramRunner::expand_part(const Expanded& input, const Tile& tile, char* to) const {
+  const int64_t size = registers_[at(input.reg)].size;
+  const char* const from = static_cast<const char*>(tile.inputs[at(input.input)]);
+  const char* place = to;
+  for_pieces(input.part, tile.position, tile.position + tile.length,
+             [&](int64_t element, int64_t offset, int64_t count) {
+               if (count == tile.length)
+                 place = from + offset * size;
+               else
+                 std::memcpy(to + (element - tile.position) * size, from + offset * size,
+                             at(count * size));
+             });
   return place;
 }
 

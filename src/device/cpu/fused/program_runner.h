@@ -26,7 +26,8 @@ class ProgramRunner {
   /// `shapes` are those of the inputs. The first `updates` outputs are new values of the inputs
   /// of the same number, and written where these are. Input `chunk` is made by the caller, who
   /// has a part of it at hand; in the arrays of `run` the two operands that it is made of stand
-  /// in its place. Throws KernelError for an op that has no loop.
+  /// in its place. Of parts of values the arrays have the beginnings. Throws KernelError for an
+  /// op that has no loop.
   ProgramRunner(const ElementwiseProgram& program, std::span<const Shape> shapes,
                 std::int32_t updates = 0, std::int32_t chunk = kNoChunk);
 
@@ -87,7 +88,13 @@ class ProgramRunner {
   struct Expanded {
     std::int32_t reg, input;
     Broadcast<1> walk;
-    bool repeats_a_row;  ///< as long as the program's rows
+    bool repeats_a_row;              ///< as long as the program's rows
+    ElementwiseProgram::Place part;  ///< with a row: in place of the walk
+
+    /// How many elements lie together.
+    std::int64_t extent() const { return part.row > 0 ? part.row : walk.inner_extent(); }
+    /// Whether these are one.
+    bool stays() const { return part.row == 0 && walk.inner_steps()[0] == 0; }
   };
   struct Tile;
 
@@ -103,13 +110,17 @@ class ProgramRunner {
   bool run_tile(const Tile& tile, bool as_chain) const;
   void run_strip(const Tile& tile, std::int64_t rows, std::int64_t chunk_stride) const;
   const char* expand(const Expanded& input, const Tile& tile) const;
+  const char* expand_part(const Expanded& input, const Tile& tile, char* to) const;
+  void store(std::size_t result, const Tile& tile) const;
+  bool is_part(std::size_t result) const { return !writes_.empty() && writes_[result].row > 0; }
   char* address(std::int32_t reg, const Tile& tile) const;
 
   std::vector<Register> registers_;        ///< of the program, then of all parameters
   std::vector<std::uint64_t> parameters_;  ///< their bits, in the low bytes
   std::vector<Step> steps_;
   std::vector<Expanded> expanded_;
-  std::vector<std::int32_t> results_;  ///< the register of each output
+  std::vector<std::int32_t> results_;              ///< the register of each output
+  std::vector<ElementwiseProgram::Place> writes_;  ///< where outputs lie, if any is a part
   Chain chain_;
   std::int32_t buffers_ = 0;
   std::int64_t row_length_ = 1;  ///< of the program's shape

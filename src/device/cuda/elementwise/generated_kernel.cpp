@@ -33,8 +33,6 @@ class CompiledText {
     start();
     std::call_once(ended_, [&] {
       const cudaError_t status = status_.get();
-      if (status == cudaSuccess) return;
-      cudaGetLastError();
       if (status == cudaErrorInvalidPtx || status == cudaErrorSymbolNotFound)
         throw KernelError(
             fmt::format("a generated kernel is refused: {}", cudaGetErrorString(status)));
@@ -61,7 +59,10 @@ class CompiledText {
         cudaLibraryLoadData(&library_, text_.c_str(), nullptr, nullptr, 0, nullptr, nullptr, 0);
     cudaKernel_t kernel = nullptr;
     if (status == cudaSuccess) status = cudaLibraryGetKernel(&kernel, library_, "program");
-    if (status == cudaSuccess) kernel_ = reinterpret_cast<const void*>(kernel);
+    if (status == cudaSuccess)
+      kernel_ = reinterpret_cast<const void*>(kernel);
+    else
+      cudaGetLastError();
     return status;
   }
   void unload() {
