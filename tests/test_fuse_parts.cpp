@@ -83,6 +83,16 @@ TEST_SUITE("passes") {
     CHECK_MESSAGE(passes.find("writes parts of values") != std::string::npos, passes);
   }
 
+  TEST_CASE("fuse_parts: what refuses values still does") {
+    gg::Graph graph;
+    const Output x = gg::placeholder(graph, gg::int32, {2, 8});
+    const Outputs parts = gg::split(x, {4, 4}, 1);
+    const Output y = gg::abs(parts[0] / parts[1]);
+    gg::Session session(graph);
+    CHECK_THROWS_WITH_AS(session.run({{x, Tensor::zeros(gg::int32, {2, 8})}}, y),
+                         doctest::Contains("division by zero"), gg::RunError);
+  }
+
   TEST_CASE("fuse_parts: what is copied all the same") {
     const auto check = [](int axis, bool fuses, const auto& make) {
       gg::Graph graph;

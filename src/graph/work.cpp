@@ -33,6 +33,14 @@ double bytes_moved(const Node& node) {
     written += bytes_of_type(node.dtype(i), node.shape(i));
   if (node.op().traits.shape_only) return written;
   double read = 0;
+  if (node.attributes().find("program") && !program_of(node).reads.empty()) {
+    const ElementwiseProgram& program = program_of(node);
+    for (std::size_t i = 0; i < program.reads.size(); ++i)
+      read += bytes_of_type(
+          program.input_dtypes[i],
+          program.reads[i].row > 0 ? program.shape : node.input(program.reads[i].value).shape());
+    return read + written;
+  }
   std::set<std::pair<const Node*, int>> seen;
   for (int i = 0; i < node.num_inputs(); ++i) {
     const Output& input = node.input(i);

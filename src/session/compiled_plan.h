@@ -183,12 +183,12 @@ class CompiledPlan {
   bool is_recordable_ = false;
   bool gives_results_alone_ = false;  ///< and after `finish` there are but fetches of copies
   bool has_run_ = false;
-  std::size_t first_after_finish_ = 0;           ///< of the commands
-  std::vector<std::int32_t> launched_step_;      ///< by launch, of the plan
-  std::unique_ptr<RecordedSteps> recorded_run_;  ///< of a single step
-  std::vector<std::unique_ptr<RecordedSteps>> recorded_steps_;
+  std::size_t first_after_finish_ = 0;       ///< of the commands
+  std::vector<std::int32_t> launched_step_;  ///< by launch, of the plan
 
   std::deque<Kernel> kernels_;  ///< for the launches, in their order; addresses are stable
+  std::unique_ptr<RecordedSteps> recorded_run_;  ///< of a single step; goes before its kernels
+  std::vector<std::unique_ptr<RecordedSteps>> recorded_steps_;
   std::vector<std::shared_ptr<NestedPlan>> nested_;  ///< that kernels run
   std::vector<Launch> launches_;
   std::vector<Command> commands_;

@@ -12,6 +12,7 @@
 namespace gg = gradgraph;
 using gg::ElementwiseProgram;
 using gg::Shape;
+using gg::Tensor;
 using gg::cuda::ProgramCode;
 
 namespace {
@@ -413,11 +414,21 @@ TEST_SUITE("cuda programs") {
     const gg::Output whole = gg::placeholder(graph, gg::float32, {9, 16});
     const std::vector<gg::Output> parts = gg::split(whole, {8, 8}, 1);
     const gg::Output product = gg::tanh(parts[0]) * parts[1];
+    const gg::Output yes = gg::placeholder(graph, gg::boolean, {37});
+    const gg::Output no = gg::placeholder(graph, gg::boolean, {37});
     const std::vector<gg::Output> results = {
         gg::tanh(x * x) + x, gg::softplus(x) - gg::sign(x),
-        gg::square(gg::concat({product, product - parts[0]}, 1))};
+        gg::square(gg::concat({product, product - parts[0]}, 1)), gg::where(yes, no, yes),
+        gg::assign(gg::variable(graph, Tensor::zeros(gg::boolean, {37}), "flags"), yes)};
+    const auto flags = [](std::int64_t period) {
+      Tensor value(gg::boolean, {37});
+      for (std::int64_t i = 0; i < 37; ++i) value.data<bool>()[i] = i % period != 0;
+      return value;
+    };
     const gg::Feeds feeds = {{x, gg::tests::noise({37}, 1, gg::float32)},
-                             {whole, gg::tests::noise({9, 16}, 2, gg::float32)}};
+                             {whole, gg::tests::noise({9, 16}, 2, gg::float32)},
+                             {yes, flags(2)},
+                             {no, flags(3)}};
     gg::Session host(graph, {.device = "cpu"});
     const auto expected = host.run(feeds, results);
     for (const bool compiles : {true, false}) {

@@ -7,6 +7,7 @@
 
 #include "core/index.h"
 #include "core/text.h"
+#include "graph/may_fail.h"
 #include "graph/program.h"
 #include "graph/slot.h"
 #include "passes/attempt.h"
@@ -46,7 +47,7 @@ class PartsFusion : public WholeGraphPass {
     return !is_fetched_[slot(node)] && !topology_.is_awaited(node) && !is_late(node);
   }
   bool is_program(const Node& node) const {
-    return (fused_.matches(node) || context_.fuses(node)) && may_go(node) &&
+    return (fused_.matches(node) || context_.fuses(node)) && may_go(node) && !may_fail(node) &&
            context_.has_kernel(node, "fused_parts");
   }
   /// Whether all who read a part are programs for elements like it.

@@ -59,6 +59,11 @@ class Addresses {
     places_.push_back({inputs_ + static_cast<std::size_t>(output), offset});
   }
   std::size_t size() const { return places_.size(); }
+  /// Whether offsets let all be multiples of 16.
+  bool may_be_aligned() const {
+    return std::ranges::all_of(places_,
+                               [](const Place& place) { return place.offset % 16 == 0; });
+  }
   const void* find(const KernelArgs& args, std::size_t i) const {
     const auto [place, offset] = places_[i];
     const void* const memory =
@@ -235,7 +240,8 @@ struct Purpose {
 Kernel make_generated(const FloatCode& code, const AddressTable& table, Addresses addresses,
                       const Purpose& purpose, Kernel otherwise) {
   if (!purpose.is_run || !otherwise) return otherwise;
-  auto generated = GeneratedKernel::make(code, table, purpose.updates > 0);
+  auto generated =
+      GeneratedKernel::make(code, table, purpose.updates > 0, addresses.may_be_aligned());
   if (!generated) return otherwise;
   generated->start();
   return {GeneratedFirst(std::move(*generated), table, code.count, std::move(addresses),

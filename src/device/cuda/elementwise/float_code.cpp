@@ -109,8 +109,10 @@ class FloatEncoder {
           static_cast<std::int8_t>(views->reading[at(program_.num_inputs()) + i] + 1);
     for (std::int32_t i = 0; i < program_.num_inputs(); ++i)
       code_.inputs_stored[i] = stored(program_.dtype(i));
-    for (std::size_t i = 0; i < program_.results.size(); ++i)
+    for (std::size_t i = 0; i < program_.results.size(); ++i) {
       code_.outputs_stored[i] = stored(program_.dtype(program_.results[i]));
+      if (code_.outputs_stored[i] == Stored::byte) code_.is_interpreted = 0;
+    }
     const auto has_halves = [](const auto& instruction) { return is_half(instruction.dtype); };
     code_.has_halves = std::ranges::any_of(program_.input_dtypes, is_half) ||
                        std::ranges::any_of(program_.instructions, has_halves);

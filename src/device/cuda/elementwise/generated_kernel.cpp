@@ -23,9 +23,16 @@ class CompiledText {
   CompiledText(const CompiledText&) = delete;
   CompiledText& operator=(const CompiledText&) = delete;
 
-  /// Has it compiled on a thread of its own.
+  /// Has it compiled on a thread of its own, which has the caller's device.
   void start() {
-    std::call_once(started_, [&] { status_ = std::async([this] { return load(); }); });
+    std::call_once(started_, [&] {
+      int device = 0;
+      cudaGetDevice(&device);
+      status_ = std::async([this, device] {
+        cudaSetDevice(device);
+        return load();
+      });
+    });
   }
   /// Waits for that. Null where the driver compiles nothing, or is older than the text's version
   /// of PTX. Throws a KernelError for text that is wrong.
@@ -88,9 +95,10 @@ constexpr std::int32_t kMany = std::int32_t{1} << 17;
 }  // namespace
 
 std::optional<GeneratedKernel> GeneratedKernel::make(const FloatCode& code,
-                                                     const AddressTable& table, bool may_stop) {
+                                                     const AddressTable& table, bool may_stop,
+                                                     bool may_align) {
   if (table.size() > kMaxAddresses) return std::nullopt;
-  const int lanes = code.count >= kMany && has_quads(code) ? 4 : 1;
+  const int lanes = code.count >= kMany && may_align && has_quads(code) ? 4 : 1;
   std::string text = write_program(code, table, lanes, may_stop);
   if (text.empty()) return std::nullopt;
   return GeneratedKernel(std::move(text), lanes);

@@ -15,9 +15,9 @@ class CompiledText;
 /// them is there. A driver that cannot leaves it to an interpreter.
 class GeneratedKernel {
  public:
-  /// Nothing where the program cannot be written.
+  /// Nothing where the program cannot be written. `may_align`: addresses may be aligned.
   static std::optional<GeneratedKernel> make(const FloatCode& code, const AddressTable& table,
-                                             bool may_stop);
+                                             bool may_stop, bool may_align);
 
   /// Begins to compile it; several at once take little longer than one.
   void start() const;
