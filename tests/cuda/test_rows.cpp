@@ -66,6 +66,7 @@ TEST_SUITE("cuda rows") {
                                              "svd",
                                              "fused_attention",
                                              "fused_attention_grad",
+                                             "fused_parts",
                                              "fused_sums",
                                              "matmul_with_epilogue",
                                              "matmul_with_update",
