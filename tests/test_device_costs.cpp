@@ -236,7 +236,7 @@ TEST_SUITE("device costs") {
         CHECK(rate > 1e6);
         CHECK(rate < 1e14);
       }
-      CHECK(costs.node_seconds > 0);
+      CHECK(costs.node_seconds >= 0);  // a difference of times, which other work may drown
       CHECK(costs.node_seconds < 1e-2);
       CHECK(costs.recorded_node_seconds <= costs.node_seconds);
       CHECK((costs.from_host.seconds > 0) == (device != "cpu"));
