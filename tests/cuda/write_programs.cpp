@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   constexpr std::array kStored = {cuda::Stored::float32, cuda::Stored::byte,
                                   cuda::Stored::float16, cuda::Stored::bfloat16};
   for (int step = 0; step < cuda::codes::count(cuda::codes::Generated{}); ++step) {
-    if (cuda::step_function(step).lines.empty()) {
+    if (cuda::step_function(step).empty()) {
       std::cerr << "step " << step << " is not there\n";
       return 1;
     }

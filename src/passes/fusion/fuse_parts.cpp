@@ -2,6 +2,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,11 @@ class PartsFusion : public WholeGraphPass {
 
   void run() {
     for (Node* node : topology_.order()) {
-      if (is_taken_apart(*node)) taken_apart_.insert(node);
+      if (is_taken_apart(*node)) {
+        std::vector<Output> parts;
+        for (int i = 0; i < node->num_outputs(); ++i) parts.push_back(node->output(i));
+        taken_apart_[node] = places(*node, node->input(0).shape(), parts);
+      }
       if (is_put_together(*node)) put_together_[&node->input(0).node()].push_back(node);
     }
     for (Node* node : topology_.order())
@@ -68,31 +73,19 @@ class PartsFusion : public WholeGraphPass {
     return is_program(maker) && maker.device() == node.device();
   }
 
-  /// The parts along an axis of a value, one after the other.
-  class Parts {
-   public:
-    Parts(const Node& node, const Shape& whole) {
-      const auto axis = static_cast<int>(node.attributes().get<std::int64_t>("axis"));
-      for (int i = whole.rank() - 1; i > axis; --i) inner_ *= whole[i];
-      axis_ = axis;
-      pitch_ = whole[axis] * inner_;
+  /// Of parts along an axis of a value, one after the other.
+  static std::vector<Place> places(const Node& node, const Shape& whole,
+                                   std::span<const Output> parts) {
+    const auto axis = static_cast<int>(node.attributes().get<std::int64_t>("axis"));
+    std::int64_t inner = 1, offset = 0;
+    for (int i = whole.rank() - 1; i > axis; --i) inner *= whole[i];
+    std::vector<Place> places;
+    for (const Output& part : parts) {
+      places.push_back(
+          {.offset = offset, .row = part.shape()[axis] * inner, .pitch = whole[axis] * inner});
+      offset += places.back().row;
     }
-    Place next(std::int32_t value, const Shape& part) {
-      const Place place{value, offset_, part[axis_] * inner_, pitch_};
-      offset_ += place.row;
-      return place;
-    }
-
-   private:
-    int axis_ = 0;
-    std::int64_t inner_ = 1, offset_ = 0, pitch_ = 0;
-  };
-
-  static Place place_of_part(const Node& split, int index, std::int32_t value) {
-    Parts parts(split, split.input(0).shape());
-    Place place;
-    for (int i = 0; i <= index; ++i) place = parts.next(value, split.shape(i));
-    return place;
+    return places;
   }
 
   void rewrite(Node& node) {
@@ -106,36 +99,38 @@ class PartsFusion : public WholeGraphPass {
     ElementwiseProgram program = make_program(node);
     std::vector<Output> inputs;
     for (const Output& input : node.inputs()) {
-      const bool is_part = taken_apart_.contains(&input.node());
+      const auto split = taken_apart_.find(&input.node());
+      const bool is_part = split != taken_apart_.end();
       const Output& value = is_part ? input.node().input(0) : input;
       const auto known = std::ranges::find(inputs, value);
-      const auto number = static_cast<std::int32_t>(known - inputs.begin());
+      Place place = is_part ? split->second[at(input.index())] : Place{};
+      place.value = static_cast<std::int32_t>(known - inputs.begin());
       if (known == inputs.end()) inputs.push_back(value);
-      program.reads.push_back(is_part ? place_of_part(input.node(), input.index(), number)
-                                      : Place{number});
+      program.reads.push_back(place);
     }
 
     const std::vector<std::int32_t> results = std::move(program.results);
     program.results.clear();
-    const auto write = [&](int result, const Place& place) {
+    const auto next_value = [&] { return static_cast<std::int32_t>(program.values.size()); };
+    const auto write = [&](int result, Place place) {
+      place.value = next_value();
       program.results.push_back(results[at(result)]);
       program.writes.push_back(place);
     };
-    const auto next_value = [&] { return static_cast<std::int32_t>(program.values.size()); };
     std::vector<int> kept(results.size(), -1);
     for (const auto& reader : topology_.readers(node)) {
       if (std::ranges::find(wholes, reader.node) != wholes.end()) continue;
       const int result = reader.node->input(reader.index).index();
       if (kept[at(result)] >= 0) continue;
       kept[at(result)] = next_value();
-      write(result, {next_value()});
+      write(result, {});
       program.values.push_back(program.shape);
     }
     const std::int32_t first_whole = next_value();
     for (const Node* whole : wholes) {
-      Parts parts(*whole, whole->shape());
-      for (const Output& part : whole->inputs())
-        write(part.index(), parts.next(next_value(), part.shape()));
+      const std::vector<Place> parts = places(*whole, whole->shape(), whole->inputs());
+      for (std::size_t i = 0; i < parts.size(); ++i)
+        write(whole->input(static_cast<int>(i)).index(), parts[i]);
       program.values.push_back(whole->shape());
     }
 
@@ -162,8 +157,8 @@ class PartsFusion : public WholeGraphPass {
 
   const KnownOp fused_{"fused", {"program"}}, split_{"split", {"sizes", "axis"}},
       concat_{"concat", {"axis"}};
-  std::vector<bool> is_fetched_;  ///< by node id
-  std::set<const Node*> taken_apart_;
+  std::vector<bool> is_fetched_;                            ///< by node id
+  std::map<const Node*, std::vector<Place>> taken_apart_;   ///< with the places of the parts
   std::map<const Node*, std::vector<Node*>> put_together_;  ///< by who makes the parts
 };
 

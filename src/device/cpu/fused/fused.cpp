@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -12,25 +13,43 @@
 namespace gradgraph {
 namespace {
 
+/// A program whose elements the threads share out among themselves.
+class SharedProgram {
+ public:
+  SharedProgram(const ElementwiseProgram& program, std::span<const Shape> shapes, int threads,
+                std::int32_t updates = 0)
+      : count_(program.shape.num_elements()),
+        parts_(std::clamp<std::int64_t>(count_ / ProgramRunner::grain(program), 1, threads)),
+        runner_(program, shapes, updates),
+        scratch_bytes_(runner_.scratch_bytes()) {}
+
+  std::size_t workspace_bytes() const { return at(parts_) * scratch_bytes_; }
+
+  void run(std::span<const void* const> inputs, std::span<void* const> outputs,
+           void* workspace) const {
+    parallel_parts(count_, parts_, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
+      void* scratch = static_cast<char*>(workspace) + at(part) * scratch_bytes_;
+      runner_.run(inputs, outputs, scratch, begin, end);
+    });
+  }
+
+ private:
+  std::int64_t count_, parts_;
+  ProgramRunner runner_;
+  std::size_t scratch_bytes_;
+};
+
 Kernel make_fused(const KernelSite& site) {
-  const std::int64_t count = site.output_shape().num_elements();
-  const std::int64_t grain = ProgramRunner::grain(program_of(site.node()));
-  const std::int64_t parts = std::clamp<std::int64_t>(count / grain, 1, site.threads());
   std::vector<Shape> shapes;
   for (int i = 0; i < site.num_inputs(); ++i) shapes.push_back(site.input_shape(i));
   const bool updates = site.node().op().traits.updates_variable;
-  ProgramRunner program(program_of(site.node()), shapes, updates ? site.node().num_outputs() : 0);
-  const std::size_t scratch = program.scratch_bytes();
-  return {[=, program = std::move(program)](const KernelArgs& args) {
-            parallel_parts(count, parts,
-                           [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-                             program.run(args.inputs, args.outputs,
-                                         static_cast<char*>(args.workspace) +
-                                             static_cast<std::size_t>(part) * scratch,
-                                         begin, end);
-                           });
+  SharedProgram program(program_of(site.node()), shapes, site.threads(),
+                        updates ? site.node().num_outputs() : 0);
+  const std::size_t workspace_bytes = program.workspace_bytes();
+  return {[program = std::move(program)](const KernelArgs& args) {
+            program.run(args.inputs, args.outputs, args.workspace);
           },
-          static_cast<std::size_t>(parts) * scratch};
+          workspace_bytes};
 }
 
 /// Pointers that a call has at hand without allocating.
@@ -39,14 +58,10 @@ constexpr std::size_t kMostOperands = 64;
 Kernel make_fused_parts(const KernelSite& site) {
   const ElementwiseProgram& program = program_of(site.node());
   if (program.reads.size() > kMostOperands || program.writes.size() > kMostOperands) return {};
-  const std::int64_t count = program.shape.num_elements();
-  const std::int64_t grain = ProgramRunner::grain(program);
-  const std::int64_t parts = std::clamp<std::int64_t>(count / grain, 1, site.threads());
   std::vector<Shape> shapes;
   for (const auto& place : program.reads)
     shapes.push_back(place.row > 0 ? program.shape : site.input_shape(place.value));
-  ProgramRunner runner(program, shapes);
-  const std::size_t scratch = runner.scratch_bytes();
+  SharedProgram shared(program, shapes, site.threads());
   struct Operand {
     std::size_t value, offset;  ///< in bytes
   };
@@ -58,20 +73,17 @@ Kernel make_fused_parts(const KernelSite& site) {
     reads.push_back(operand(program.reads[at(i)], program.dtype(i)));
   for (std::size_t i = 0; i < program.writes.size(); ++i)
     writes.push_back(operand(program.writes[i], program.dtype(program.results[i])));
-  return {[=, runner = std::move(runner)](const KernelArgs& args) {
+  const std::size_t workspace_bytes = shared.workspace_bytes();
+  return {[reads, writes, shared = std::move(shared)](const KernelArgs& args) {
             const void* inputs[kMostOperands];
             void* outputs[kMostOperands];
             for (std::size_t i = 0; i < reads.size(); ++i)
               inputs[i] = args.input<std::byte>(reads[i].value) + reads[i].offset;
             for (std::size_t i = 0; i < writes.size(); ++i)
               outputs[i] = args.output<std::byte>(writes[i].value) + writes[i].offset;
-            parallel_parts(
-                count, parts, [&](std::int64_t part, std::int64_t begin, std::int64_t end) {
-                  runner.run({inputs, reads.size()}, {outputs, writes.size()},
-                             static_cast<char*>(args.workspace) + at(part) * scratch, begin, end);
-                });
+            shared.run({inputs, reads.size()}, {outputs, writes.size()}, args.workspace);
           },
-          at(parts) * scratch};
+          workspace_bytes};
 }
 
 }  // namespace

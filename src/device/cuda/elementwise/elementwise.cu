@@ -243,7 +243,6 @@ Kernel make_generated(const FloatCode& code, const AddressTable& table, Addresse
   auto generated =
       GeneratedKernel::make(code, table, purpose.updates > 0, addresses.may_be_aligned());
   if (!generated) return otherwise;
-  generated->start();
   return {GeneratedFirst(std::move(*generated), table, code.count, std::move(addresses),
                          std::move(otherwise))};
 }

@@ -105,9 +105,9 @@ std::optional<GeneratedKernel> GeneratedKernel::make(const FloatCode& code,
 }
 
 GeneratedKernel::GeneratedKernel(std::string text, int lanes)
-    : compiled_(CompiledText::of(std::move(text))), lanes_(lanes) {}
-
-void GeneratedKernel::start() const { compiled_->start(); }
+    : compiled_(CompiledText::of(std::move(text))), lanes_(lanes) {
+  compiled_->start();
+}
 
 const void* GeneratedKernel::kernel(std::span<const void* const> addresses) const {
   if (lanes_ > 1 && !std::ranges::all_of(addresses, is_aligned)) return nullptr;

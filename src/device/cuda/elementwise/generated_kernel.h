@@ -15,12 +15,11 @@ class CompiledText;
 /// them is there. A driver that cannot leaves it to an interpreter.
 class GeneratedKernel {
  public:
-  /// Nothing where the program cannot be written. `may_align`: addresses may be aligned.
+  /// Begins to compile the program; several at once take little longer than one. Nothing where it
+  /// cannot be written. `may_align`: addresses may be aligned.
   static std::optional<GeneratedKernel> make(const FloatCode& code, const AddressTable& table,
                                              bool may_stop, bool may_align);
 
-  /// Begins to compile it; several at once take little longer than one.
-  void start() const;
   /// For the addresses, which are as the table says. Null where the driver compiles no PTX, or
   /// they are not aligned as they must be. Waits until it is compiled. Throws a KernelError.
   const void* kernel(std::span<const void* const> addresses) const;

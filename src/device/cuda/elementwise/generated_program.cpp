@@ -199,7 +199,7 @@ class Writer {
     return true;
   }
   bool calculate(const FloatStep& step, int lane, const std::string& result) {
-    const std::string& lines = step_function(step.code).lines;
+    const std::string& lines = step_function(step.code);
     if (lines.empty()) return false;
     for (std::size_t i = 0; i < lines.size(); ++i) {
       if (lines[i] != '#') {

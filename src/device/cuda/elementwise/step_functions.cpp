@@ -66,8 +66,8 @@ std::string read_body(std::string_view& text) {
 
 }  // namespace
 
-std::vector<StepFunction> read_step_functions(std::string_view ptx) {
-  std::vector<StepFunction> functions(at(codes::count(codes::Generated{})));
+std::vector<std::string> read_step_functions(std::string_view ptx) {
+  std::vector<std::string> functions(at(codes::count(codes::Generated{})));
   while (!ptx.empty()) {
     const std::string_view line = take_line(ptx);
     const int code = line.starts_with(".func") ? number_behind(line, kName) : -1;
@@ -75,13 +75,13 @@ std::vector<StepFunction> read_step_functions(std::string_view ptx) {
     // A declaration ends before a body would begin.
     std::string_view next = take_line(ptx);
     while (next != "{" && next != ";" && !ptx.empty()) next = take_line(ptx);
-    if (next == "{") functions[at(code)].lines = read_body(ptx);
+    if (next == "{") functions[at(code)] = read_body(ptx);
   }
   return functions;
 }
 
-const StepFunction& step_function(int code) {
-  static const std::vector<StepFunction> functions = read_step_functions(step_functions_ptx());
+const std::string& step_function(int code) {
+  static const std::vector<std::string> functions = read_step_functions(step_functions_ptx());
   return functions[at(code)];
 }
 
