@@ -166,6 +166,71 @@ TEST_CASE("layers: step by step is as all steps at once, from nothing as from ze
   CHECK(bias.data<double>()[12] == 0);
 }
 
+TEST_CASE("layers: samples of different lengths are as each alone, in both directions") {
+  Graph graph;
+  const std::vector<std::int64_t> lengths = {4, 1, 3, 0};
+  const Output x = constant(graph, noise({4, 4, 5}, 3)),
+               start = constant(graph, noise({4, 6}, 4)),
+               steps = constant(graph, Tensor::from(lengths, {4}));
+  const nn::Lstm lstm({.units = 6});
+  const nn::Gru gru({.units = 6});
+  for (const bool reverse : {false, true})
+    for (const bool has_state : {false, true}) {
+      CAPTURE(reverse);
+      CAPTURE(has_state);
+      const auto state_of = [&](const Output& state) { return has_state ? state : Output(); };
+      const Output from = state_of(start);
+      const nn::LstmResult all = lstm(x, {from, from}, {.lengths = steps, .reverse = reverse});
+      const nn::GruResult all_gru = gru(x, from, {.lengths = steps, .reverse = reverse});
+      const std::vector<Output> batch = {all.outputs, all.state.hidden, all.state.cell,
+                                         all_gru.outputs, all_gru.state};
+      Output loss = sum(sin(batch[0])),
+             loss_alone = constant(graph, Tensor::full(float64, {}, 0));
+      for (std::size_t k = 1; k < batch.size(); ++k) loss = loss + sum(sin(batch[k]));
+      for (std::int64_t i = 0; i < 4; ++i) {
+        const std::int64_t length = lengths[static_cast<std::size_t>(i)];
+        const Output first = state_of(slice(start, {i, 0}, {1, -1}));
+        std::vector<Output> alone;
+        if (length > 0) {
+          const Output own = slice(x, {i, 0, 0}, {1, length, -1});
+          const nn::LstmResult one = lstm(own, {first, first}, {.reverse = reverse});
+          const nn::GruResult one_gru = gru(own, first, {.reverse = reverse});
+          alone = {one.outputs, one.state.hidden, one.state.cell, one_gru.outputs, one_gru.state};
+        } else {
+          const Output none = constant(graph, Tensor::full(float64, {1, 0, 6}, 0)),
+                       zero = constant(graph, Tensor::full(float64, {1, 6}, 0)),
+                       still = has_state ? first : zero;
+          alone = {none, still, still, none, still};
+        }
+        std::vector<Output> differences;
+        for (std::size_t k = 0; k < alone.size(); ++k) {
+          loss_alone = loss_alone + sum(sin(alone[k]));
+          if (k % 3 == 0 && length < 4)
+            differences.push_back(max(abs(slice(batch[k], {i, length, 0}, {1, -1, -1}))));
+          if (k % 3 != 0)
+            differences.push_back(max(abs(slice(batch[k], {i, 0}, {1, -1}) - alone[k])));
+          else if (length > 0)
+            differences.push_back(
+                max(abs(slice(batch[k], {i, 0, 0}, {1, length, -1}) - alone[k])));
+        }
+        for (const Tensor& difference : Session(graph).run({}, differences))
+          CHECK(difference.item<double>() <= 1e-14);
+      }
+      std::vector<Output> all_variables = lstm.variables();
+      for (const Output& variable : gru.variables()) all_variables.push_back(variable);
+      std::vector<Output> both = gradients({loss}, all_variables);
+      for (const Output& gradient : gradients({loss_alone}, all_variables))
+        both.push_back(gradient);
+      Session session(graph);
+      const std::vector<Tensor> values = session.run({}, both);
+      for (std::size_t i = 0; i < values.size() / 2; ++i) {
+        CAPTURE(i);
+        const auto a = values[i].span<double>(), b = values[i + values.size() / 2].span<double>();
+        for (std::size_t k = 0; k < a.size(); ++k) CHECK(std::fabs(a[k] - b[k]) <= 1e-12);
+      }
+    }
+}
+
 TEST_CASE("layers: attention sees what its masks show") {
   Graph graph;
   const Tensor values = noise({2, 3, 4}, 2);
@@ -431,6 +496,8 @@ TEST_CASE("layers: what layers for sequences refuse") {
   });
   fails("a state must be float32[N,2], not float32[?,7]",
         [&] { nn::Gru({.units = 2})(x, state); });
+  fails("lengths must be integers [N], not float32[?,7]",
+        [&] { nn::Lstm({.units = 2})(x, {}, {.lengths = state}); });
   fails("4 heads do not divide a width of 6", [&] { nn::MultiHeadAttention({.heads = 4})(x); });
   fails("heads must be positive, not 0", [&] { nn::MultiHeadAttention({.heads = 0})(x); });
   fails("queries must be [N, steps, width]", [&] { nn::MultiHeadAttention({})(flat); });

@@ -212,6 +212,57 @@ TEST_SUITE("messages") {
     }
   }
 
+  TEST_CASE("what a file refuses is told with the line that asked for it") {
+    const gg::tests::TemporaryDirectory directory;
+    // No file, and no place for one: a file stands where its folder would be.
+    std::ofstream(directory / "file") << "text";
+    const std::filesystem::path none = directory / "file" / "nothing";
+    gg::Graph graph;
+    const auto v = gg::variable(graph, Tensor{1.f, 2.f}, "v");
+    gg::Session session(graph);
+    const auto value = session.run(v);
+    const std::vector<gg::NamedTensor> arrays = {{"v", value}};
+    const gg::Tensor image(gg::uint8, {2, 2, 1});
+    const int line = __LINE__ + 2;
+    const std::vector<std::function<void()>> calls = {
+        [&] { gg::data::read_idx(none); },
+        [&] { gg::data::read_mnist(none); },
+        [&] { gg::data::find_mnist(none); },
+        [&] { gg::data::read_cifar10(none); },
+        [&] { gg::data::read_cifar100(none); },
+        [&] { gg::data::read_csv(none); },
+        [&] { gg::data::read_image(none); },
+        [&] { gg::data::read_image_folder(none); },
+        [&] { gg::data::write_png(none, image); },
+        [&] { gg::read_npy(none); },
+        [&] { gg::map_npy(none); },
+        [&] { gg::write_npy(none, value); },
+        [&] { gg::read_npz(none); },
+        [&] { gg::write_npz(none, arrays); },
+        [&] { gg::read_safetensors(none); },
+        [&] { gg::write_safetensors(none, arrays); },
+        [&] { gg::load_weights(session, graph, none); },
+        [&] { gg::load_weights(session, graph, none.string() + ".npz"); },
+        [&] { gg::save_weights(session, graph, none.string() + ".npz"); },
+        [&] { gg::save_weights(session, graph, none.string() + ".safetensors"); },
+        [&] { gg::Checkpoints({.directory = none}); },
+        [&] { gg::restore_checkpoint(session, graph, none); },
+        [&] { gg::save_bundle(session, graph, gg::NumericsError("planted"), none); },
+        [&] { gg::read_bundle(none); },
+        [&] { gg::replay(graph, none); },
+        [&] { gg::EventWriter{none}; },
+        [&] { gg::Profile().write_trace(none); },
+        [&] { gg::write_dot(graph, none); },
+    };
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      const std::string message = message_of<gg::DataError>(calls[i]);
+      CAPTURE(i);
+      CHECK_MESSAGE(message.ends_with(at_line(line + static_cast<int>(i))), message);
+      CHECK_MESSAGE(message.find("test_messages.cpp") == message.rfind("test_messages.cpp"),
+                    message);
+    }
+  }
+
   TEST_CASE("a loop that builds in each round is told so once, after 1,000 rounds") {
     gg::Graph graph;
     const auto v = gg::variable(graph, Tensor{1.f, 2.f}, "v");

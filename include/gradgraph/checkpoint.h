@@ -77,7 +77,7 @@ class Checkpoints {
   void save(Session& session, Graph& graph, const TrainingProgress& progress = {},
             SourceLocation where = SourceLocation::current());
   /// Waits until the last checkpoint is written. Throws DataError when it could not be.
-  void wait();
+  void wait(SourceLocation where = SourceLocation::current());
 
   /// Gives the session the variables and the step of the newest checkpoint; nothing where there
   /// is none. Damaged ones are warned of, by name and fault, and the one before is taken. Throws

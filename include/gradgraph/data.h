@@ -123,17 +123,20 @@ struct Mnist {
 /// Reads the four MNIST files, gzip or plain, from `directory`, called as they are published
 /// (train-images-idx3-ubyte) or as they often arrive (train-images.idx3-ubyte). Throws DataError
 /// when one is missing, broken, or holds a label outside 0..9.
-Mnist read_mnist(const std::filesystem::path& directory);
+Mnist read_mnist(const std::filesystem::path& directory,
+                 SourceLocation where = SourceLocation::current());
 /// The same from `directory` when it is not empty, else $MNIST_DIR when it is set, else
 /// data/mnist when it holds some of the files, else the first that holds all of them: the folder
 /// that `run` downloads to (${XDG_CACHE_HOME:-~/.cache}/gradgraph/mnist), Debian's Fashion-MNIST.
 /// Throws DataError: what was named but is not there or not whole is an error, not a reason to
 /// go on.
-Mnist find_mnist(const std::filesystem::path& directory = {});
+Mnist find_mnist(const std::filesystem::path& directory = {},
+                 SourceLocation where = SourceLocation::current());
 
 /// Reads an IDX file, plain or gzip: uint8, int32, float32 and float64 elements. Every header
 /// field is checked against the file's size. Throws DataError with path and fault.
-Tensor read_idx(const std::filesystem::path& path);
+Tensor read_idx(const std::filesystem::path& path,
+                SourceLocation where = SourceLocation::current());
 
 struct Cifar {
   Dataset train, test;  ///< "images", uint8 [N,32,32,3], and "labels", int64 [N]
@@ -143,10 +146,12 @@ struct Cifar {
 /// batches.meta.txt), each file plain or with .gz, from `directory` or the folder
 /// cifar-10-batches-bin in it. Throws DataError when one is missing, cut, or has a class that
 /// there is not. Source: Krizhevsky 2009.
-Cifar read_cifar10(const std::filesystem::path& directory);
+Cifar read_cifar10(const std::filesystem::path& directory,
+                   SourceLocation where = SourceLocation::current());
 /// The same of CIFAR-100 (train.bin, test.bin, the two lists of names), from `directory` or
 /// cifar-100-binary in it; "labels" are the 100 classes, "coarse_labels" the 20.
-Cifar read_cifar100(const std::filesystem::path& directory);
+Cifar read_cifar100(const std::filesystem::path& directory,
+                    SourceLocation where = SourceLocation::current());
 
 /// What a table's column becomes.
 enum class ColumnType : std::uint8_t { int64, float32, float64, classes };

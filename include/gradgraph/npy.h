@@ -17,13 +17,15 @@ namespace gradgraph GRADGRAPH_API {
 
 /// The array of a .npy file (`numpy.save`), plain or gzip. Throws DataError with path, fault and
 /// offset.
-Tensor read_npy(const std::filesystem::path& path);
+Tensor read_npy(const std::filesystem::path& path,
+                SourceLocation where = SourceLocation::current());
 
 /// The same without reading it: elements come from the file when they are touched, and what is
 /// changed of them stays in this process. Takes C order, this machine's order of bytes, and data
 /// that begins at a multiple of 64 bytes, as NumPy has written them since 1.14; throws DataError
 /// otherwise. The file must not become shorter while the tensor lives.
-Tensor map_npy(const std::filesystem::path& path);
+Tensor map_npy(const std::filesystem::path& path,
+               SourceLocation where = SourceLocation::current());
 
 /// Writes what `numpy.load` reads. A file of that name is replaced when the new one is whole.
 /// Throws BuildError for an empty tensor, DataError where it cannot be written.
@@ -33,7 +35,8 @@ void write_npy(const std::filesystem::path& path, const Tensor& tensor,
 /// The arrays of a .npz file (`numpy.savez` and `savez_compressed`), in its order, under their
 /// names there, without ".npy". Throws DataError with path, array, fault and offset; also for
 /// names that come twice, for members that are no arrays, and for a wrong checksum.
-std::vector<NamedTensor> read_npz(const std::filesystem::path& path);
+std::vector<NamedTensor> read_npz(const std::filesystem::path& path,
+                                  SourceLocation where = SourceLocation::current());
 
 struct NpzOptions {
   bool compressed = false;  ///< by deflate, as `numpy.savez_compressed` does

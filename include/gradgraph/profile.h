@@ -74,7 +74,8 @@ class Profile {
   /// Chrome's trace format: a span per run, wait, feed and node, with name, op, shapes, bytes and
   /// rates; arrows from nodes to those that differentiate them. Throws DataError when the file
   /// cannot be written.
-  void write_trace(const std::string& path) const;
+  void write_trace(const std::string& path,
+                   SourceLocation where = SourceLocation::current()) const;
 
  private:
   struct State;

@@ -39,7 +39,8 @@ std::filesystem::path save_bundle(Session& session, Graph& graph, const Numerics
                                   SourceLocation where = SourceLocation::current());
 
 /// Reads what `save_bundle` wrote. Throws DataError where it is damaged.
-Bundle read_bundle(const std::filesystem::path& folder);
+Bundle read_bundle(const std::filesystem::path& folder,
+                   SourceLocation where = SourceLocation::current());
 
 /// Runs a bundle's step again: in a session of its own, of `options` but for seed, precision and
 /// checks, which are the bundle's. Throws the NumericsError that comes up again; returns where

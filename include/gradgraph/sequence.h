@@ -9,6 +9,16 @@
 namespace gradgraph GRADGRAPH_API {
 namespace nn {
 
+/// How a recurrent layer goes over its steps.
+struct SequenceOptions {
+  /// How many steps each sample has, integers [N]; empty: all. Behind them its state stays as it
+  /// is and its outputs are 0. Source: torch.nn.utils.rnn.pack_padded_sequence.
+  Output lengths = {};
+  /// From a sample's last step to its first. Outputs stand where their steps do, so that those of
+  /// both directions can be put side by side: `concat({forward, backward}, -1)`.
+  bool reverse = false;
+};
+
 struct LstmOptions {
   std::int64_t units = 0;
   Initializer kernel_initializer = glorot_uniform();
@@ -23,7 +33,7 @@ struct LstmState {
 };
 struct LstmResult {
   Output outputs;   ///< [N, steps, units]: the hidden state after each step
-  LstmState state;  ///< after the last one
+  LstmState state;  ///< after the last one that was made
 };
 /// Long short-term memory: kernel [features, 4 units], recurrent_kernel [units, 4 units] and bias
 /// [4 units], gates in the order input, forget, cell, output.
@@ -32,7 +42,7 @@ class Lstm : public Module {
  public:
   explicit Lstm(LstmOptions options, std::string_view name = "lstm");
   /// All steps of x [N, steps, features]; steps and features must be known.
-  LstmResult operator()(Output x, LstmState state = {},
+  LstmResult operator()(Output x, LstmState state = {}, SequenceOptions sequence = {},
                         SourceLocation where = SourceLocation::current()) const;
   /// One step, of x [N, features].
   LstmState step(Output x, LstmState state = {},
@@ -49,7 +59,7 @@ struct GruOptions {
 };
 struct GruResult {
   Output outputs;  ///< [N, steps, units]: the state after each step
-  Output state;    ///< [N, units], after the last one
+  Output state;    ///< [N, units], after the last one that was made
 };
 /// A gated recurrent unit, reset after the product: kernel [features, 3 units], recurrent_kernel
 /// [units, 3 units], bias and recurrent_bias [3 units], gates in the order reset, update, new.
@@ -59,7 +69,7 @@ class Gru : public Module {
   explicit Gru(GruOptions options, std::string_view name = "gru");
   /// All steps of x [N, steps, features], from `state` [N, units] on, an empty one being 0; steps
   /// and features must be known.
-  GruResult operator()(Output x, Output state = {},
+  GruResult operator()(Output x, Output state = {}, SequenceOptions sequence = {},
                        SourceLocation where = SourceLocation::current()) const;
   /// One step, of x [N, features].
   Output step(Output x, Output state = {},

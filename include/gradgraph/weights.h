@@ -29,7 +29,8 @@ struct Safetensors {
 /// one that is cut, padded or contradicts itself, and for elements that no DType holds (8-bit
 /// floats, complex and unsigned numbers, int8 and int16) or more than Shape::kMaxRank axes.
 /// Source: github.com/huggingface/safetensors, "Format".
-Safetensors read_safetensors(const std::filesystem::path& path);
+Safetensors read_safetensors(const std::filesystem::path& path,
+                             SourceLocation where = SourceLocation::current());
 /// Writes such a file, larger elements first, so that all are aligned. Throws BuildError for an
 /// empty tensor handle, for names that repeat or are no UTF-8, DataError where the file cannot be
 /// written.

@@ -120,7 +120,7 @@ constexpr const char* kReplay = "--replay";
 std::vector<std::string> arguments_before(const std::vector<std::string>& arguments) {
   const auto flag = std::ranges::find(arguments, kReplay);
   if (flag == arguments.end() || flag + 1 == arguments.end()) return {};
-  return read_bundle(flag[1]).arguments;
+  return read_bundle(flag[1], {}).arguments;
 }
 
 /// The flags of one program.

@@ -87,7 +87,7 @@ void report(const TrainingFlags& flags, Session& session, const TrainingStep& st
 }
 
 void print_profile(const TrainingFlags& flags, const Profile& profile) {
-  if (!flags.trace.empty()) profile.write_trace(flags.trace.string());
+  if (!flags.trace.empty()) profile.write_trace(flags.trace.string(), {});
   if (!flags.profile) return;
   std::vector<Ceilings> ceilings;
   for (const std::string& device : profile.devices())

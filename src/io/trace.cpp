@@ -31,7 +31,7 @@ Json arrow_end(const char* phase, int id, double time, int row) {
 
 }  // namespace
 
-void Profile::write_trace(const std::string& path) const {
+void Profile::write_trace(const std::string& path, SourceLocation where) const {
   const State& state = *state_;
   Json events = Json::array();
   int arrows = 0;
@@ -80,7 +80,7 @@ void Profile::write_trace(const std::string& path) const {
   }
   std::ofstream file(path);
   file << Json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}}.dump() << '\n';
-  if (!file.flush()) throw DataError("cannot write " + path);
+  if (!file.flush()) throw DataError("cannot write " + path, where);
 }
 
 }  // namespace gradgraph

@@ -127,12 +127,12 @@ class Training {
       if (!step.gradients.empty())
         train_with_gradients_.emplace(session, step, Mode::train_with_gradients,
                                       options.data_in_graph, where);
-      events_.emplace(options.event_directory);
-      if (!options.resume) events_->graph(step.loss.graph());
+      events_.emplace(options.event_directory, where);
+      if (!options.resume) events_->graph(step.loss.graph(), where);
     }
     if (options.checkpoints) open_checkpoints();
     if (options.resume) resume();
-    metrics_file_.emplace(options.metrics_file, epoch_, done_);
+    metrics_file_.emplace(options.metrics_file, epoch_, done_, where);
     if (options.data_in_graph) return;
     batches_.emplace(dataset, options.batch_size,
                      data::BatchOptions{.shuffle = options.shuffle,
@@ -159,7 +159,7 @@ class Training {
       }
     }
     if (result_.was_interrupted) save(nullptr);
-    if (checkpoints_) checkpoints_->wait();
+    if (checkpoints_) checkpoints_->wait(where_);
     const EarlyStopping& stopping = options_.early_stopping;
     if (stopping.patience > 0 && stopping.restores_best && !result_.was_interrupted)
       restore_best();
@@ -282,8 +282,8 @@ class Training {
     if (options_.log)
       options_.log(entry);
     else if (std::printf("%s\n", entry.line().c_str()) < 0 || std::fflush(stdout) != 0)
-      throw DataError("cannot write the log");
-    metrics_file_->write(entry);
+      throw DataError("cannot write the log", where_);
+    metrics_file_->write(entry, where_);
     if (events_) write_events(entry);
     if (options_.profile) options_.profile->skip_time();
     if (epoch_is_done) result_.epochs.push_back(std::move(entry));
@@ -294,8 +294,9 @@ class Training {
   void write_events(const TrainingLog& entry) {
     const int64_t step = (entry.epoch - 1) * num_batches() + entry.batches;
     for (const MetricMeans& metric : entry.metrics) {
-      events_->scalar(metric.name + "/training", metric.training, step);
-      if (has_validation()) events_->scalar(metric.name + "/validation", metric.validation, step);
+      events_->scalar(metric.name + "/training", metric.training, step, where_);
+      if (has_validation())
+        events_->scalar(metric.name + "/validation", metric.validation, step, where_);
     }
     if (!entry.epoch_is_done) return;
     for (const Output& variable : trainable_variables(step_.loss.graph()))

@@ -30,17 +30,17 @@ std::string lines_before(const std::filesystem::path& path, std::int64_t epoch,
 }  // namespace
 
 MetricsFile::MetricsFile(const std::filesystem::path& path, std::int64_t epoch,
-                         std::int64_t batches)
+                         std::int64_t batches, SourceLocation where)
     : path_(path) {
   if (path_.empty()) return;
   const bool goes_on = epoch > 1 || batches > 0;
   const std::string kept = goes_on ? lines_before(path_, epoch, batches) : std::string();
   file_.open(path_, std::ios::trunc);
   file_ << kept << std::flush;
-  if (!file_) throw DataError("fit: cannot write metrics_file " + path_.string());
+  if (!file_) throw DataError("fit: cannot write metrics_file " + path_.string(), where);
 }
 
-void MetricsFile::write(const TrainingLog& log) {
+void MetricsFile::write(const TrainingLog& log, SourceLocation where) {
   if (path_.empty()) return;
   ordered_json line = {{"epoch", log.epoch}, {"batch", log.batches}};
   for (const MetricMeans& metric : log.metrics) {
@@ -50,7 +50,7 @@ void MetricsFile::write(const TrainingLog& log) {
   line["seconds"] = log.seconds;
   file_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n"
         << std::flush;
-  if (!file_) throw DataError("fit: cannot write metrics_file " + path_.string());
+  if (!file_) throw DataError("fit: cannot write metrics_file " + path_.string(), where);
 }
 
 }  // namespace gradgraph::training

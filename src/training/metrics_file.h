@@ -13,9 +13,10 @@ class MetricsFile {
   /// An empty path writes nothing. Of a file that is there, the lines of the first `epoch` - 1
   /// epochs and of `batches` batches of that one stay: what comes after them is trained again.
   /// Throws DataError when the file cannot be written.
-  MetricsFile(const std::filesystem::path& path, std::int64_t epoch, std::int64_t batches);
+  MetricsFile(const std::filesystem::path& path, std::int64_t epoch, std::int64_t batches,
+              SourceLocation where);
   /// {"epoch": 1, "batch": 469, "loss": 0.25, ...}; what is not finite is null.
-  void write(const TrainingLog& log);
+  void write(const TrainingLog& log, SourceLocation where);
 
  private:
   std::filesystem::path path_;

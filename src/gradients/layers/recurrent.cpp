@@ -1,3 +1,4 @@
+#include "core/index.h"
 #include "core/text.h"
 #include "gradgraph/sequence.h"
 #include "gradients/layers/layer_builder.h"
@@ -58,10 +59,35 @@ struct Cell {
   Output by_steps(const Output& x) const {
     return x.rank() == 3 ? exchange_leading_axes(x, where) : x;
   }
-  std::int64_t known_steps(const Output& x) const {
+
+  /// What `step` makes of each piece of `inputs`, one after the other, and of where samples have
+  /// that step: boolean [N, 1], empty where all have it.
+  template <class Step>
+  Output outputs_of(const Output& x, const Output& inputs, const SequenceOptions& sequence,
+                    const Step& step) const {
     const std::int64_t steps = layer.size(x, 1);
     layer.require(steps > 0, fmt::format("x has no steps: {}", x.shape()));
-    return steps;
+    Output lengths = sequence.lengths;
+    if (lengths) {
+      layer.require(is_integer(lengths.dtype()) && lengths.rank() == 1,
+                    fmt::format("lengths must be integers [N], not {}{}", lengths.dtype(),
+                                lengths.shape()));
+      lengths = expand_dims(lengths, {1}, where);
+    }
+    const std::vector<Output> pieces = steps_of(inputs, steps, where);
+    std::vector<Output> outputs(pieces.size());
+    for (std::int64_t i = 0; i < steps; ++i) {
+      const std::int64_t number = sequence.reverse ? steps - 1 - i : i;
+      outputs[at(number)] =
+          step(pieces[at(number)], lengths ? greater(lengths, number, where) : Output());
+    }
+    return exchange_leading_axes(stack(outputs, 0, where), where);
+  }
+  /// The new value of samples that are there, and the old one, or 0, of the others.
+  Output chosen(const Output& is_there, const Output& fresh, const Output& old) const {
+    if (!is_there) return fresh;
+    return old ? gradgraph::where(is_there, fresh, old, where)
+               : gradgraph::where(is_there, fresh, 0, where);
   }
 };
 
@@ -143,14 +169,16 @@ LstmState Lstm::step(Output x, LstmState state, SourceLocation where) const {
   return state;
 }
 
-LstmResult Lstm::operator()(Output x, LstmState state, SourceLocation where) const {
+LstmResult Lstm::operator()(Output x, LstmState state, SequenceOptions sequence,
+                            SourceLocation where) const {
   LstmCell cell(*this, options_, x, 3, state, where);
-  std::vector<Output> outputs;
-  for (const Output& input : steps_of(cell.inputs, cell.known_steps(x), where)) {
-    state = cell.step(input, state);
-    outputs.push_back(state.hidden);
-  }
-  return {cell.layer.finish(exchange_leading_axes(stack(outputs, 0, where), where)), state};
+  const auto step = [&](const Output& input, const Output& is_there) {
+    const LstmState fresh = cell.step(input, state);
+    state = {cell.chosen(is_there, fresh.hidden, state.hidden),
+             cell.chosen(is_there, fresh.cell, state.cell)};
+    return cell.chosen(is_there, fresh.hidden, {});
+  };
+  return {cell.layer.finish(cell.outputs_of(x, cell.inputs, sequence, step)), state};
 }
 
 Gru::Gru(GruOptions options, std::string_view name)
@@ -161,14 +189,15 @@ Output Gru::step(Output x, Output state, SourceLocation where) const {
   return cell.layer.finish(cell.step(cell.inputs, state));
 }
 
-GruResult Gru::operator()(Output x, Output state, SourceLocation where) const {
+GruResult Gru::operator()(Output x, Output state, SequenceOptions sequence,
+                          SourceLocation where) const {
   GruCell cell(*this, options_, x, 3, state, where);
-  std::vector<Output> outputs;
-  for (const Output& input : steps_of(cell.inputs, cell.known_steps(x), where)) {
-    state = cell.step(input, state);
-    outputs.push_back(state);
-  }
-  return {cell.layer.finish(exchange_leading_axes(stack(outputs, 0, where), where)), state};
+  const auto step = [&](const Output& input, const Output& is_there) {
+    const Output fresh = cell.step(input, state);
+    state = cell.chosen(is_there, fresh, state);
+    return cell.chosen(is_there, fresh, {});
+  };
+  return {cell.layer.finish(cell.outputs_of(x, cell.inputs, sequence, step)), state};
 }
 
 }  // namespace gradgraph::nn

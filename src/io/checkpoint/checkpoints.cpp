@@ -17,6 +17,7 @@
 #include "gradgraph/checkpoint.h"
 #include "gradgraph/ops.h"
 #include "io/checkpoint/checkpoint_folder.h"
+#include "io/files/at_line.h"
 #include "io/files/output_file.h"
 
 namespace gradgraph {
@@ -202,7 +203,8 @@ struct Checkpoints::State {
 };
 
 Checkpoints::Checkpoints(CheckpointOptions options, SourceLocation where)
-    : state_(std::make_unique<State>(std::move(options), where)) {}
+    : state_(at_line(where, [&] { return std::make_unique<State>(std::move(options), where); })) {
+}
 Checkpoints::~Checkpoints() = default;
 Checkpoints::Checkpoints(Checkpoints&&) noexcept = default;
 Checkpoints& Checkpoints::operator=(Checkpoints&&) noexcept = default;
@@ -222,18 +224,20 @@ void Checkpoints::save(Session& session, Graph& graph, const TrainingProgress& p
   state_->start(where);
 }
 
-void Checkpoints::wait() {
-  if (const std::string fault = state_->finish(); !fault.empty()) throw DataError(fault);
+void Checkpoints::wait(SourceLocation where) {
+  if (const std::string fault = state_->finish(); !fault.empty()) throw DataError(fault, where);
 }
 
 std::optional<TrainingProgress> Checkpoints::restore(Session& session, Graph& graph,
                                                      SourceLocation where) {
-  return state_->restore(session, graph, where, [&] { return state_->folder.latest(); });
+  const auto latest = [&] { return state_->folder.latest(); };
+  return at_line(where, [&] { return state_->restore(session, graph, where, latest); });
 }
 
 std::optional<TrainingProgress> Checkpoints::restore_best(Session& session, Graph& graph,
                                                           SourceLocation where) {
-  return state_->restore(session, graph, where, [&] { return state_->folder.best(); });
+  const auto best = [&] { return state_->folder.best(); };
+  return at_line(where, [&] { return state_->restore(session, graph, where, best); });
 }
 
 fs::path Checkpoints::latest() const {
@@ -271,9 +275,12 @@ void require_checkpoint(const fs::path& folder, SourceLocation where) {
 TrainingProgress restore_checkpoint(Session& session, Graph& graph, const fs::path& folder,
                                     SourceLocation where) {
   require_checkpoint(folder, where);
-  const Manifest manifest = read_manifest(folder);
-  verify_files(folder, manifest);
-  load_files(folder, manifest, session, graph, where);
+  const Manifest manifest = at_line(where, [&] {
+    Manifest read = read_manifest(folder);
+    verify_files(folder, read);
+    load_files(folder, read, session, graph, where);
+    return read;
+  });
   if (manifest.seed != session.seed())
     fmt::print(stderr, "gradgraph: {}\n", seed_warning(folder, manifest, session));
   return manifest.progress;

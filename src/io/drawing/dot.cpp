@@ -373,8 +373,8 @@ class Writer {
   double longest_ = 0;
 };
 
-[[noreturn]] void fail(const std::string& path, int error) {
-  throw DataError(fmt::format("cannot write '{}': {}", path, std::strerror(error)));
+[[noreturn]] void fail(const std::string& path, int error, SourceLocation where) {
+  throw DataError(fmt::format("cannot write '{}': {}", path, std::strerror(error)), where);
 }
 
 void require_fetches(const Graph& graph, const std::vector<Output>& fetches,
@@ -406,11 +406,12 @@ void write_dot(const Graph& graph, const std::string& path, const DotOptions& op
   const std::string written = special ? path : path + ".part";
   errno = 0;
   std::ofstream file(written);
-  if (!file) fail(path, errno);
+  if (!file) fail(path, errno, where);
   try {
     write_dot(graph, file, options, where);
     file.close();
-    if (!file || (!special && std::rename(written.c_str(), path.c_str()) != 0)) fail(path, errno);
+    if (!file || (!special && std::rename(written.c_str(), path.c_str()) != 0))
+      fail(path, errno, where);
   } catch (...) {
     if (!special) std::filesystem::remove(written, ignored);
     throw;

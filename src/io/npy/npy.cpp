@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "core/text.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 #include "io/files/output_file.h"
 #include "io/npy/npy_array.h"
@@ -17,12 +18,9 @@ namespace gradgraph {
 
 namespace fs = std::filesystem;
 
-Tensor read_npy(const fs::path& path) {
-  InputFile file(path);
-  return read_npy_array(file);
-}
+namespace {
 
-Tensor map_npy(const fs::path& path) {
+Tensor mapped_array(const fs::path& path) {
   InputFile file(path);
   if (file.compressed()) file.fail("is compressed, and cannot be mapped; read_npy reads it");
   const NpyHeader header = read_npy_header(file);
@@ -57,13 +55,28 @@ Tensor map_npy(const fs::path& path) {
   return Tensor::wrap(header.dtype, header.shape, data, owner);
 }
 
+}  // namespace
+
+Tensor read_npy(const fs::path& path, SourceLocation where) {
+  return at_line(where, [&] {
+    InputFile file(path);
+    return read_npy_array(file);
+  });
+}
+
+Tensor map_npy(const fs::path& path, SourceLocation where) {
+  return at_line(where, [&] { return mapped_array(path); });
+}
+
 void write_npy(const fs::path& path, const Tensor& tensor, SourceLocation where) {
   if (!tensor) throw BuildError("write_npy: the tensor is empty", where);
   const std::string header = npy_header(tensor);
-  OutputFile file(path);
-  file.write(header.data(), header.size());
-  file.write(tensor.raw(), tensor.bytes());
-  file.commit();
+  at_line(where, [&] {
+    OutputFile file(path);
+    file.write(header.data(), header.size());
+    file.write(tensor.raw(), tensor.bytes());
+    file.commit();
+  });
 }
 
 }  // namespace gradgraph

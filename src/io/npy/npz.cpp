@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "gradgraph/npy.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 #include "io/npy/npy_array.h"
 
@@ -78,9 +79,7 @@ Archive opened(const fs::path& path, int flags) {
   return archive;
 }
 
-}  // namespace
-
-std::vector<NamedTensor> read_npz(const fs::path& path) {
+std::vector<NamedTensor> arrays_of(const fs::path& path) {
   const std::uint64_t size = size_of_file(path);
   if (size == 0) fail_file(path, "truncated: an empty file is no zip file (at byte 0)");
   const Archive archive = opened(path, ZIP_RDONLY | ZIP_CHECKCONS);
@@ -117,21 +116,9 @@ std::vector<NamedTensor> read_npz(const fs::path& path) {
   return arrays;
 }
 
-void write_npz(const fs::path& path, const std::vector<NamedTensor>& arrays,
-               const NpzOptions& options, SourceLocation where) {
-  // Nor does libzip write an archive without members.
-  if (arrays.empty()) throw BuildError("write_npz: there is no array to write", where);
-  std::set<std::string_view> names;
-  std::vector<std::string> headers;
-  for (const auto& [name, tensor] : arrays) {
-    if (name.empty() || name.find('\0') != std::string::npos)
-      throw BuildError("write_npz: an array's name is empty or has a zero byte", where);
-    if (!names.insert(name).second)
-      throw BuildError(fmt::format("write_npz: two arrays are called '{}'", name), where);
-    if (!tensor)
-      throw BuildError(fmt::format("write_npz: the tensor '{}' is empty", name), where);
-    headers.push_back(npy_header(tensor));
-  }
+/// Their .npy headers are at hand.
+void write_arrays(const fs::path& path, const std::vector<NamedTensor>& arrays,
+                  const std::vector<std::string>& headers, bool compressed) {
   Archive archive = opened(path, ZIP_CREATE | ZIP_TRUNCATE);
   const auto fail = [&] {
     fail_file(path, fmt::format("cannot be written: {}", zip_strerror(archive.get())));
@@ -155,13 +142,37 @@ void write_npz(const fs::path& path, const std::vector<NamedTensor>& arrays,
     const auto at = static_cast<zip_uint64_t>(index);
     // The first day that zip knows, so that the same arrays give the same bytes.
     constexpr zip_uint16_t kFirstDay = 1U << 5U | 1U;
-    if (zip_set_file_compression(archive.get(), at,
-                                 options.compressed ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0) != 0 ||
+    if (zip_set_file_compression(archive.get(), at, compressed ? ZIP_CM_DEFLATE : ZIP_CM_STORE,
+                                 0) != 0 ||
         zip_file_set_dostime(archive.get(), at, 0, kFirstDay, 0) != 0)
       fail();
   }
   if (zip_close(archive.get()) != 0) fail();
   static_cast<void>(archive.release());
+}
+
+}  // namespace
+
+std::vector<NamedTensor> read_npz(const fs::path& path, SourceLocation where) {
+  return at_line(where, [&] { return arrays_of(path); });
+}
+
+void write_npz(const fs::path& path, const std::vector<NamedTensor>& arrays,
+               const NpzOptions& options, SourceLocation where) {
+  // Nor does libzip write an archive without members.
+  if (arrays.empty()) throw BuildError("write_npz: there is no array to write", where);
+  std::set<std::string_view> names;
+  std::vector<std::string> headers;
+  for (const auto& [name, tensor] : arrays) {
+    if (name.empty() || name.find('\0') != std::string::npos)
+      throw BuildError("write_npz: an array's name is empty or has a zero byte", where);
+    if (!names.insert(name).second)
+      throw BuildError(fmt::format("write_npz: two arrays are called '{}'", name), where);
+    if (!tensor)
+      throw BuildError(fmt::format("write_npz: the tensor '{}' is empty", name), where);
+    headers.push_back(npy_header(tensor));
+  }
+  at_line(where, [&] { write_arrays(path, arrays, headers, options.compressed); });
 }
 
 }  // namespace gradgraph

@@ -12,6 +12,7 @@
 #include "gradgraph/weights.h"
 #include "io/checkpoint/checkpoint_files.h"
 #include "io/checkpoint/checkpoint_folder.h"
+#include "io/files/at_line.h"
 #include "io/files/output_file.h"
 
 namespace gradgraph {
@@ -100,26 +101,7 @@ Output find_output(Graph& graph, const std::string& name) {
   return {};
 }
 
-}  // namespace
-
-fs::path save_bundle(Session& session, Graph& graph, const NumericsError& error,
-                     const fs::path& directory, SourceLocation where) {
-  Snapshot snapshot = take_snapshot(session, graph, error, where);
-  std::vector<NamedTensor> feeds;
-  if (error.run)
-    for (const auto& [name, value] : error.run->feeds) feeds.push_back({name, value});
-  std::error_code fault;
-  const fs::path place = fs::absolute(directory, fault) / checkpoint_name(snapshot.manifest.step);
-  fs::create_directories(directory, fault);
-  if (fault) fail_system(directory, "cannot be made", fault.value());
-  write_folder(place, [&](const fs::path& folder) {
-    write_safetensors(folder / kFeeds, feeds, {}, where);
-    write_files(folder, snapshot);
-  });
-  return directory / place.filename();
-}
-
-Bundle read_bundle(const fs::path& folder) {
+Bundle bundle_of(const fs::path& folder) {
   const Manifest manifest = read_manifest(folder);
   const TrainingProgress& progress = manifest.progress;
   Bundle bundle{.program = manifest.program,
@@ -136,7 +118,7 @@ Bundle read_bundle(const fs::path& folder) {
   bundle.precision = static_cast<Precision>(precision);
   const fs::path path = folder / kFeeds;
   std::map<std::string, Tensor> stored;
-  for (NamedTensor& tensor : read_safetensors(path).tensors)
+  for (NamedTensor& tensor : read_safetensors(path, {}).tensors)
     stored.emplace(std::move(tensor.name), std::move(tensor.value));
   const std::vector<std::string> names = take(folder, progress, kFeed);
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -149,16 +131,44 @@ Bundle read_bundle(const fs::path& folder) {
   return bundle;
 }
 
+}  // namespace
+
+fs::path save_bundle(Session& session, Graph& graph, const NumericsError& error,
+                     const fs::path& directory, SourceLocation where) {
+  Snapshot snapshot = take_snapshot(session, graph, error, where);
+  std::vector<NamedTensor> feeds;
+  if (error.run)
+    for (const auto& [name, value] : error.run->feeds) feeds.push_back({name, value});
+  return at_line(where, [&] {
+    std::error_code fault;
+    const fs::path place =
+        fs::absolute(directory, fault) / checkpoint_name(snapshot.manifest.step);
+    fs::create_directories(directory, fault);
+    if (fault) fail_system(directory, "cannot be made", fault.value());
+    write_folder(place, [&](const fs::path& folder) {
+      write_safetensors(folder / kFeeds, feeds, {}, where);
+      write_files(folder, snapshot);
+    });
+    return directory / place.filename();
+  });
+}
+
+Bundle read_bundle(const fs::path& folder, SourceLocation where) {
+  return at_line(where, [&] { return bundle_of(folder); });
+}
+
 void replay(Graph& graph, const fs::path& folder, SessionOptions options, SourceLocation where) {
-  const Bundle bundle = read_bundle(folder);
+  const Bundle bundle = read_bundle(folder, where);
   options.seed = bundle.seed;
   options.precision = bundle.precision;
   options.check_numerics = true;
   options.check_passes = options.node_times = false;
   Session session(graph, options, where);
-  const Manifest manifest = read_manifest(folder);
-  verify_files(folder, manifest);
-  load_files(folder, manifest, session, graph, where);
+  at_line(where, [&] {
+    const Manifest manifest = read_manifest(folder);
+    verify_files(folder, manifest);
+    load_files(folder, manifest, session, graph, where);
+  });
   const auto output = [&](const std::string& name) {
     if (const Output found = find_output(graph, name)) return found;
     throw DataError(fmt::format("{}: the graph has no '{}'", folder.string(), name), where);

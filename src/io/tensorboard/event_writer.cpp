@@ -130,12 +130,12 @@ struct EventWriter::State {
   std::filesystem::path path;
   std::ofstream file;
 
-  void write(const Message& message) {
+  void write(const Message& message, SourceLocation where) {
     const std::string& data = message.bytes();
     const std::string length = little_endian(std::uint64_t{data.size()});
     file << length << little_endian(masked_crc(length)) << data << little_endian(masked_crc(data))
          << std::flush;
-    if (!file) throw DataError("cannot write " + path.string());
+    if (!file) throw DataError("cannot write " + path.string(), where);
   }
   Message event(std::int64_t step) const {
     const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
@@ -144,20 +144,21 @@ struct EventWriter::State {
     message.integer(event::kStep, step);
     return message;
   }
-  void write_value(const Message& value, std::int64_t step) {
+  void write_value(const Message& value, std::int64_t step, SourceLocation where) {
     Message summary, message = event(step);
     summary.message(summary_field::kValue, value);
     message.message(event::kSummary, summary);
-    write(message);
+    write(message, where);
   }
 };
 
-EventWriter::EventWriter(const std::filesystem::path& directory)
+EventWriter::EventWriter(const std::filesystem::path& directory, SourceLocation where)
     : state_(std::make_unique<State>()) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error)
-    throw DataError(fmt::format("cannot make {}: {}", directory.string(), error.message()));
+    throw DataError(fmt::format("cannot make {}: {}", directory.string(), error.message()),
+                    where);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
   // Files of one second and process differ in a number.
@@ -165,20 +166,21 @@ EventWriter::EventWriter(const std::filesystem::path& directory)
     state_->path = directory / fmt::format("events.out.tfevents.{:010}.gradgraph.{}.{}", seconds,
                                            getpid(), number);
   state_->file.open(state_->path, std::ios::binary);
-  if (!state_->file) throw DataError("cannot write " + state_->path.string());
+  if (!state_->file) throw DataError("cannot write " + state_->path.string(), where);
   Message first = state_->event(0);
   first.text(event::kFileVersion, "brain.Event:2");
-  state_->write(first);
+  state_->write(first, where);
 }
 EventWriter::~EventWriter() = default;
 EventWriter::EventWriter(EventWriter&&) noexcept = default;
 EventWriter& EventWriter::operator=(EventWriter&&) noexcept = default;
 
-void EventWriter::scalar(std::string_view tag, double value, std::int64_t step) {
+void EventWriter::scalar(std::string_view tag, double value, std::int64_t step,
+                         SourceLocation where) {
   Message message;
   message.text(summary_field::kTag, tag);
   message.short_number(summary_field::kSimpleValue, static_cast<float>(value));
-  state_->write_value(message, step);
+  state_->write_value(message, step, where);
 }
 
 void EventWriter::histogram(std::string_view tag, const Tensor& values, std::int64_t step,
@@ -188,17 +190,17 @@ void EventWriter::histogram(std::string_view tag, const Tensor& values, std::int
   Message message;
   message.text(summary_field::kTag, tag);
   message.message(summary_field::kHistogram, histogram_of(values));
-  state_->write_value(message, step);
+  state_->write_value(message, step, where);
 }
 
-void EventWriter::graph(const Graph& graph) {
+void EventWriter::graph(const Graph& graph, SourceLocation where) {
   Message definition, versions, message = state_->event(0);
   for (const Node& node : graph.nodes())
     definition.message(graph_field::kNode, definition_of(node));
   versions.integer(graph_field::kProducer, 22);  // the first without functions in it
   definition.message(graph_field::kVersions, versions);
   message.text(event::kGraph, definition.bytes());
-  state_->write(message);
+  state_->write(message, where);
 }
 
 const std::filesystem::path& EventWriter::path() const { return state_->path; }

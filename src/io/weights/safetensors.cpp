@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/text.h"
+#include "io/files/at_line.h"
 #include "io/files/output_file.h"
 
 namespace gradgraph {
@@ -64,12 +65,14 @@ std::vector<std::size_t> safetensors_order(const std::vector<NamedTensor>& tenso
   return order;
 }
 
-Safetensors read_safetensors(const fs::path& path) {
-  const SafetensorsFile file(path);
-  Safetensors result{.metadata = file.header().metadata};
-  for (const StoredTensor& tensor : file.header().tensors)
-    result.tensors.push_back({tensor.name, file.read(tensor)});
-  return result;
+Safetensors read_safetensors(const fs::path& path, SourceLocation where) {
+  return at_line(where, [&] {
+    const SafetensorsFile file(path);
+    Safetensors result{.metadata = file.header().metadata};
+    for (const StoredTensor& tensor : file.header().tensors)
+      result.tensors.push_back({tensor.name, file.read(tensor)});
+    return result;
+  });
 }
 
 void write_safetensors(const fs::path& path, const std::vector<NamedTensor>& tensors,
@@ -77,10 +80,13 @@ void write_safetensors(const fs::path& path, const std::vector<NamedTensor>& ten
   std::vector<StoredTensor> stored;
   const std::vector<std::size_t> order = safetensors_order(tensors, stored, where);
   const std::string header = make_safetensors_header(stored, metadata, where);
-  OutputFile file(path);
-  file.write(header.data(), header.size());
-  for (const std::size_t i : order) file.write(tensors[i].value.raw(), tensors[i].value.bytes());
-  file.commit();
+  at_line(where, [&] {
+    OutputFile file(path);
+    file.write(header.data(), header.size());
+    for (const std::size_t i : order)
+      file.write(tensors[i].value.raw(), tensors[i].value.bytes());
+    file.commit();
+  });
 }
 
 }  // namespace gradgraph

@@ -10,6 +10,7 @@
 #include "gradgraph/npy.h"
 #include "gradgraph/op.h"
 #include "gradgraph/ops.h"
+#include "io/files/at_line.h"
 #include "io/weights/conventions.h"
 #include "io/weights/safetensors.h"
 
@@ -43,7 +44,7 @@ class WeightsFile {
  public:
   explicit WeightsFile(const fs::path& path) {
     if (is_npz(path))
-      arrays_ = read_npz(path);
+      arrays_ = read_npz(path, {});
     else
       mapped_.emplace(path);
     for (const auto& [name, value] : arrays_)
@@ -214,7 +215,7 @@ std::string LoadReport::to_string() const {
 
 LoadReport load_weights(Session& session, Graph& graph, const fs::path& path,
                         const LoadOptions& options, SourceLocation where) {
-  return Loader(graph, path, options, where).load(session);
+  return at_line(where, [&] { return Loader(graph, path, options, where).load(session); });
 }
 
 void save_weights(Session& session, Graph& graph, const fs::path& path,

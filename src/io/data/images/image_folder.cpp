@@ -9,6 +9,7 @@
 #include "device/parallel.h"
 #include "gradgraph/data.h"
 #include "io/data/images/decoding.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 
 namespace gradgraph::data {
@@ -83,20 +84,8 @@ void for_each_image(std::int64_t count, int threads, const Body& body) {
   if (thrown) std::rethrow_exception(thrown);
 }
 
-}  // namespace
-
-Tensor read_image(const fs::path& path, const ImageOptions& options, SourceLocation where) {
-  check(options, where);
-  const Pixels pixels = decoded(path, options);
-  return Tensor::from(std::span<const std::uint8_t>(pixels.bytes),
-                      {static_cast<std::int64_t>(pixels.height),
-                       static_cast<std::int64_t>(pixels.width), options.channels},
-                      where);
-}
-
-Dataset read_image_folder(const fs::path& directory, const ImageOptions& options,
-                          SourceLocation where) {
-  check(options, where);
+Dataset images_by_class(const fs::path& directory, const ImageOptions& options,
+                        SourceLocation where) {
   std::error_code ignored;
   const std::vector<fs::path> folders =
       entries(directory, [&](const fs::path& path) { return fs::is_directory(path, ignored); });
@@ -143,6 +132,23 @@ Dataset read_image_folder(const fs::path& directory, const ImageOptions& options
   Dataset dataset({{"images", images}, {"labels", Tensor::from(numbers, {count}, where)}}, where);
   dataset.set_classes("labels", std::move(classes));
   return dataset;
+}
+
+}  // namespace
+
+Tensor read_image(const fs::path& path, const ImageOptions& options, SourceLocation where) {
+  check(options, where);
+  const Pixels pixels = at_line(where, [&] { return decoded(path, options); });
+  return Tensor::from(std::span<const std::uint8_t>(pixels.bytes),
+                      {static_cast<std::int64_t>(pixels.height),
+                       static_cast<std::int64_t>(pixels.width), options.channels},
+                      where);
+}
+
+Dataset read_image_folder(const fs::path& directory, const ImageOptions& options,
+                          SourceLocation where) {
+  check(options, where);
+  return at_line(where, [&] { return images_by_class(directory, options, where); });
 }
 
 }  // namespace gradgraph::data

@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "gradgraph/data.h"
 #include "io/data/images/decoding.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 #include "io/files/output_file.h"
 
@@ -54,10 +55,9 @@ Tensor as_bytes(const Tensor& image, SourceLocation where) {
 
 void require_images(SourceLocation) {}
 
-void write_png(const fs::path& path, const Tensor& image, SourceLocation where) {
-  check(image, where);
-  const Tensor pixels = as_bytes(image, where);
-  const Shape& shape = image.shape();
+namespace {
+void write_pixels(const fs::path& path, const Tensor& pixels) {
+  const Shape& shape = pixels.shape();
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
   png.height = static_cast<png_uint_32>(shape[0]);
@@ -72,6 +72,13 @@ void write_png(const fs::path& path, const Tensor& image, SourceLocation where) 
   output.write(file.data(), size);
   output.commit();
 }
+}  // namespace
+
+void write_png(const fs::path& path, const Tensor& image, SourceLocation where) {
+  check(image, where);
+  const Tensor pixels = as_bytes(image, where);
+  at_line(where, [&] { write_pixels(path, pixels); });
+}
 
 #else
 
@@ -80,7 +87,7 @@ void require_images(SourceLocation where) { throw DataError(std::string(kBuiltWi
 void write_png(const fs::path& path, const Tensor& image, SourceLocation where) {
   check(image, where);
   as_bytes(image, where);
-  fail_file(path, kBuiltWithout);
+  at_line(where, [&] { fail_file(path, kBuiltWithout); });
 }
 
 #endif

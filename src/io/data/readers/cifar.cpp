@@ -6,6 +6,7 @@
 
 #include "core/text.h"
 #include "gradgraph/data.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 
 namespace gradgraph::data {
@@ -120,18 +121,22 @@ class Reader {
 
 }  // namespace
 
-Cifar read_cifar10(const fs::path& directory) {
-  const Reader reader(directory, "cifar-10-batches-bin", {{"labels", 10, "batches.meta.txt"}});
-  return {reader.read({"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
-                       "data_batch_4.bin", "data_batch_5.bin"}),
-          reader.read({"test_batch.bin"}), directory};
+Cifar read_cifar10(const fs::path& directory, SourceLocation where) {
+  return at_line(where, [&]() -> Cifar {
+    const Reader reader(directory, "cifar-10-batches-bin", {{"labels", 10, "batches.meta.txt"}});
+    return {reader.read({"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
+                         "data_batch_4.bin", "data_batch_5.bin"}),
+            reader.read({"test_batch.bin"}), directory};
+  });
 }
 
-Cifar read_cifar100(const fs::path& directory) {
-  const Reader reader(
-      directory, "cifar-100-binary",
-      {{"coarse_labels", 20, "coarse_label_names.txt"}, {"labels", 100, "fine_label_names.txt"}});
-  return {reader.read({"train.bin"}), reader.read({"test.bin"}), directory};
+Cifar read_cifar100(const fs::path& directory, SourceLocation where) {
+  return at_line(where, [&]() -> Cifar {
+    const Reader reader(directory, "cifar-100-binary",
+                        {{"coarse_labels", 20, "coarse_label_names.txt"},
+                         {"labels", 100, "fine_label_names.txt"}});
+    return {reader.read({"train.bin"}), reader.read({"test.bin"}), directory};
+  });
 }
 
 }  // namespace gradgraph::data

@@ -7,6 +7,7 @@
 
 #include "core/text.h"
 #include "gradgraph/data.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 
 namespace gradgraph::data {
@@ -340,9 +341,11 @@ class Table {
 
 Dataset read_csv(const std::filesystem::path& path, const CsvOptions& options,
                  SourceLocation where) {
-  InputFile file(path);
-  const std::string text = file.read_all();
-  return Table(file, text, options, where).read();
+  return at_line(where, [&] {
+    InputFile file(path);
+    const std::string text = file.read_all();
+    return Table(file, text, options, where).read();
+  });
 }
 
 }  // namespace gradgraph::data

@@ -5,6 +5,7 @@
 
 #include "core/text.h"
 #include "gradgraph/data.h"
+#include "io/files/at_line.h"
 #include "io/files/input_file.h"
 
 namespace gradgraph::data {
@@ -33,9 +34,7 @@ void to_native(Tensor& tensor) {
     std::reverse(bytes + i, bytes + i + size);
 }
 
-}  // namespace
-
-Tensor read_idx(const fs::path& path) {
+Tensor idx_array(const fs::path& path) {
   InputFile reader(path);
   std::array<std::uint8_t, 4> magic{};
   if (const auto got = reader.read(magic.data(), magic.size()); got < magic.size())
@@ -90,6 +89,12 @@ Tensor read_idx(const fs::path& path) {
                                shape, tensor.bytes()));
   to_native(tensor);
   return tensor;
+}
+
+}  // namespace
+
+Tensor read_idx(const fs::path& path, SourceLocation where) {
+  return at_line(where, [&] { return idx_array(path); });
 }
 
 }  // namespace gradgraph::data

@@ -10,6 +10,7 @@
 #include "core/cache_folder.h"
 #include "core/text.h"
 #include "gradgraph/data.h"
+#include "io/files/at_line.h"
 
 namespace gradgraph::data {
 namespace {
@@ -54,7 +55,7 @@ fs::path require_file(const fs::path& directory, std::string_view name) {
 }
 
 Tensor read_images(const fs::path& path) {
-  const Tensor images = read_idx(path);
+  const Tensor images = read_idx(path, {});
   const Shape& shape = images.shape();
   if (images.dtype() != uint8 || shape.rank() != 3 || shape[1] != kMnistSide ||
       shape[2] != kMnistSide)
@@ -65,7 +66,7 @@ Tensor read_images(const fs::path& path) {
 }
 
 Tensor read_labels(const fs::path& path) {
-  const Tensor labels = read_idx(path);
+  const Tensor labels = read_idx(path, {});
   if (labels.dtype() != uint8 || labels.shape().rank() != 1)
     fail(path,
          fmt::format("MNIST labels are uint8[N], this is {}{}", labels.dtype(), labels.shape()));
@@ -91,15 +92,7 @@ fs::path cache_directory() {
   return cache.empty() ? cache : cache / "mnist";
 }
 
-Mnist read_as(const fs::path& directory, std::string_view data_set, std::string_view remark) {
-  Mnist mnist = read_mnist(directory);
-  mnist.source = fmt::format("{} in {} ({})", data_set, directory.string(), remark);
-  return mnist;
-}
-
-}  // namespace
-
-Mnist read_mnist(const fs::path& directory) {
+Mnist read_files(const fs::path& directory) {
   // All names first: a missing file is reported before the others have been read.
   const fs::path train_images = require_file(directory, kTrainImages);
   const fs::path train_labels = require_file(directory, kTrainLabels);
@@ -115,8 +108,14 @@ Mnist read_mnist(const fs::path& directory) {
   return mnist;
 }
 
-Mnist find_mnist(const fs::path& directory) {
-  if (!directory.empty()) return read_mnist(directory);
+Mnist read_as(const fs::path& directory, std::string_view data_set, std::string_view remark) {
+  Mnist mnist = read_files(directory);
+  mnist.source = fmt::format("{} in {} ({})", data_set, directory.string(), remark);
+  return mnist;
+}
+
+Mnist find_files(const fs::path& directory) {
+  if (!directory.empty()) return read_files(directory);
   if (const char* named = std::getenv("MNIST_DIR"); named && *named)
     return read_as(named, "MNIST", "from $MNIST_DIR");
 
@@ -143,6 +142,16 @@ Mnist find_mnist(const fs::path& directory) {
   }
   throw DataError("no MNIST found in " + searched +
                   "; name its directory with --data or $MNIST_DIR");
+}
+
+}  // namespace
+
+Mnist read_mnist(const fs::path& directory, SourceLocation where) {
+  return at_line(where, [&] { return read_files(directory); });
+}
+
+Mnist find_mnist(const fs::path& directory, SourceLocation where) {
+  return at_line(where, [&] { return find_files(directory); });
 }
 
 }  // namespace gradgraph::data
