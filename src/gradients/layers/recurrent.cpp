@@ -72,7 +72,7 @@ struct Cell {
       layer.require(is_integer(lengths.dtype()) && lengths.rank() == 1,
                     fmt::format("lengths must be integers [N], not {}{}", lengths.dtype(),
                                 lengths.shape()));
-      lengths = expand_dims(lengths, {1}, where);
+      lengths = expand_dims(lengths, 1, where);
     }
     const std::vector<Output> pieces = steps_of(inputs, steps, where);
     std::vector<Output> outputs(pieces.size());
