@@ -18,6 +18,9 @@ void add_activations(Rows& rows) {
   rows.push_back(values("leaky_relu/special", {kSpecial}, leaky,
                         {Tensor{kNan, kInf, -kInf, 3.0e+38f, -9.0e+37f, 0.0f, -0.0f, 1.0e-38f}}));
   // A negative slope turns the order of operands around.
+  rows.push_back(row("relu6", {Tensor{-1.f, 0.5f, 5.75f, 6.25f, 100.f}},
+                     [](In x) { return Out{relu6(x[0])}; },
+                     {Tensor{0.f, 0.5f, 5.75f, 6.f, 6.f}}));
   rows.push_back(row("leaky_relu/negative slope", {kAny},
                      [](In x) { return Out{leaky_relu(x[0], -2)}; },
                      {Tensor{{4.0f, 1.0f, 0.125f}, {0.75f, 1.5f, 3.0f}}}));

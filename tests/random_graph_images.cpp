@@ -117,21 +117,21 @@ void RandomImages::draw_padding(Options& options, const Image& image, Pair windo
   options.layout = image.layout;
   options.padding = drawing_.any_of(
       std::vector<Padding>{Padding::valid, Padding::valid, Padding::same, Padding::explicit_});
-  // No window may see padding alone. The others leave the border unread.
+  // No window may see padding alone.
   const auto some = [&](std::int64_t extent) {
     return static_cast<std::int64_t>(drawing_.pick(to_size(std::min<std::int64_t>(extent, 3))));
   };
-  if (!drawing_.chance(3))
+  const bool is_explicit = options.padding == Padding::explicit_;
+  if (is_explicit && !drawing_.chance(3))
     options.border = {some(window.height), some(window.height), some(window.width),
                       some(window.width)};
-  const bool is_explicit = options.padding == Padding::explicit_;
-  const Border border = is_explicit ? options.border : Border{};
+  const Border border = options.border;
   const auto span = [](std::int64_t extent, std::int64_t dilation) {
     return (extent - 1) * dilation + 1;
   };
   if (image.height() + border.top + border.bottom < span(window.height, dilations.height) ||
       image.width() + border.left + border.right < span(window.width, dilations.width))
-    options.padding = Padding::same;
+    options.padding = Padding::same, options.border = {};
 }
 
 RandomImages::Image RandomImages::convolved(const Image& image) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/text.h"
 #include "gradgraph/data.h"
 #include "gradgraph/error.h"
 #include "gradgraph/npy.h"
@@ -44,9 +45,14 @@ class Tables {
     return data::read_csv(write(directory_ / "a.csv", text), options);
   }
   std::string fault(const std::string& text, const data::CsvOptions& options = {}) const {
-    const std::string message = message_of([&] { read(text, options); });
     const std::string prefix = (directory_ / "a.csv").string() + ": ";
-    return message.starts_with(prefix) ? message.substr(prefix.size()) : message;
+    try {
+      read(text, options);
+    } catch (const Error& error) {
+      const std::string message = without_line(error);
+      return message.starts_with(prefix) ? message.substr(prefix.size()) : message;
+    }
+    return "(no error)";
   }
 
  private:
@@ -211,8 +217,9 @@ TEST_CASE("broken CIFAR files are refused") {
     write(file, bytes);
     return message_of<DataError>([&] { data::read_cifar10(folder); });
   };
-  CHECK(fault(record({1}).substr(1)) ==
-        file.string() + ": 3072 bytes are no whole number of records of 3073 (at byte 0)");
+  CHECK(fault(record({1}).substr(1))
+            .starts_with(file.string() +
+                         ": 3072 bytes are no whole number of records of 3073 (at byte 0)"));
   CHECK(contains(fault(record({1}) + "x"),
                  "3074 bytes are no whole number of records of 3073 "
                  "(at byte 3073)"));
@@ -263,9 +270,9 @@ TEST_CASE("broken images are refused") {
   const auto fault = [&](const std::string& bytes) {
     return message_of<DataError>([&] { data::read_image(write(path, bytes)); });
   };
-  CHECK(fault("") == path.string() +
-                         ": neither a PNG nor a JPEG file: it starts with neither's "
-                         "mark (at byte 0)");
+  CHECK(fault("").starts_with(path.string() +
+                              ": neither a PNG nor a JPEG file: it starts with neither's "
+                              "mark (at byte 0)"));
   CHECK(contains(message_of([] { data::read_image(kFiles / "printed.jpg"); }), "(CMYK)"));
   for (const char* name : {"colours.png", "palette.png", "colours.jpg", "progressive.jpg"}) {
     CAPTURE(name);

@@ -328,7 +328,8 @@ TEST_SUITE("bad input") {
   TEST_CASE("write_dot: a folder that is not there") {
     gg::Graph graph;
     CHECK_THROWS_WITH_AS(gg::write_dot(graph, "/nowhere/graph.dot"),
-                         "cannot write '/nowhere/graph.dot': No such file or directory",
+                         doctest::Contains("cannot write '/nowhere/graph.dot': No such file or "
+                                           "directory  (test_dot.cpp:"),
                          gg::DataError);
   }
 
@@ -342,7 +343,8 @@ TEST_SUITE("bad input") {
   TEST_CASE("write_dot: a full disk") {
     gg::Graph graph;
     CHECK_THROWS_WITH_AS(gg::write_dot(graph, "/dev/full"),
-                         "cannot write '/dev/full': No space left on device", gg::DataError);
+                         doctest::Contains("cannot write '/dev/full': No space left on device"),
+                         gg::DataError);
   }
 
   TEST_CASE("write_dot: what fails leaves the old file as it was") {

@@ -173,6 +173,8 @@ TEST_CASE("image layers: what they refuse") {
     nn::conv2d_transpose(x,
                          {.filters = 2, .padding = Padding::explicit_, .border = {-1, 0, 0, 0}});
   });
+  fails("a border needs Padding::explicit_",
+        [&] { nn::conv2d_transpose(x, {.filters = 2, .border = Border::all(1)}); });
   fails("nothing is left of the image: -2x6", [&] {
     nn::conv2d_transpose(x,
                          {.filters = 2, .padding = Padding::explicit_, .border = {4, 4, 0, 0}});

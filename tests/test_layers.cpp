@@ -259,7 +259,8 @@ TEST_CASE("layers: an object applied twice has its variables once") {
   const Output x = placeholder(graph, float32, {any, 3}, "x"),
                z = placeholder(graph, float32, {any, 3}, "z");
   const nn::Dense encode({.units = 2, .activation = gradgraph::tanh}, "encode");
-  CHECK(encode.variables().empty());
+  CHECK(contains(message_of([&] { encode.variables(); }),
+                 "'encode' has no variables before it is first applied  (test_layers.cpp:"));
   const nn::Dense copy = encode;
   const Output a = encode(x), b = copy(z);
   REQUIRE(encode.variables().size() == 2);
@@ -291,7 +292,7 @@ TEST_CASE("layers: an object refuses what its variables do not fit, and stays as
   // One that fails makes no variables.
   const nn::Dense broken({.units = 2, .activation = [](Output) { return Output(); }}, "broken");
   CHECK(contains(message_of([&] { broken(x); }), "the activation gives an empty Output"));
-  CHECK(broken.variables().empty());
+  CHECK_THROWS_AS(broken.variables(), BuildError);
   layer(x);
   const int nodes = graph.num_nodes();
   CHECK(contains(message_of([&] { layer(wide); }),
@@ -313,6 +314,9 @@ TEST_CASE("layers: sequential, and a struct of layers") {
   const Output y = model(x), again = model(x);
   CHECK(y.shape() == Shape{any, 3});
   CHECK(variables(graph).size() == 4);
+  CHECK(model.variables() == variables(graph));
+  CHECK(nn::Sequential({model, model}).variables().size() == 4);
+  CHECK_THROWS_AS(nn::Sequential({nn::Dense({.units = 1})}).variables(), BuildError);
   const Tensor value = noise({2, 5}, 4, float32);
   const std::vector<Tensor> results = Session(graph).run({{x, value}}, {y, again});
   CHECK(std::ranges::equal(results[0].span<float>(), results[1].span<float>()));
@@ -327,6 +331,12 @@ TEST_CASE("layers: sequential, and a struct of layers") {
   const Block block;
   CHECK(nn::Sequential({block, block})(x).shape() == Shape{any, 5});
   CHECK(variables(graph, "wide*").size() == 2);
+
+  // Of a result of several the output goes on.
+  const Output training = constant(graph, Tensor(true));
+  const nn::Sequential normal = {nn::BatchNorm({.training = training}, "normal"), relu};
+  CHECK(normal(x).shape() == Shape{any, 5});
+  CHECK(normal.variables().size() == 4);
 
   const int nodes = graph.num_nodes();
   CHECK(contains(message_of([&] {

@@ -150,6 +150,8 @@ TEST_CASE("conv2d: refuses what does not fit") {
   CHECK(mentions(error(x, in({0, 3, 4, 6}), {}), {"at least 1 high and wide"}));
   CHECK(mentions(error(x, filter, {.padding = Padding::explicit_, .border = {.left = -1}}),
                  {"border must not be negative"}));
+  CHECK(mentions(error(x, filter, {.border = Border::all(1)}),
+                 {"[conv2d]: a border needs Padding::explicit_; padding is valid"}));
   CHECK(mentions(error(x, filter, {.groups = 0}), {"groups must be at least 1"}));
   CHECK(mentions(error(x, filter, {.groups = 3}), {"4 channels do not divide into 3 groups"}));
   CHECK(mentions(error(in({2, 8, 8, 5}), in({3, 3, 1, 6}), {.groups = 5}),
@@ -195,6 +197,8 @@ TEST_CASE("pooling: refuses what does not fit") {
   CHECK(mentions(error(in({4, 4, 3}), {}), {"an image must have 4 axes"}));
   CHECK(mentions(error(x, {.window = 0}), {"at least 1 high and wide"}));
   CHECK(mentions(error(x, {.strides = {1, 0}}), {"strides must be at least 1"}));
+  CHECK(mentions(error(x, {.padding = Padding::same, .border = {.top = 1}}),
+                 {"a border needs Padding::explicit_; padding is same"}));
   CHECK(mentions(error(x, {.padding = Padding::explicit_, .border = {.top = 2}}),
                  {"nothing but padding"}));
   CHECK(mentions(error(in({2, 4, 4, 3}, int32), {}), {"must be of a floating dtype"}));
@@ -291,4 +295,12 @@ TEST_CASE("sparse_softmax_cross_entropy: the gradient with an unknown batch") {
   const Tensor result =
       Session(graph).run({{logits, Tensor{{0., 0.}, {0., 0.}}}, {labels, Tensor{0, 1}}}, grad);
   CHECK(result.to_string() == Tensor{{-.5, .5}, {.5, -.5}}.to_string());
+}
+
+TEST_CASE("relu6: nothing flows where it does not rise, as of relu") {
+  Graph graph;
+  const Output x = constant(graph, Tensor{-1.f, -0.f, 0.f, 1e-30f, 3.f, 6.5f});
+  const Tensor grad = Session(graph).run(gradients({sum(relu6(x))}, {x})[0]);
+  const std::vector<float> found(grad.span<float>().begin(), grad.span<float>().end());
+  CHECK(found == std::vector<float>{0, 0, 0, 1, 1, 0});
 }

@@ -232,8 +232,8 @@ TEST_CASE("a broken archive is refused with file, array and fault") {
                    "member 'other.txt': is no array; names of arrays end in .npy"));
   }
   CHECK(contains(fault([&] { read_npz(write(path, "")); }), "an empty file is no zip file"));
-  CHECK(
-      contains(fault([&] { read_npz(write(path, "no zip file at all")); }), "Not a zip archive"));
+  CHECK(contains(fault([&] { read_npz(write(path, "no zip file at all")); }),
+                 "no zip archive, or one whose end is cut off"));
 }
 
 TEST_CASE("arrays that cannot be written are refused") {

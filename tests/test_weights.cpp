@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
 
 #include "gradgraph/gradgraph.h"
@@ -105,6 +106,74 @@ TEST_CASE("weights: a PyTorch model gives the same logits here") {
     REQUIRE(old != before.tensors.end());
     CHECK(largest_difference(value, old->value) == 0);
   }
+}
+
+TEST_CASE("weights: PyTorch's layers for sequences give the same outputs here, and back") {
+  const fs::path path = GRADGRAPH_TESTS_FOLDER "/golden/pytorch_sequences.safetensors";
+  std::map<std::string, Tensor> known;
+  for (const NamedTensor& tensor :
+       read_safetensors(GRADGRAPH_TESTS_FOLDER "/golden/pytorch_sequence_outputs.safetensors")
+           .tensors)
+    known[tensor.name] = tensor.value;
+  Graph graph;
+  const Output x = constant(graph, known.at("x"));
+  const Output states = nn::Lstm({.units = 4})(x).outputs;
+  const std::map<std::string, Output> outputs = {
+      {"lstm", states},
+      {"gru", nn::Gru({.units = 4})(x).outputs},
+      {"attention", nn::MultiHeadAttention({.heads = 2})(x)},
+      {"crossed", nn::MultiHeadAttention({.heads = 2}, "crossed")(x, {.keys = states})}};
+  Session session(graph);
+  const LoadReport report =
+      load_weights(session, graph, path, {.convention = Convention::pytorch});
+  CHECK(report.loaded.size() == model_variables(graph).size());
+  for (const LoadReport::Loaded& loaded : report.loaded)
+    if (loaded.variable == "lstm/bias")
+      CHECK((loaded.stored == "lstm.bias_hh_l0 + lstm.bias_ih_l0" ||
+             loaded.stored == "lstm.bias_ih_l0 + lstm.bias_hh_l0"));
+  for (const auto& [name, output] : outputs) {
+    CAPTURE(name);
+    CHECK(largest_difference(session.run(output), known.at(name)) < 1e-6);
+  }
+
+  const TemporaryDirectory folder;
+  save_weights(session, graph, folder / "back.safetensors", {.convention = Convention::pytorch});
+  const Safetensors before = read_safetensors(path),
+                    after = read_safetensors(folder / "back.safetensors");
+  CHECK(after.tensors.size() == before.tensors.size());
+  for (const NamedTensor& tensor : after.tensors) {
+    const std::string& name = tensor.name;
+    CAPTURE(name);
+    const auto old = std::ranges::find(before.tensors, name, &NamedTensor::name);
+    REQUIRE(old != before.tensors.end());
+    // An LSTM's two biases are one here.
+    if (!name.starts_with("lstm.bias")) CHECK(largest_difference(tensor.value, old->value) == 0);
+    if (name == "lstm.bias_hh_l0")
+      CHECK(largest_difference(tensor.value, Tensor::zeros(float32, {16})) == 0);
+  }
+}
+
+TEST_CASE("weights: a kernel is turned by whatever name it comes") {
+  const TemporaryDirectory folder;
+  Graph graph;
+  const Output kernel = variable(graph, Tensor{{0.f, 0.f}, {0.f, 0.f}}, "a/output_kernel");
+  Session session(graph);
+  const fs::path path = write(folder, {{"x.weight", Tensor{{1.f, 2.f}, {3.f, 4.f}}}});
+  load_weights(session, graph, path,
+               {.names = {{"x.weight", "a/output_kernel"}}, .convention = Convention::pytorch});
+  CHECK(largest_difference(session.value(kernel), Tensor{{1.f, 3.f}, {2.f, 4.f}}) == 0);
+  save_weights(session, graph, folder / "back.safetensors", {.convention = Convention::pytorch});
+  const Safetensors back = read_safetensors(folder / "back.safetensors");
+  CHECK(back.tensors[0].name == "a.output_kernel");
+  CHECK(largest_difference(back.tensors[0].value, Tensor{{1.f, 2.f}, {3.f, 4.f}}) == 0);
+  // Rows that are no three kernels.
+  const Output query = variable(graph, Tensor{{0.f, 0.f}, {0.f, 0.f}}, "b/query_kernel");
+  const fs::path odd = write(folder, {{"b.in_proj_weight", Tensor{{1.f, 2.f}, {3.f, 4.f}}}});
+  CHECK(contains(message_of<DataError>([&] {
+                   load_weights(session, graph, odd,
+                                {.variables = {query}, .convention = Convention::pytorch});
+                 }),
+                 "'b/query_kernel' is float32[2,2], 'b.in_proj_weight' F32[2,2]"));
 }
 
 TEST_CASE("weights: without a map, every misfit is named at once, and nothing changes") {

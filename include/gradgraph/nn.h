@@ -20,7 +20,8 @@
 ///     const gg::nn::Dense encode({.units = 64, .activation = gg::tanh}, "encode");
 ///     const auto left = encode(x), right = encode(y);
 ///
-/// and a function, which is such an object applied once: `gg::nn::dense(x, {.units = 64})`.
+/// and a function, which is such an object applied once: `gg::nn::dense(x, {.units = 64})`. An
+/// object's variables are in the scope that is open when it is first applied.
 /// Training or inference is a graph input (`training`, a boolean scalar), never a global. Errors
 /// are BuildErrors with the layer's name.
 namespace gradgraph GRADGRAPH_API {
@@ -56,8 +57,9 @@ struct ModuleState;
 /// A layer belongs to the graph that it is first applied in.
 class Module {
  public:
-  /// The variables, in the order in which they were made; none before the first application.
-  std::vector<Output> variables() const;
+  /// The variables, in the order in which they were made. Throws BuildError before the first
+  /// application, when there are none yet.
+  std::vector<Output> variables(SourceLocation where = SourceLocation::current()) const;
   ~Module();
 
  protected:
@@ -95,7 +97,7 @@ struct Conv2dOptions {
   Activation activation = {};
   Pair strides = 1;
   Padding padding = Padding::valid;
-  Border border = {};  ///< read with Padding::explicit_
+  Border border = {};  ///< with Padding::explicit_ alone
   Pair dilations = 1;
   std::int64_t groups = 1;
   Layout layout = Layout::nhwc;
@@ -123,7 +125,7 @@ struct Conv2dTransposeOptions {
   Activation activation = {};
   Pair strides = 1;
   Padding padding = Padding::valid;
-  Border border = {};       ///< cut off the result; read with Padding::explicit_
+  Border border = {};       ///< cut off the result; with Padding::explicit_ alone
   Pair output_padding = 0;  ///< more rows and columns, below and right; less than the strides
   Pair dilations = 1;
   std::int64_t groups = 1;
@@ -167,7 +169,7 @@ struct Pool2dOptions {
   Pair window = 2;
   std::optional<Pair> strides = {};  ///< none: as the window, so that windows do not overlap
   Padding padding = Padding::valid;
-  Border border = {};  ///< read with Padding::explicit_
+  Border border = {};  ///< with Padding::explicit_ alone
 };
 /// The largest element of each window of x, [N,H,W,C] or, with Layout::nchw, [N,C,H,W].
 /// Source: keras.layers.MaxPooling2D.
@@ -273,7 +275,8 @@ Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension,
                  DType dtype = float32, std::string_view name = "embedding",
                  SourceLocation where = SourceLocation::current());
 
-/// Layers one after the other: modules, gg::relu and the like, lambdas.
+/// Layers one after the other: modules, gg::relu and the like, lambdas. Of a result of several,
+/// as batch_norm's, `output` goes on.
 ///
 ///     const gg::nn::Sequential model = {gg::nn::Dense({.units = 64}), gg::relu,
 ///                                       gg::nn::Dense({.units = 10})};
@@ -284,6 +287,9 @@ class Sequential {
   void add(UnaryFunction layer) { layers_.push_back(std::move(layer)); }
   /// Throws BuildError, with its position, for a layer that is empty or gives an empty Output.
   Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+  /// Those of its modules, each once, and of what else has a function like this: lambdas and most
+  /// structs of layers have none. Throws BuildError as Module::variables.
+  std::vector<Output> variables(SourceLocation where = SourceLocation::current()) const;
 
  private:
   std::vector<UnaryFunction> layers_;

@@ -119,8 +119,9 @@ template <class F>
 concept FunctionOfOutput = std::invocable<F&, Output, SourceLocation> ||
     std::invocable<F&, Output> || std::invocable<F&, Output, std::int64_t, SourceLocation>;
 
-/// A function of an Output that gives another one: `gg::relu`, `gg::softmax` (along the last
-/// axis), a lambda with or without a SourceLocation. A default one is empty.
+/// A function of an Output that gives another one, or a result with an `output`: `gg::relu`,
+/// `gg::softmax` (along the last axis), a layer, a lambda with or without a SourceLocation. A
+/// default one is empty.
 class UnaryFunction {
  public:
   UnaryFunction() = default;
@@ -128,15 +129,19 @@ class UnaryFunction {
   UnaryFunction(F function) {  // NOLINT: implicit
     if constexpr (std::is_pointer_v<F> || requires { function.operator bool(); })
       if (!function) return;
+    if constexpr (requires { function.variables(SourceLocation()); })
+      variables_ = [function](SourceLocation where) { return function.variables(where); };
     if constexpr (std::invocable<F&, Output, SourceLocation>)
-      function_ = std::move(function);
+      function_ = [function = std::move(function)](Output x, SourceLocation where) {
+        return output_of(function(x, where));
+      };
     else if constexpr (std::invocable<F&, Output, std::int64_t, SourceLocation>)
       function_ = [function = std::move(function)](Output x, SourceLocation where) {
-        return function(x, -1, where);
+        return output_of(function(x, -1, where));
       };
     else
       function_ = [function = std::move(function)](Output x, SourceLocation) {
-        return function(x);
+        return output_of(function(x));
       };
   }
 
@@ -144,9 +149,22 @@ class UnaryFunction {
   Output operator()(Output x, SourceLocation where = SourceLocation::current()) const {
     return function_(x, where);
   }
+  /// A layer's; none of other functions.
+  std::vector<Output> variables(SourceLocation where = SourceLocation::current()) const {
+    return variables_ ? variables_(where) : std::vector<Output>();
+  }
 
  private:
+  template <class R>
+  static Output output_of(R result) {
+    if constexpr (std::convertible_to<R, Output>)
+      return result;
+    else
+      return result.output;
+  }
+
   std::function<Output(Output, SourceLocation)> function_;
+  std::function<std::vector<Output>(SourceLocation)> variables_;
 };
 
 }  // namespace gradgraph

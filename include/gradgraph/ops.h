@@ -119,6 +119,8 @@ Output round(Output x, Where where = Where::current());
 /// max(x, 0), of the dtypes of `add`; NaN stays, and the gradient at 0 is 0.
 /// Source: Nair and Hinton 2010, tf.nn.relu.
 Output relu(Output x, Where where = Where::current());
+/// The same, but 6 at most. Source: Krizhevsky 2010, torch.nn.functional.relu6.
+Output relu6(Output x, Where where = Where::current());
 /// x where x > 0, else slope * x. Of float32 or float64. Source: Maas et al. 2013.
 Output leaky_relu(Output x, double slope = 0.01, Where where = Where::current());
 /// x where x > 0, else alpha * (exp(x) - 1). Of float32 or float64. Source: Clevert et al. 2015.
@@ -157,7 +159,7 @@ Output logical_not(Output x, Where where = Where::current());
 /// A boolean for each element of x, float32 or float64. Source: numpy.isnan.
 Output is_nan(Output x, Where where = Where::current());
 /// min(max(x, low), high): x between two bounds, which broadcast with it. NaN stays. Where x lies
-/// on a bound it has the gradient. Source: numpy.clip, torch.clamp.
+/// on a bound it has the gradient. Source: numpy.clip, tf.clip_by_value.
 Output clip(Output x, Operand low, Operand high, Where where = Where::current());
 /// a + t * (b - a), exact at t = 0 and t = 1; the three broadcast together. Of float32 or
 /// float64. Source: torch.lerp.
@@ -312,9 +314,13 @@ struct Pair {
   Pair(std::int64_t both) : height(both), width(both) {}  // NOLINT: implicit
   Pair(std::int64_t h, std::int64_t w) : height(h), width(w) {}
 };
-/// Zeros around an image. Only read with Padding::explicit_.
+/// Zeros around an image, with Padding::explicit_ alone; BuildError with another.
 struct Border {
   std::int64_t top = 0, bottom = 0, left = 0, right = 0;
+
+  /// The same on all sides: `.padding = gg::Padding::explicit_, .border = gg::Border::all(1)`.
+  static constexpr Border all(std::int64_t size) { return {size, size, size, size}; }
+  bool operator==(const Border&) const = default;
 };
 struct Conv2dOptions {
   Pair strides = 1;

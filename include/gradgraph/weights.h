@@ -49,9 +49,11 @@ enum class Convention : std::uint8_t {
   /// embeddings are scale, offset, running_mean, running_variance and table. Layouts are ours.
   keras,
   /// "fc1.weight" is a kernel, scale or table, "fc1.bias" a bias or an offset, "running_var" a
-  /// running_variance; "num_batches_tracked" is left out. Kernels have their axes reversed:
-  /// [out,in] is our [in,out], [out,in,height,width] our [height,width,in,out]. What PyTorch
-  /// flattens has its channels first: transpose to [N,C,H,W] before `flatten`, too.
+  /// running_variance; "num_batches_tracked" is left out. What is called kernel or ends in
+  /// "_kernel" has its axes reversed: [out,in] is our [in,out], [out,in,height,width] our
+  /// [height,width,in,out]. What PyTorch flattens has its channels first: transpose to [N,C,H,W]
+  /// before `flatten`, too. "weight_ih_l0", "in_proj_weight" and the like are those of Lstm, Gru
+  /// and MultiHeadAttention; an LSTM's two biases are added up, and its second written as zeros.
   pytorch,
 };
 

@@ -388,7 +388,10 @@ ContextGuard scope(Graph& graph, std::string_view name, SourceLocation where) {
            c == '_' || c == '-' || c == '.';
   });
   if (!valid)
-    throw BuildError(fmt::format("'{}' is no scope name: letters, digits, '_', '-', '.'", name),
+    throw BuildError(fmt::format("'{}' is no scope name: letters, digits, '_', '-', '.'{}", name,
+                                 name.find('/') == std::string_view::npos
+                                     ? ""
+                                     : "; gg::scope opens one inside another"),
                      where);
   ContextGuard guard(graph);
   graph.context().scope = graph.unique_scope(name) + "/";

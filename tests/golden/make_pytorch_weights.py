@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Writes pytorch_model.safetensors, the weights of a small network that PyTorch trained for a few
-steps; pytorch_logits.safetensors, a batch and what the network makes of it; and
+steps; pytorch_logits.safetensors, a batch and what the network makes of it;
+pytorch_sequences.safetensors, the weights of layers for sequences, and
+pytorch_sequence_outputs.safetensors, a batch and what they make of it; and
 every_dtype.safetensors, a tensor of each dtype that both libraries have.
 
 Needs torch and safetensors."""
@@ -22,7 +24,33 @@ def make_model():
         nn.Linear(8, 10))
 
 
+class Sequences(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 4, batch_first=True)
+        self.gru = nn.GRU(6, 4, batch_first=True)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.crossed = nn.MultiheadAttention(6, 2, kdim=4, vdim=4, batch_first=True)
+
+    def forward(self, x):
+        states = self.lstm(x)[0]
+        return {"lstm": states, "gru": self.gru(x)[0], "attention": self.attention(x, x, x)[0],
+                "crossed": self.crossed(x, states, states)[0]}
+
+
+def write_sequences():
+    torch.manual_seed(7)
+    model, x = Sequences(), torch.rand(2, 5, 6)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) / 2)
+        outputs = {name: value.contiguous() for name, value in model(x).items()}
+    save_file(model.state_dict(), HERE / "pytorch_sequences.safetensors")
+    save_file({"x": x, **outputs}, HERE / "pytorch_sequence_outputs.safetensors")
+
+
 def main():
+    write_sequences()
     torch.manual_seed(1)
     model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)

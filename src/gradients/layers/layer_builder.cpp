@@ -15,7 +15,10 @@ Module::~Module() = default;
 Module::Module(const Module&) = default;
 Module& Module::operator=(const Module&) = default;
 
-std::vector<Output> Module::variables() const {
+std::vector<Output> Module::variables(SourceLocation where) const {
+  if (!state_->graph)
+    throw BuildError(
+        fmt::format("'{}' has no variables before it is first applied", state_->name), where);
   std::vector<Output> result;
   for (const auto& [name, variable] : state_->variables) result.push_back(variable);
   return result;
@@ -126,6 +129,14 @@ Output Sequential::operator()(Output x, SourceLocation where) const {
                        where);
   }
   return transaction.commit(x);
+}
+
+std::vector<Output> Sequential::variables(SourceLocation where) const {
+  std::vector<Output> result;
+  for (const UnaryFunction& layer : layers_)
+    for (const Output& variable : layer.variables(where))
+      if (std::ranges::find(result, variable) == result.end()) result.push_back(variable);
+  return result;
 }
 
 }  // namespace gradgraph::nn

@@ -142,6 +142,8 @@ Output Conv2dTranspose::operator()(Output x, SourceLocation where) const {
                 fmt::format("dilations cannot be {}x{}", dilations.height, dilations.width));
   layer.require(std::min({border.top, border.bottom, border.left, border.right}) >= 0,
                 "the border cannot be negative");
+  layer.require(options.padding == Padding::explicit_ || border == Border{},
+                "a border needs Padding::explicit_");
   layer.require(more.height >= 0 && more.height < strides.height && more.width >= 0 &&
                     more.width < strides.width,
                 fmt::format("output_padding {}x{} is not less than the strides, {}x{}",

@@ -75,7 +75,9 @@ Archive opened(const fs::path& path, int flags) {
   int code = 0;
   Archive archive(zip_open(path.c_str(), flags, &code));
   if (!archive)
-    fail_file(path, code == ZIP_ER_EXISTS ? "two arrays have one name" : text_of(code));
+    fail_file(path, code == ZIP_ER_EXISTS  ? "two arrays have one name"
+                    : code == ZIP_ER_NOZIP ? "no zip archive, or one whose end is cut off"
+                                           : text_of(code));
   return archive;
 }
 

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <map>
 #include <span>
 #include <string_view>
 
@@ -12,7 +13,17 @@ struct Name {
   std::string_view stored, variable;  ///< the last parts of names
 };
 // Of several variables for one name, the graph has at most one.
-constexpr std::array<Name, 8> kPytorchNames = {{
+constexpr std::array<Name, 18> kPytorchNames = {{
+    {"weight_ih_l0", "kernel"},
+    {"weight_hh_l0", "recurrent_kernel"},
+    {"bias_ih_l0", "bias"},
+    {"bias_hh_l0", "recurrent_bias"},
+    {"bias_hh_l0", "bias"},
+    {"q_proj_weight", "query_kernel"},
+    {"k_proj_weight", "key_kernel"},
+    {"v_proj_weight", "value_kernel"},
+    {"out_proj/weight", "output_kernel"},
+    {"out_proj/bias", "output_bias"},
     {"weight", "kernel"},
     {"weight", "scale"},
     {"weight", "table"},
@@ -22,6 +33,11 @@ constexpr std::array<Name, 8> kPytorchNames = {{
     {"running_var", "running_variance"},
     {"num_batches_tracked", ""},
 }};
+/// What attention has in one tensor, each a third of it.
+constexpr std::array<std::string_view, 3> kProjections = {"query", "key", "value"};
+constexpr std::string_view kJoinedWeight = "in_proj_weight", kJoinedBias = "in_proj_bias";
+/// Of one sum there are two biases; a cell with another use for them has two variables.
+constexpr std::string_view kBias = "bias_ih_l0", kRecurrentBias = "bias_hh_l0";
 constexpr std::array<Name, 5> kKerasNames = {{
     {"gamma", "scale"},
     {"beta", "offset"},
@@ -57,6 +73,22 @@ std::string plain(Convention convention, std::string stored) {
   return stored;
 }
 
+/// Whether the name is `last`, or ends in it behind a slash.
+bool ends_in(std::string_view name, std::string_view last) {
+  return name.ends_with(last) &&
+         (name.size() == last.size() || name[name.size() - last.size() - 1] == '/');
+}
+/// The name with another end.
+std::string with_end(std::string_view name, std::string_view last, std::string_view other) {
+  return std::string(name.substr(0, name.size() - last.size())).append(other);
+}
+
+/// Whether the variable's axes are reversed in the file: [out,in,...] for our [...,in,out].
+bool is_reversed(Convention convention, std::string_view variable, const Shape& shape) {
+  return convention == Convention::pytorch && shape.rank() >= 2 &&
+         (ends_in(variable, "kernel") || variable.ends_with("_kernel"));
+}
+
 Shape reversed_to_variable(const Shape& stored) {
   Shape shape;
   for (int axis = 2; axis < stored.rank(); ++axis) shape.append(stored[axis]);
@@ -77,46 +109,6 @@ void reverse_axes(const Tensor& from, Tensor& to, std::int64_t a, std::int64_t b
         std::memcpy(target, source + static_cast<std::size_t>((x * b + y) * c + z) * size, size);
 }
 
-}  // namespace
-
-std::vector<std::string> variable_names(Convention convention, const std::string& stored) {
-  std::vector<std::string> names = {stored};
-  if (convention == Convention::gradgraph) return names;
-  const std::string name = plain(convention, stored);
-  names.push_back(name);
-  const std::size_t last = last_part(name);
-  for (const Name& known : names_of(convention))
-    if (name.substr(last) == known.stored && !known.variable.empty())
-      names.push_back(name.substr(0, last).append(known.variable));
-  return names;
-}
-
-bool is_dropped(Convention convention, const std::string& stored) {
-  const std::string name = plain(convention, stored);
-  for (const Name& known : names_of(convention))
-    if (known.variable.empty() && name.substr(last_part(name)) == known.stored) return true;
-  return false;
-}
-
-std::string stored_name(Convention convention, const std::string& variable) {
-  std::string name = variable;
-  const std::size_t last = last_part(name);
-  for (const Name& known : names_of(convention))
-    if (variable.substr(last) == known.variable) {
-      name = variable.substr(0, last).append(known.stored);
-      break;
-    }
-  if (convention == Convention::pytorch) replace_all(name, '/', '.');
-  return name;
-}
-
-bool is_reversed(Convention convention, const std::string& variable, const Shape& shape) {
-  return convention == Convention::pytorch && shape.rank() >= 2 &&
-         std::string_view(variable).substr(last_part(variable)) == "kernel";
-}
-
-Shape from_reversed(const Shape& stored) { return reversed_to_variable(stored); }
-
 Tensor from_reversed(const Tensor& stored) {
   const Shape& shape = stored.shape();
   Tensor value(stored.dtype(), reversed_to_variable(shape), {});
@@ -124,7 +116,6 @@ Tensor from_reversed(const Tensor& stored) {
     reverse_axes(stored, value, shape[0], shape[1], value.num_elements() / (shape[0] * shape[1]));
   return value;
 }
-
 Tensor to_reversed(const Tensor& value) {
   const Shape& shape = value.shape();
   const std::int64_t in = shape[shape.rank() - 2], out = shape[shape.rank() - 1];
@@ -134,6 +125,166 @@ Tensor to_reversed(const Tensor& value) {
   if (value.num_elements() > 0)
     reverse_axes(value, result, value.num_elements() / (in * out), in, out);
   return result;
+}
+
+/// The rows of one after those of the other, which are alike.
+Tensor joined(const std::vector<Tensor>& parts) {
+  Shape shape = parts.front().shape();
+  shape.set(0, shape[0] * static_cast<std::int64_t>(parts.size()));
+  Tensor result(parts.front().dtype(), shape, {});
+  auto* to = static_cast<char*>(result.raw());
+  for (const Tensor& part : parts) {
+    std::memcpy(to, part.raw(), part.bytes());
+    to += part.bytes();
+  }
+  return result;
+}
+
+/// What PyTorch calls and how it keeps the variables of a model.
+class PytorchWriter {
+ public:
+  explicit PytorchWriter(const std::vector<NamedTensor>& variables) : variables_(variables) {
+    for (const NamedTensor& variable : variables) by_name_[variable.name] = &variable.value;
+  }
+
+  std::vector<NamedTensor> write() {
+    for (const auto& [name, value] : variables_)
+      if (!write_projection(name)) write_alone(name, value);
+    return std::move(stored_);
+  }
+
+ private:
+  const Tensor* find(const std::string& name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : found->second;
+  }
+  void put(std::string name, Tensor value) {
+    replace_all(name, '/', '.');
+    stored_.push_back({std::move(name), std::move(value)});
+  }
+  static Tensor in_order(const std::string& name, const Tensor& value) {
+    return is_reversed(Convention::pytorch, name, value.shape()) ? to_reversed(value) : value;
+  }
+
+  /// The query's has the others with it, where they are alike. Whether that is how it is kept.
+  bool write_projection(const std::string& name) {
+    for (const std::string_view kind : {"_kernel", "_bias"})
+      for (const std::string_view part : kProjections) {
+        const std::string last = std::string(part).append(kind);
+        if (!ends_in(name, last)) continue;
+        std::vector<Tensor> parts;
+        for (const std::string_view each : kProjections) {
+          const std::string other = with_end(name, last, std::string(each).append(kind));
+          const Tensor* const value = find(other);
+          if (!value || value->shape() != find(name)->shape()) return false;
+          parts.push_back(in_order(other, *value));
+        }
+        if (part == kProjections[0])
+          put(with_end(name, last, kind == "_bias" ? kJoinedBias : kJoinedWeight), joined(parts));
+        return true;
+      }
+    return false;
+  }
+
+  void write_alone(const std::string& name, const Tensor& value) {
+    const std::size_t last = last_part(name);
+    const std::string scope = name.substr(0, last), part = name.substr(last);
+    const bool recurs = find(scope + "recurrent_kernel"), attends = find(scope + "query_kernel");
+    std::string_view stored = part;
+    for (const Name& known : kPytorchNames) {
+      const bool is_recurrent = known.stored.ends_with("_l0");
+      const bool is_attention = known.stored.find("proj") != std::string_view::npos;
+      if (part != known.variable || (is_recurrent && !recurs) || (is_attention && !attends))
+        continue;
+      stored = known.stored;
+      break;
+    }
+    put(scope + std::string(stored), in_order(name, value));
+    if (stored == kBias && !find(scope + "recurrent_bias"))
+      put(scope + std::string(kRecurrentBias), Tensor::zeros(value.dtype(), value.shape()));
+  }
+
+  const std::vector<NamedTensor>& variables_;
+  std::map<std::string, const Tensor*> by_name_;
+  std::vector<NamedTensor> stored_;
+};
+
+}  // namespace
+
+std::vector<Share> shares_of(Convention convention, const std::string& stored) {
+  if (convention == Convention::gradgraph) return {{.variables = {stored}}};
+  const std::string name = plain(convention, stored);
+  if (convention == Convention::pytorch)
+    for (const std::string_view joint : {kJoinedWeight, kJoinedBias})
+      if (ends_in(name, joint)) {
+        std::vector<Share> shares;
+        for (const std::string_view part : kProjections)
+          shares.push_back(
+              {.variables = {with_end(
+                   name, joint,
+                   std::string(part).append(joint == kJoinedBias ? "_bias" : "_kernel"))},
+               .third = static_cast<int>(shares.size())});
+        return shares;
+      }
+  Share share{.variables = {stored, name}};
+  for (const Name& known : names_of(convention))
+    if (ends_in(name, known.stored) && !known.variable.empty())
+      share.variables.push_back(with_end(name, known.stored, known.variable));
+  share.is_added = ends_in(name, kBias) || ends_in(name, kRecurrentBias);
+  return {share};
+}
+
+bool is_dropped(Convention convention, const std::string& stored) {
+  const std::string name = plain(convention, stored);
+  for (const Name& known : names_of(convention))
+    if (known.variable.empty() && name.substr(last_part(name)) == known.stored) return true;
+  return false;
+}
+
+std::optional<Shape> shape_of_share(Convention convention, const std::string& variable,
+                                    const Shape& stored, const Share& share) {
+  Shape shape = stored;
+  if (share.third >= 0) {
+    if (shape.rank() == 0 || shape[0] % 3 != 0) return std::nullopt;
+    shape.set(0, shape[0] / 3);
+  }
+  return is_reversed(convention, variable, shape) ? reversed_to_variable(shape) : shape;
+}
+
+Tensor take_share(Convention convention, const std::string& variable, const Tensor& stored,
+                  const Share& share) {
+  Tensor part = stored;
+  if (share.third >= 0) {
+    Shape shape = stored.shape();
+    shape.set(0, shape[0] / 3);
+    part = Tensor(stored.dtype(), shape, {});
+    std::memcpy(part.raw(),
+                static_cast<const char*>(stored.raw()) +
+                    static_cast<std::size_t>(share.third) * part.bytes(),
+                part.bytes());
+  }
+  return is_reversed(convention, variable, part.shape()) ? from_reversed(part) : part;
+}
+
+Tensor added(const Tensor& a, const Tensor& b) {
+  Tensor sum = a.cast(float64).clone();
+  const Tensor other = b.cast(float64);
+  for (std::int64_t i = 0; i < sum.num_elements(); ++i)
+    sum.data<double>()[i] += other.data<double>()[i];
+  return sum.cast(a.dtype());
+}
+
+std::vector<NamedTensor> to_stored(Convention convention,
+                                   const std::vector<NamedTensor>& variables) {
+  if (convention == Convention::pytorch) return PytorchWriter(variables).write();
+  std::vector<NamedTensor> stored = variables;
+  for (NamedTensor& tensor : stored)
+    for (const Name& known : names_of(convention))
+      if (ends_in(tensor.name, known.variable)) {
+        tensor.name = with_end(tensor.name, known.variable, known.stored);
+        break;
+      }
+  return stored;
 }
 
 }  // namespace gradgraph

@@ -1,25 +1,36 @@
 #pragma once
 
-#include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "gradgraph/weights.h"
 
 namespace gradgraph {
 
-/// What a variable's name may be where a tensor has this one, the likeliest first.
-std::vector<std::string> variable_names(Convention convention, const std::string& stored);
+/// One variable's share of a stored tensor.
+struct Share {
+  std::vector<std::string> variables;  ///< what its name may be, the likeliest first
+  int third = -1;                      ///< of the rows; -1: all of them
+  bool is_added = false;               ///< to another tensor's share in the variable
+};
+/// Of a tensor of this name; most have one.
+std::vector<Share> shares_of(Convention convention, const std::string& stored);
 /// Whether tensors of this name have no counterpart among variables.
 bool is_dropped(Convention convention, const std::string& stored);
-/// What a variable's tensor is called in a file.
-std::string stored_name(Convention convention, const std::string& variable);
 
-/// Whether the variable's axes are reversed in the file: [out,in,...] for our [...,in,out].
-bool is_reversed(Convention convention, const std::string& variable, const Shape& shape);
-/// The shape that a variable takes a stored one for, and the elements in that order.
-Shape from_reversed(const Shape& stored);
-Tensor from_reversed(const Tensor& stored);
-/// The other way.
-Tensor to_reversed(const Tensor& value);
+/// The shape that a variable takes its share of a stored one for; nothing where the rows do not
+/// divide.
+std::optional<Shape> shape_of_share(Convention convention, const std::string& variable,
+                                    const Shape& stored, const Share& share);
+/// The elements in that order.
+Tensor take_share(Convention convention, const std::string& variable, const Tensor& stored,
+                  const Share& share);
+/// The sum of two tensors of one floating dtype and shape.
+Tensor added(const Tensor& a, const Tensor& b);
+
+/// Variables' values as they are stored, with their names there.
+std::vector<NamedTensor> to_stored(Convention convention,
+                                   const std::vector<NamedTensor>& variables);
 
 }  // namespace gradgraph

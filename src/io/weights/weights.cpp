@@ -77,6 +77,7 @@ class Loader {
     for (const Output& variable : chosen(graph, options.variables, where))
       variables_.emplace(variable.name(), variable);
     for (const StoredTensor& tensor : file_.tensors()) match(tensor);
+    for (auto& [name, match] : matches_) check_fit(name, match);
     for (const auto& [name, variable] : variables_)
       if (!matches_.contains(name)) report_.missing.push_back(name);
     check();
@@ -85,67 +86,97 @@ class Loader {
   LoadReport load(Session& session) {
     // All is read before the first variable changes.
     for (auto& [name, match] : matches_)
-      if (!match.value) match.value = read(name, *match.stored);
+      if (!match.value) match.value = read(name, match);
     for (const auto& [name, match] : matches_) {
       const Output& variable = variables_.at(name);
       const bool converts = match.value.dtype() != variable.dtype();
       session.set_value(variable, converts ? match.value.cast(variable.dtype()) : match.value,
                         where_);
-      report_.loaded.push_back({name, match.stored->name, converts});
+      report_.loaded.push_back({name, match.names(), converts});
     }
     return report_;
   }
 
  private:
+  struct Piece {
+    const StoredTensor* stored;
+    Share share;
+  };
   struct Match {
-    const StoredTensor* stored = nullptr;
-    Tensor value;  ///< where it had to be read to know its shape
+    std::vector<Piece> pieces;  ///< several are added up
+    Tensor value;               ///< where it had to be read to know its shape
+
+    std::string names() const {
+      std::string text;
+      for (const Piece& piece : pieces) text += (text.empty() ? "" : " + ") + piece.stored->name;
+      return text;
+    }
   };
 
   void match(const StoredTensor& tensor) {
     const std::string wanted = options_.names(tensor.name);
-    const std::string* found = nullptr;
-    for (const std::string& name : variable_names(options_.convention, wanted))
-      if (const auto variable = variables_.find(name); !found && variable != variables_.end())
-        found = &variable->first;
-    if (wanted.empty() || (!found && is_dropped(options_.convention, wanted))) {
+    bool is_found = false;
+    if (!wanted.empty())
+      for (const Share& share : shares_of(options_.convention, wanted))
+        for (const std::string& name : share.variables)
+          if (variables_.contains(name)) {
+            is_found = true;
+            add(name, {&tensor, share});
+            break;
+          }
+    if (is_found) return;
+    if (wanted.empty() || is_dropped(options_.convention, wanted)) {
       report_.left_out.push_back(tensor.name);
-    } else if (!found) {
+    } else {
       report_.unexpected.push_back(tensor.name);
       unexpected_.push_back(
           fmt::format("'{}' {}{}", tensor.name, tensor.dtype_name, tensor.shape));
-    } else if (const auto [at, is_new] = matches_.emplace(*found, Match{&tensor, {}}); !is_new) {
-      unfit_.push_back(fmt::format("'{}' would take both '{}' and '{}'", *found,
-                                   at->second.stored->name, tensor.name));
-    } else {
-      check_fit(*found, at->second);
     }
   }
+  void add(const std::string& name, const Piece& piece) {
+    std::vector<Piece>& pieces = matches_[name].pieces;
+    if (pieces.empty() ||
+        (pieces.size() == 1 && pieces[0].share.is_added && piece.share.is_added))
+      pieces.push_back(piece);
+    else
+      unfit_.push_back(fmt::format("'{}' would take both '{}' and '{}'", name,
+                                   pieces[0].stored->name, piece.stored->name));
+  }
 
-  Tensor read(const std::string& name, const StoredTensor& stored) const {
-    const Tensor tensor = file_.read(stored);
-    return is_reversed(options_.convention, name, tensor.shape()) ? from_reversed(tensor)
-                                                                  : tensor;
+  Tensor read(const std::string& name, const Match& match) const {
+    Tensor value;
+    for (const Piece& piece : match.pieces) {
+      const Tensor part =
+          take_share(options_.convention, name, file_.read(*piece.stored), piece.share);
+      value = value ? added(value, part) : part;
+    }
+    return value;
   }
 
   void check_fit(const std::string& name, Match& match) {
-    const StoredTensor& stored = *match.stored;
-    const Output& variable = variables_.at(name);
-    std::optional<DType> dtype = stored.dtype;
-    Shape shape = is_reversed(options_.convention, name, stored.shape)
-                      ? from_reversed(stored.shape)
-                      : stored.shape;
-    if (options_.transform) {
-      match.value = options_.transform(name, read(name, stored));
-      if (!match.value) {
-        unfit_.push_back(fmt::format("'{}': `transform` gives an empty tensor", name));
-        return;
-      }
-      dtype = match.value.dtype(), shape = match.value.shape();
+    for (const Piece& piece : match.pieces) {
+      const StoredTensor& stored = *piece.stored;
+      const std::optional<Shape> shape =
+          shape_of_share(options_.convention, name, stored.shape, piece.share);
+      if (!shape || (match.pieces.size() > 1 && *shape != variables_.at(name).shape()))
+        return add_unfit(name, stored, shape.value_or(stored.shape));
+      if (!options_.transform && !takes(name, stored.dtype, *shape))
+        return add_unfit(name, stored, *shape);
     }
-    const bool takes = dtype && (*dtype == variable.dtype() ||
-                                 (is_floating(*dtype) && is_floating(variable.dtype())));
-    if (takes && shape == variable.shape()) return;
+    if (!options_.transform) return;
+    match.value = options_.transform(name, read(name, match));
+    if (!match.value)
+      unfit_.push_back(fmt::format("'{}': `transform` gives an empty tensor", name));
+    else if (!takes(name, match.value.dtype(), match.value.shape()))
+      add_unfit(name, *match.pieces[0].stored, match.value.shape());
+  }
+  bool takes(const std::string& name, std::optional<DType> dtype, const Shape& shape) const {
+    const Output& variable = variables_.at(name);
+    return shape == variable.shape() && dtype &&
+           (*dtype == variable.dtype() || (is_floating(*dtype) && is_floating(variable.dtype())));
+  }
+  void add_unfit(const std::string& name, const StoredTensor& stored, const Shape& shape) {
+    const Output& variable = variables_.at(name);
     std::string text =
         fmt::format("'{}' is {}{}, '{}' {}{}", name, variable.dtype(), variable.shape(),
                     stored.name, stored.dtype_name, stored.shape);
@@ -232,12 +263,11 @@ void save_weights(Session& session, Graph& graph, const fs::path& path,
     names.push_back(name);
     const std::string mapped = options.names(name);
     if (mapped.empty()) continue;
-    Tensor value = session.value(variable, where);
-    if (is_reversed(options.convention, name, value.shape())) value = to_reversed(value);
-    tensors.push_back({stored_name(options.convention, mapped), std::move(value)});
+    tensors.push_back({mapped, session.value(variable, where)});
   }
   if (const auto unused = options.names.fitting_none(names); !unused.empty())
     fail(fmt::format("of the name map, '{}' fits no variable", fmt::join(unused, "', '")));
+  tensors = to_stored(options.convention, tensors);
   if (!is_npz(path)) return write_safetensors(path, tensors, options.metadata, where);
   if (!options.metadata.empty())
     fail("a .npz file has no place for metadata; a .safetensors file has");

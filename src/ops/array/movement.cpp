@@ -106,7 +106,9 @@ void infer_split(InferContext& context) {
   std::int64_t total = 0;
   for (const std::int64_t size : sizes) total = valid ? joined(context, total, size) : 0;
   if (!valid || (shape[axis] != any && total != shape[axis]))
-    context.fail(fmt::format("sizes ({}) do not make up axis {}", fmt::join(sizes, ","), axis));
+    context.fail(
+        fmt::format("sizes ({}) do not make up axis {} of {}: there is one for each part",
+                    fmt::join(sizes, ","), axis, shape));
   for (const std::int64_t size : sizes) {
     shape.set(axis, size);
     context.output(context.dtype(0), shape);

@@ -214,6 +214,7 @@ Output elu(Output x, double alpha, Where where) {
   return make("elu", {x}, where, {{"alpha", alpha}});
 }
 Output softplus(Output x, Where where) { return make("softplus", {x}, where); }
+Output relu6(Output x, Where where) { return minimum(relu(x, where), 6, where); }
 Output silu(Output x, Where where) { return mul(x, sigmoid(x, where), where); }
 Output gelu(Output x, bool approximate, Where where) {
   BuildTransaction transaction(graph_of("gelu", {x}, where));

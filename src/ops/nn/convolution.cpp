@@ -10,7 +10,8 @@ namespace {
 
 using Grads = std::vector<Output>;
 
-Attributes to_attributes(const Conv2dOptions& options) {
+Attributes to_attributes(std::string_view op, const Conv2dOptions& options, Where where) {
+  require_border(op, options.padding, options.border, where);
   return {{"strides", to_attribute(options.strides)},
           {"padding", to_attribute(options.padding)},
           {"border", to_attribute(options.border)},
@@ -23,7 +24,7 @@ Conv2dOptions options_of(const GradientContext& context) {
   const Attributes& attributes = context.node().attributes();
   return {.strides = pair_attribute(attributes, "strides"),
           .padding = padding_attribute(attributes),
-          .border = border_attribute(attributes),
+          .border = border_if_read(attributes),
           .dilations = pair_attribute(attributes, "dilations"),
           .groups = attributes.get<std::int64_t>("groups"),
           .layout = layout_attribute(attributes)};
@@ -126,21 +127,21 @@ double filter_grad_flops(const Node& node) {
 }  // namespace
 
 Output conv2d(Output x, Output filter, Conv2dOptions options, Where where) {
-  return make("conv2d", {x, filter}, where, to_attributes(options));
+  return make("conv2d", {x, filter}, where, to_attributes("conv2d", options, where));
 }
 
 Output conv2d_input_grad(IntVector input_shape, Output filter, Output grad, Conv2dOptions options,
                          Where where) {
   Graph& graph = graph_of("conv2d_input_grad", {filter, grad}, where);
   return make_with_vectors("conv2d_input_grad", graph, {input_shape, filter, grad}, where,
-                           to_attributes(options));
+                           to_attributes("conv2d_input_grad", options, where));
 }
 
 Output conv2d_filter_grad(Output x, IntVector filter_shape, Output grad, Conv2dOptions options,
                           Where where) {
   Graph& graph = graph_of("conv2d_filter_grad", {x, grad}, where);
   return make_with_vectors("conv2d_filter_grad", graph, {x, filter_shape, grad}, where,
-                           to_attributes(options));
+                           to_attributes("conv2d_filter_grad", options, where));
 }
 
 void register_convolution_ops(OpRegistry& registry) {

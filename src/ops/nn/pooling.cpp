@@ -11,7 +11,8 @@ namespace {
 
 using Grads = std::vector<Output>;
 
-Attributes to_attributes(const Pool2dOptions& options) {
+Attributes to_attributes(std::string_view op, const Pool2dOptions& options, Where where) {
+  require_border(op, options.padding, options.border, where);
   return {{"window", to_attribute(options.window)},
           {"strides", to_attribute(options.strides)},
           {"padding", to_attribute(options.padding)},
@@ -24,7 +25,7 @@ Pool2dOptions pool_options(const GradientContext& context) {
   return {.window = pair_attribute(attributes, "window"),
           .strides = pair_attribute(attributes, "strides"),
           .padding = padding_attribute(attributes),
-          .border = border_attribute(attributes),
+          .border = border_if_read(attributes),
           .layout = layout_attribute(attributes)};
 }
 
@@ -100,25 +101,27 @@ Grads grad_avg_pool_grad(const GradientContext& c) {
 }  // namespace
 
 Output max_pool2d(Output x, Pool2dOptions options, Where where) {
-  return make("max_pool2d", {x}, where, to_attributes(options));
+  return make("max_pool2d", {x}, where, to_attributes("max_pool2d", options, where));
 }
 
 Output max_pool2d_grad(Output x, Output grad, Pool2dOptions options, Where where) {
-  return make("max_pool2d_grad", {x, grad}, where, to_attributes(options));
+  return make("max_pool2d_grad", {x, grad}, where,
+              to_attributes("max_pool2d_grad", options, where));
 }
 
 Output max_pool2d_pick(Output x, Output values, Pool2dOptions options, Where where) {
-  return make("max_pool2d_pick", {x, values}, where, to_attributes(options));
+  return make("max_pool2d_pick", {x, values}, where,
+              to_attributes("max_pool2d_pick", options, where));
 }
 
 Output avg_pool2d(Output x, Pool2dOptions options, Where where) {
-  return make("avg_pool2d", {x}, where, to_attributes(options));
+  return make("avg_pool2d", {x}, where, to_attributes("avg_pool2d", options, where));
 }
 
 Output avg_pool2d_grad(IntVector input_shape, Output grad, Pool2dOptions options, Where where) {
   Graph& graph = graph_of("avg_pool2d_grad", {grad}, where);
   return make_with_vectors("avg_pool2d_grad", graph, {input_shape, grad}, where,
-                           to_attributes(options));
+                           to_attributes("avg_pool2d_grad", options, where));
 }
 
 void register_pooling_ops(OpRegistry& registry) {

@@ -54,6 +54,14 @@ std::vector<std::int64_t> to_attribute(const Border& border) {
   return {border.top, border.bottom, border.left, border.right};
 }
 
+void require_border(std::string_view op, Padding padding, const Border& border,
+                    SourceLocation where) {
+  if (padding != Padding::explicit_ && border != Border{})
+    throw BuildError(fmt::format("[{}]: a border needs Padding::explicit_; padding is {}", op,
+                                 to_attribute(padding)),
+                     where);
+}
+
 Layout layout_attribute(const Attributes& attributes) {
   const std::string& layout = attributes.get<std::string>("layout");
   if (layout == "nhwc") return Layout::nhwc;
@@ -79,6 +87,11 @@ Border border_attribute(const Attributes& attributes) {
   const auto& values = attributes.get<std::vector<std::int64_t>>("border");
   if (values.size() != 4) throw BuildError("border must be four numbers");
   return {values[0], values[1], values[2], values[3]};
+}
+
+Border border_if_read(const Attributes& attributes) {
+  return padding_attribute(attributes) == Padding::explicit_ ? border_attribute(attributes)
+                                                             : Border{};
 }
 
 Windows windows_of(const Attributes& attributes, const Shape& image, Pair window,

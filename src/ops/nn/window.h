@@ -57,10 +57,15 @@ std::string to_attribute(Layout layout);
 std::string to_attribute(Padding padding);
 std::vector<std::int64_t> to_attribute(Pair pair);
 std::vector<std::int64_t> to_attribute(const Border& border);
+/// Refuses a border that would not be read.
+void require_border(std::string_view op, Padding padding, const Border& border,
+                    SourceLocation where);
 Layout layout_attribute(const Attributes& attributes);
 Padding padding_attribute(const Attributes& attributes);
 Pair pair_attribute(const Attributes& attributes, std::string_view name);
 Border border_attribute(const Attributes& attributes);
+/// None where the padding is another than explicit.
+Border border_if_read(const Attributes& attributes);
 
 /// The windows that slide over an image of shape `image` as the attributes "strides", "padding",
 /// "border" and "layout" say. An output extent is 0 where no window fits.

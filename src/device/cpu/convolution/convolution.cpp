@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "device/cpu/convolution/depthwise.h"
+#include "device/cpu/convolution/depthwise/depthwise.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/matmul/blas.h"
 #include "device/parallel.h"

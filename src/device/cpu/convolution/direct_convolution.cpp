@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "device/cpu/convolution/depthwise.h"
+#include "device/cpu/convolution/depthwise/depthwise.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
 

@@ -27,6 +27,14 @@ struct PoolLine {
   std::int64_t line = 0;  ///< elements from one line of the image to the next
 };
 
+/// Windows of a depthwise convolution over pixels side by side, each of as many taps. Steps are
+/// in elements.
+struct DepthwiseRun {
+  std::int64_t pixels = 0, rows = 0, columns = 0, channels = 0;
+  std::int64_t x_pixel = 0, x_row = 0, x_column = 0;
+  std::int64_t filter_row = 0, filter_column = 0, y_pixel = 0;
+};
+
 /// Multiples of rows: `count` of them.
 struct RowTerms {
   const float* factors = nullptr;
@@ -45,6 +53,12 @@ struct LineLoops {
   /// into each channel to `total`.
   void (*unpool)(const PoolLine&, const float* grad, const std::uint8_t* choice, float* lines,
                  float* total);
+
+  /// y[pixel] = sum over taps of x[pixel, tap] * filter[tap], for each channel.
+  void (*depthwise)(const DepthwiseRun&, const float* x, const float* filter, float* y);
+  /// filter[tap] += sum over pixels of x[pixel, tap] * grad[pixel], for each channel.
+  void (*depthwise_filter_grad)(const DepthwiseRun&, const float* x, const float* grad,
+                                float* filter);
 
   /// Gathers the elements of `grad` whose choice is `tap`: their values, and their indices times
   /// `step`. Returns their number; writes up to kMaxLanes elements beyond.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "device/cpu/convolution/depthwise/depthwise_loops.h"
 #include "device/cpu/convolution/line_loops.h"
 #include "device/cpu/convolution/product_sum_tiles.h"
 #include "device/cpu/isa/upper_halves.h"
@@ -123,7 +124,8 @@ inline void add_rows(const float* rows, const RowTerms& terms, float* target,
 }
 
 constexpr LineLoops make_line_loops() {
-  return {compute_product_sum, pool, unpool, gather_choice, add_rows};
+  return {compute_product_sum,   pool,          unpool,  depthwise,
+          depthwise_filter_grad, gather_choice, add_rows};
 }
 
 }  // namespace gradgraph::GRADGRAPH_ISA

@@ -1,8 +1,10 @@
-#include "device/cpu/convolution/depthwise.h"
+#include "device/cpu/convolution/depthwise/depthwise.h"
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
+#include "device/cpu/convolution/depthwise/depthwise_lines.h"
 #include "device/parallel.h"
 #include "ops/nn/window.h"
 
@@ -43,6 +45,15 @@ Depthwise depthwise_of(const KernelSite& site, const Shape& image, const Shape& 
           image[0], image[3], filter[3] / std::max<std::int64_t>(image[3], 1), site.threads()};
 }
 
+/// Whether it goes by lines, which have vector code.
+template <class T>
+bool goes_by_lines(const Depthwise& d) {
+  return std::is_same_v<T, float> && d.multiplier == 1;
+}
+DepthwiseImages images_of(const Depthwise& d) {
+  return {.windows = d.windows, .batch = d.batch, .channels = d.channels, .threads = d.threads};
+}
+
 // Loops over the channels of one pixel. Each has `multiplier` filters, side by side.
 
 template <class T>
@@ -77,6 +88,7 @@ bool is_depthwise(const KernelSite& site, const Shape& image, const Shape& filte
 template <class T>
 Kernel make_depthwise_conv2d(const KernelSite& site) {
   const Depthwise d = depthwise_of(site, site.input_shape(0), site.input_shape(1));
+  if (goes_by_lines<T>(d)) return make_depthwise_lines(images_of(d));
   return {[d](const KernelArgs& args) {
     const std::int64_t lines = d.windows.height.output;
     const std::int64_t line_size = d.windows.width.output * d.filters;
@@ -100,6 +112,7 @@ Kernel make_depthwise_conv2d(const KernelSite& site) {
 template <class T>
 Kernel make_depthwise_input_grad(const KernelSite& site) {
   const Depthwise d = depthwise_of(site, site.output_shape(), site.input_shape(1));
+  if (goes_by_lines<T>(d)) return make_depthwise_lines_input_grad(images_of(d));
   return {[d](const KernelArgs& args) {
     const T* filter = args.input<T>(1);
     parallel_for(d.batch, 1, d.threads, [&](std::int64_t begin, std::int64_t end) {
@@ -121,6 +134,7 @@ Kernel make_depthwise_input_grad(const KernelSite& site) {
 template <class T>
 Kernel make_depthwise_filter_grad(const KernelSite& site) {
   const Depthwise d = depthwise_of(site, site.input_shape(0), site.output_shape());
+  if (goes_by_lines<T>(d)) return make_depthwise_lines_filter_grad(images_of(d));
   const auto run = [d](const KernelArgs& args) {
     T* total = args.output<T>();
     T* partial = static_cast<T*>(args.workspace);
