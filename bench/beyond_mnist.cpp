@@ -148,8 +148,8 @@ int main(int argc, char** argv) {
   CLI::App app("Steps of a model beyond MNIST, as bench/beyond_mnist.py asks for on stdin.");
   app.add_option(
          "--model", flags.model,
-         "lstm, transformer, long_transformer, vae, resnet, mlp, unet, text_cnn, vocabulary or "
-         "cnn_inference")
+         "lstm, transformer, long_transformer, vae, resnet, mobilenet, mlp, unet, text_cnn, "
+         "vocabulary or cnn_inference")
       ->required();
   app.add_option("--device", flags.device, "cpu or cuda");
   app.add_option("--threads", flags.threads, "CPU threads; 0 means all cores");

@@ -28,6 +28,7 @@ MODELS = (
     Model("vae", "VAE", 100),
     # With 30 steps its loss is below 0.5, and rounding alone makes differences of 1 %.
     Model("resnet", "ResNet-20", 4, warm_up=9),
+    Model("mobilenet", "MobileNet, 32x32", 8, warm_up=9, peers=("torch",)),
     Model("mlp", "MLP with tanh and layer norm", 200),
     Model("unet", "U-Net", 8, warm_up=9, peers=("torch",)),
     Model("text_cnn", "CNN along sentences", 20, peers=("torch",)),

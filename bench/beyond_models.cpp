@@ -167,14 +167,15 @@ struct Residual {
   gg::Output training;
 
   gg::Output convolution(gg::Output x, std::int64_t filters, std::int64_t stride,
-                         std::int64_t size, const std::string& name) const {
+                         std::int64_t size, const std::string& name,
+                         std::int64_t groups = 1) const {
     const auto scope = gg::scope(x.graph(), name);
-    const std::int64_t border = size / 2;
     x = gg::nn::conv2d(x, {.filters = filters,
                            .kernel = size,
                            .strides = stride,
                            .padding = gg::Padding::explicit_,
-                           .border = {border, border, border, border},
+                           .border = gg::Border::all(size / 2),
+                           .groups = groups,
                            .use_bias = false,
                            .kernel_initializer = gg::nn::he_normal()});
     return gg::nn::batch_norm(x, {.training = training, .momentum = 0.9, .epsilon = 1e-5}).output;
@@ -187,27 +188,57 @@ struct Residual {
     if (stride != 1) x = convolution(x, filters, stride, 1, "shortcut");
     return gg::relu(x + y);
   }
+
+  /// A convolution of each channel by itself, between two across channels. Source: Sandler et
+  /// al. 2018.
+  gg::Output inverted_block(gg::Output x, std::int64_t filters, std::int64_t stride) const {
+    const std::int64_t channels = x.shape()[3], wide = 4 * channels;
+    auto y = gg::relu6(convolution(x, wide, 1, 1, "wide"));
+    y = gg::relu6(convolution(y, wide, stride, 3, "depthwise", wide));
+    y = convolution(y, filters, 1, 1, "narrow");
+    return stride == 1 && filters == channels ? x + y : y;
+  }
 };
 
-BeyondModel resnet(gg::Graph& graph) {
+/// Images, and which layer's mean of each goes into a class.
+BeyondModel image_classes(gg::Graph& graph, std::int64_t samples,
+                          const std::function<gg::Output(const Residual&, gg::Output)>& layers) {
   const auto images = placeholder(graph, "images", {32, 32, 3});
   const auto labels = placeholder(graph, "labels", {}, gg::int64);
   const auto training = gg::placeholder(graph, gg::boolean, {}, "training");
-  const Residual layers = {training};
-  auto x = gg::relu(layers.convolution(images, 16, 1, 3, "stem"));
-  for (int i = 0; i < 9; ++i) {
-    const auto scope = gg::scope(graph, "block" + std::to_string(i));
-    x = layers.block(x, 16 << (i / 3), i == 3 || i == 6 ? 2 : 1);
-  }
+  const auto x = layers({training}, images);
   const auto logits = gg::nn::dense(gg::mean(x, {1, 2}), {.units = kClasses}, "logits");
   return {{images, labels, training},
           mean_cross_entropy(logits, labels),
           {},
-          batches_of([](auto& random) {
-            Tensors batch = classes(random, {64, 32, 32, 3});
+          batches_of([samples](auto& random) {
+            Tensors batch = classes(random, {samples, 32, 32, 3});
             batch.emplace_back(true);
             return batch;
           })};
+}
+
+BeyondModel resnet(gg::Graph& graph) {
+  return image_classes(graph, 64, [&](const Residual& layers, gg::Output images) {
+    auto x = gg::relu(layers.convolution(images, 16, 1, 3, "stem"));
+    for (int i = 0; i < 9; ++i) {
+      const auto scope = gg::scope(graph, "block" + std::to_string(i));
+      x = layers.block(x, 16 << (i / 3), i == 3 || i == 6 ? 2 : 1);
+    }
+    return x;
+  });
+}
+
+BeyondModel mobilenet(gg::Graph& graph) {
+  return image_classes(graph, 32, [&](const Residual& layers, gg::Output images) {
+    auto x = gg::relu6(layers.convolution(images, 16, 1, 3, "stem"));
+    constexpr std::int64_t kFilters[] = {16, 24, 24, 32, 32, 64};
+    for (int i = 0; i < 6; ++i) {
+      const auto scope = gg::scope(graph, "block" + std::to_string(i));
+      x = layers.inverted_block(x, kFilters[i], i == 1 || i == 3 ? 2 : 1);
+    }
+    return x;
+  });
 }
 
 BeyondModel mlp(gg::Graph& graph) {
@@ -307,6 +338,7 @@ BeyondModel make_beyond_model(gg::Graph& graph, const std::string& name) {
       {"long_transformer", transformer<1, 1024, 128>},
       {"vae", vae},
       {"resnet", resnet},
+      {"mobilenet", mobilenet},
       {"mlp", mlp},
       {"unet", unet},
       {"text_cnn", text_cnn},

@@ -18,15 +18,21 @@ void add_activations(Rows& rows) {
   rows.push_back(values("leaky_relu/special", {kSpecial}, leaky,
                         {Tensor{kNan, kInf, -kInf, 3.0e+38f, -9.0e+37f, 0.0f, -0.0f, 1.0e-38f}}));
   // A negative slope turns the order of operands around.
-  rows.push_back(row("relu6", {Tensor{-1.f, 0.5f, 5.75f, 6.25f, 100.f}},
-                     [](In x) { return Out{relu6(x[0])}; },
-                     {Tensor{0.f, 0.5f, 5.75f, 6.f, 6.f}}));
   rows.push_back(row("leaky_relu/negative slope", {kAny},
                      [](In x) { return Out{leaky_relu(x[0], -2)}; },
                      {Tensor{{4.0f, 1.0f, 0.125f}, {0.75f, 1.5f, 3.0f}}}));
   rows.push_back(row("leaky_relu/two slopes in one program", {kAny},
                      [](In x) { return Out{leaky_relu(leaky_relu(x[0], 0.5) - 1.0, 0.25)}; },
                      {Tensor{{-0.5f, -0.3125f, -0.21875f}, {-0.0625f, 0.5f, 2.0f}}}));
+
+  const Build six = [](In x) { return Out{relu6(x[0])}; };
+  rows.push_back(row("relu6/plain", {Tensor{{-1.f, 0.5f, 5.75f}, {6.25f, 100.f, 3.f}}}, six,
+                     {Tensor{{0.f, 0.5f, 5.75f}, {6.f, 6.f, 3.f}}}));
+  rows.push_back(row("relu6/0-d", {Tensor(7.f)}, six, {Tensor(6.f)}));
+  rows.push_back(row("relu6/empty", {Tensor(float32, {0, 3})}, six, {Tensor(float32, {0, 3})}));
+  rows.push_back(values("relu6/int32", {Tensor{-3, 0, 4, 6, 9}}, six, {Tensor{0, 0, 4, 6, 6}}));
+  rows.push_back(values("relu6/special", {kSpecial}, six,
+                        {Tensor{kNan, 6.f, 0.f, 6.f, 0.f, 0.f, -0.f, 1.0e-38f}}));
 
   const Build elu_of_2 = [](In x) { return Out{elu(x[0], 2)}; };
   rows.push_back(row("elu/plain", {kAny}, elu_of_2,

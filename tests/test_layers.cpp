@@ -231,6 +231,62 @@ TEST_CASE("layers: samples of different lengths are as each alone, in both direc
     }
 }
 
+TEST_CASE("layers: nothing is read behind a sample's length") {
+  Graph graph;
+  Tensor padded = noise({2, 3, 4}, 3);
+  for (std::int64_t i = 4; i < 12; ++i) padded.data<double>()[i] = std::nan("");
+  const Output x = placeholder(graph, float64, {any, 3, 4}, "x"),
+               steps = placeholder(graph, int32, {any}, "steps");
+  const nn::Lstm lstm({.units = 2});
+  const nn::Gru gru({.units = 2});
+  const Output loss = sum(lstm(x, {}, {.lengths = steps}).outputs) +
+                      sum(gru(x, {}, {.lengths = steps, .reverse = true}).outputs);
+  Session session(graph);
+  for (const Output& gradient : gradients({loss}, variables(graph)))
+    for (const double value :
+         session.run({{x, padded}, {steps, Tensor{1, 3}}}, gradient).span<double>())
+      CHECK(std::isfinite(value));
+  // One length is not everyone's.
+  CHECK_THROWS_AS(session.run({{x, padded}, {steps, Tensor{1}}}, loss), RunError);
+  CHECK_THROWS_AS(session.run({{x, padded}, {steps, Tensor{1, 2, 3}}}, loss), RunError);
+}
+
+TEST_CASE("layers: what is taken back with a model leaves its layers as they were") {
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any, 3}, "x");
+  const nn::Dense dense({.units = 2});
+  bool fails = true;
+  const nn::Sequential model = {dense, [&](Output y) { return fails ? Output() : y; }};
+  CHECK_THROWS_AS(model(x), BuildError);
+  CHECK_THROWS_AS(dense.variables(), BuildError);
+  fails = false;
+  const Output y = model(x);
+  CHECK(dense.variables() == variables(graph));
+  CHECK(Session(graph).run({{x, noise({2, 3}, 1, float32)}}, y).shape() == Shape{2, 2});
+}
+
+TEST_CASE("layers: activations with a parameter of their own are none by themselves") {
+  // -1, an axis, would be a slope.
+  CHECK_FALSE(std::is_constructible_v<nn::Activation, decltype(&leaky_relu)>);
+  CHECK_FALSE(std::is_constructible_v<nn::Activation, decltype(&elu)>);
+  CHECK(std::is_constructible_v<nn::Activation, decltype(&log_softmax)>);
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any, 4, 3}, "x");
+  int calls = 0;
+  const auto counting = [calls](Output y, SourceLocation) mutable {
+    ++calls;
+    return y;
+  };
+  const nn::Sequential model = {counting, nn::Lstm({.units = 6}), nn::MultiHeadAttention({}),
+                                nn::Gru({.units = 5})};
+  CHECK(model(x).shape() == Shape{any, 4, 5});
+  CHECK(model.variables() == variables(graph));
+  // The line is the user's.
+  const Output flat = placeholder(graph, float32, {any, 3});
+  CHECK(contains(message_of([&] { nn::Sequential({nn::Lstm({.units = 2})})(flat); }),
+                 "(test_layers.cpp:"));
+}
+
 TEST_CASE("layers: attention sees what its masks show") {
   Graph graph;
   const Tensor values = noise({2, 3, 4}, 2);

@@ -153,6 +153,60 @@ TEST_CASE("weights: PyTorch's layers for sequences give the same outputs here, a
   }
 }
 
+TEST_CASE("weights: an LSTM's bias is the sum of two, of each one") {
+  const TemporaryDirectory folder;
+  Graph graph;
+  const auto one = [&](const char* name) { return variable(graph, Tensor{0.f}, name); };
+  variable(graph, Tensor{{0.f}}, "lstm/recurrent_kernel");
+  variable(graph, Tensor{{0.f}}, "gru/recurrent_kernel");
+  const Output bias = one("lstm/bias"), gru = one("gru/bias"), own = one("own/in_proj_bias");
+  one("gru/recurrent_bias");
+  Session session(graph);
+  const Tensor a{1.f}, b{10.f};
+  const auto load = [&](const Output& into, const std::vector<NamedTensor>& tensors) {
+    load_weights(session, graph, write(folder, tensors),
+                 {.variables = {into}, .strict = false, .convention = Convention::pytorch});
+    return session.value(into).item<float>();
+  };
+  CHECK(load(bias, {{"lstm.bias_ih_l0", a}, {"lstm.bias_hh_l0", b}}) == 11);
+  CHECK(load(bias, {{"lstm.bias_hh_l0", b}, {"lstm.bias_ih_l0", b}}) == 20);
+  // A cell with two biases has them, also where only one is asked for.
+  CHECK(load(gru, {{"gru.bias_ih_l0", a}, {"gru.bias_hh_l0", b}}) == 1);
+  CHECK(contains(message_of([&] {
+                   load(bias, {{"lstm.bias_ih_l0", a}});
+                 }),
+                 "'lstm/bias' is the sum of two biases, and 'lstm.bias_ih_l0' is one of them"));
+  CHECK(contains(message_of([&] {
+                   load(bias, {{"lstm.bias_ih_l0", a}, {"lstm/bias_ih_l0", b}});
+                 }),
+                 "'lstm/bias' would take both"));
+  // A variable of the tensor's own name comes first.
+  CHECK(load(own, {{"own.in_proj_bias", b}}) == 10);
+}
+
+TEST_CASE("weights: projections that are not alike are stored one by one") {
+  const TemporaryDirectory folder;
+  Graph graph;
+  variable(graph, Tensor{{1.f}}, "a/query_kernel");
+  variable(graph, Tensor{{2.}}, "a/key_kernel");
+  variable(graph, Tensor{{3.f}}, "a/value_kernel");
+  for (const char* name : {"a/query_bias", "a/key_bias", "a/value_bias"})
+    variable(graph, Tensor(1.f), name);
+  Session session(graph);
+  const LoadOptions options = {.convention = Convention::pytorch};
+  save_weights(session, graph, folder / "a.safetensors", {.convention = Convention::pytorch});
+  const LoadReport report = load_weights(session, graph, folder / "a.safetensors", options);
+  CHECK(report.loaded.size() == 6);
+  // Of what three share, none is left without a word.
+  const fs::path path = write(folder, {{"a.in_proj_weight", Tensor{{1.f}, {2.f}, {3.f}}}});
+  CHECK(contains(message_of<DataError>([&] {
+                   load_weights(session, graph, path,
+                                {.variables = variables(graph, "a/query_kernel"),
+                                 .convention = Convention::pytorch});
+                 }),
+                 "unexpected in the file: 'a.in_proj_weight' F32[3,1]"));
+}
+
 TEST_CASE("weights: a kernel is turned by whatever name it comes") {
   const TemporaryDirectory folder;
   Graph graph;

@@ -45,7 +45,8 @@ SANITIZED_ROWS = (
 # has the model.
 BEYOND_BATCHES = 8
 BEYOND = {"lstm": True, "transformer": True, "long_transformer": False, "vae": True,
-          "resnet": True, "mlp": True, "unet": False, "text_cnn": False, "vocabulary": False}
+          "resnet": True, "mobilenet": False, "mlp": True, "unet": False, "text_cnn": False,
+          "vocabulary": False}
 WHOLE_LOOP = "--xla_gpu_enable_command_buffer=+WHILE"
 
 

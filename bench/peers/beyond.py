@@ -10,8 +10,8 @@ import time
 
 import numpy
 
-MODELS = ["lstm", "transformer", "long_transformer", "vae", "resnet", "mlp", "unet", "text_cnn",
-          "vocabulary", "cnn_inference"]
+MODELS = ["lstm", "transformer", "long_transformer", "vae", "resnet", "mobilenet", "mlp", "unet",
+          "text_cnn", "vocabulary", "cnn_inference"]
 RATE, EPSILON = 1e-3, 1e-8
 
 

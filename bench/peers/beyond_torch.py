@@ -48,6 +48,7 @@ class Weights:
     def convolution(self, name, **options):
         kernel = self.tensor(f"{name}/kernel")  # [height, width, channels, filters]
         size, _, channels, filters = kernel.shape
+        channels *= options.get("groups", 1)
         layer = nn.Conv2d(channels, filters, size, bias=f"{name}/bias" in self.arrays, **options)
         return self.filled(layer, name, kernel.permute(3, 2, 0, 1))
 
@@ -178,6 +179,33 @@ class Resnet(nn.Module):
         return mean_cross_entropy(self.logits(self.layers(images).mean((2, 3))), labels)
 
 
+class Inverted(nn.Module):
+    def __init__(self, weights, name, stride):
+        super().__init__()
+        wide, narrow = (weights.arrays[f"{name}/{part}/conv2d/kernel"].shape[3]
+                        for part in ("wide", "narrow"))
+        self.layers = nn.Sequential(
+            *normalised(weights, f"{name}/wide"), nn.ReLU6(inplace=True),
+            *normalised(weights, f"{name}/depthwise", padding=1, stride=stride, groups=wide),
+            nn.ReLU6(inplace=True), *normalised(weights, f"{name}/narrow"))
+        self.adds = stride == 1 and wide == 4 * narrow
+
+    def forward(self, x):
+        return x + self.layers(x) if self.adds else self.layers(x)
+
+
+class Mobilenet(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.layers = nn.Sequential(
+            *normalised(weights, "stem", padding=1), nn.ReLU6(inplace=True),
+            *(Inverted(weights, f"block{i}", 2 if i in (1, 3) else 1) for i in range(6)))
+        self.logits = weights.linear("logits")
+
+    def forward(self, images, labels):
+        return mean_cross_entropy(self.logits(self.layers(images).mean((2, 3))), labels)
+
+
 class Mlp(nn.Module):
     def __init__(self, weights):
         super().__init__()
@@ -272,8 +300,8 @@ class System:
         torch.set_flush_denormal(True)
         start = beyond.Start(flags.start)
         model = {"lstm": Lstm, "transformer": Transformer, "long_transformer": Transformer,
-                 "vae": Vae, "resnet": Resnet, "mlp": Mlp, "unet": Unet, "text_cnn": TextCnn,
-                 "vocabulary": Vocabulary, "cnn_inference": Cnn}[flags.model]
+                 "vae": Vae, "resnet": Resnet, "mobilenet": Mobilenet, "mlp": Mlp, "unet": Unet,
+                 "text_cnn": TextCnn, "vocabulary": Vocabulary, "cnn_inference": Cnn}[flags.model]
         model = model(Weights(start.weights))
         self.batches = start.batches_in_turn(tensor_of)
         self.first = start.batches[0]

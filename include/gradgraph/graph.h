@@ -266,6 +266,9 @@ class Graph {
   bool is_finalized() const { return finalized_; }
 
   void add_layer(Layer layer) { layers_.push_back(std::move(layer)); }
+  /// Calls `undo` where what is being built now, by one function or more around it, is taken
+  /// back: for what is kept outside of the graph.
+  void when_taken_back(std::function<void()> undo);
   const std::vector<Layer>& layers() const { return layers_; }
 
   /// Adds a copy of `original`, a node of another graph, with these inputs: same op, attributes,
@@ -303,8 +306,8 @@ class Graph {
   const std::string* keep_device(std::string_view device);
   template <class T>
   std::span<T> keep(std::span<const T> list);
-  /// Takes back all nodes, names and layers after the first so many.
-  void take_back(std::size_t nodes, std::size_t layers, std::size_t scopes);
+  /// Takes back all nodes, names, layers and more after the first so many.
+  void take_back(std::size_t nodes, std::size_t layers, std::size_t scopes, std::size_t undos);
 
   std::pmr::monotonic_buffer_resource memory_;  ///< of the nodes and their lists
   std::pmr::deque<Node> nodes_{&memory_};
@@ -315,7 +318,9 @@ class Graph {
   std::unordered_map<const Node*, Gradient> gradients_;
   std::unordered_map<const Node*, Output> initial_values_;
   std::vector<Layer> layers_;
-  std::vector<std::string> new_scopes_;  ///< since the outermost transaction began
+  // Since the outermost transaction began:
+  std::vector<std::string> new_scopes_;
+  std::vector<std::function<void()>> undos_;
   int transactions_ = 0;
   int recompute_scopes_ = 0;
   std::vector<int> outer_regions_;  ///< by region, from 1 on: the one that it is inside
@@ -358,7 +363,7 @@ class [[nodiscard]] BuildTransaction {
 
  private:
   Graph& graph_;
-  std::size_t nodes_, layers_, scopes_;
+  std::size_t nodes_, layers_, scopes_, undos_;
   bool committed_ = false;
 };
 

@@ -276,7 +276,7 @@ Output embedding(Output ids, std::int64_t vocabulary, std::int64_t dimension,
                  SourceLocation where = SourceLocation::current());
 
 /// Layers one after the other: modules, gg::relu and the like, lambdas. Of a result of several,
-/// as batch_norm's, `output` goes on.
+/// as batch_norm's and Lstm's, `output` or `outputs` goes on.
 ///
 ///     const gg::nn::Sequential model = {gg::nn::Dense({.units = 64}), gg::relu,
 ///                                       gg::nn::Dense({.units = 10})};

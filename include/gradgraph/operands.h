@@ -115,12 +115,37 @@ class Axes {
   bool all_ = true;
 };
 
+namespace operands_detail {
+/// An argument for a parameter of type int64 and no other.
+struct Axis {
+  template <std::same_as<std::int64_t> T>
+  operator T() const {  // NOLINT: implicit
+    return -1;
+  }
+};
 template <class F>
-concept FunctionOfOutput = std::invocable<F&, Output, SourceLocation> ||
-    std::invocable<F&, Output> || std::invocable<F&, Output, std::int64_t, SourceLocation>;
+concept HasVariables = requires(const F& layer, SourceLocation where) {
+  { layer.variables(where) } -> std::convertible_to<std::vector<Output>>;
+};
+/// A layer whose line comes behind one or two arguments that may be left out.
+template <class F>
+concept LayerOfInputs = HasVariables<F> && requires(F& layer, Output x, SourceLocation where) {
+  layer(x, {}, where);
+};
+template <class F>
+concept LayerOfSteps = HasVariables<F> && requires(F& layer, Output x, SourceLocation where) {
+  layer(x, {}, {}, where);
+};
+}  // namespace operands_detail
 
-/// A function of an Output that gives another one, or a result with an `output`: `gg::relu`,
-/// `gg::softmax` (along the last axis), a layer, a lambda with or without a SourceLocation. A
+template <class F>
+concept FunctionOfOutput =
+    std::invocable<F&, Output, SourceLocation> || std::invocable<F&, Output> ||
+    std::invocable<F&, Output, operands_detail::Axis, SourceLocation>;
+
+/// A function of an Output that gives another one, or a result with `output` or `outputs`:
+/// `gg::relu`, `gg::softmax` (along the last axis), a layer, a lambda with or without a
+/// SourceLocation. What has a parameter of its own, such as gg::leaky_relu, goes into a lambda. A
 /// default one is empty.
 class UnaryFunction {
  public:
@@ -129,20 +154,21 @@ class UnaryFunction {
   UnaryFunction(F function) {  // NOLINT: implicit
     if constexpr (std::is_pointer_v<F> || requires { function.operator bool(); })
       if (!function) return;
-    if constexpr (requires { function.variables(SourceLocation()); })
+    if constexpr (operands_detail::HasVariables<F>)
       variables_ = [function](SourceLocation where) { return function.variables(where); };
-    if constexpr (std::invocable<F&, Output, SourceLocation>)
-      function_ = [function = std::move(function)](Output x, SourceLocation where) {
+    using operands_detail::Axis;
+    function_ = [function = std::move(function)](Output x, SourceLocation where) mutable {
+      if constexpr (std::invocable<F&, Output, SourceLocation>)
         return output_of(function(x, where));
-      };
-    else if constexpr (std::invocable<F&, Output, std::int64_t, SourceLocation>)
-      function_ = [function = std::move(function)](Output x, SourceLocation where) {
-        return output_of(function(x, -1, where));
-      };
-    else
-      function_ = [function = std::move(function)](Output x, SourceLocation) {
+      else if constexpr (operands_detail::LayerOfInputs<F>)
+        return output_of(function(x, {}, where));
+      else if constexpr (operands_detail::LayerOfSteps<F>)
+        return output_of(function(x, {}, {}, where));
+      else if constexpr (std::invocable<F&, Output, Axis, SourceLocation>)
+        return output_of(function(x, Axis(), where));
+      else
         return output_of(function(x));
-      };
+    };
   }
 
   explicit operator bool() const { return static_cast<bool>(function_); }
@@ -159,8 +185,10 @@ class UnaryFunction {
   static Output output_of(R result) {
     if constexpr (std::convertible_to<R, Output>)
       return result;
-    else
+    else if constexpr (requires { result.output; })
       return result.output;
+    else
+      return result.outputs;
   }
 
   std::function<Output(Output, SourceLocation)> function_;

@@ -11,8 +11,8 @@ namespace nn {
 
 /// How a recurrent layer goes over its steps.
 struct SequenceOptions {
-  /// How many steps each sample has, integers [N]; empty: all. Behind them its state stays as it
-  /// is and its outputs are 0. Source: torch.nn.utils.rnn.pack_padded_sequence.
+  /// How many steps each sample has, integers [N]; empty: all. What lies behind them is not read:
+  /// the state stays as it is and outputs are 0. Source: pack_padded_sequence of torch.nn.utils.
   Output lengths = {};
   /// From a sample's last step to its first. Outputs stand where their steps do, so that those of
   /// both directions can be put side by side: `concat({forward, backward}, -1)`.

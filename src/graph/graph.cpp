@@ -356,7 +356,13 @@ void Graph::set_input(Node& node, int index, Output value) {
   input = value;
 }
 
-void Graph::take_back(std::size_t nodes, std::size_t layers, std::size_t scopes) {
+void Graph::when_taken_back(std::function<void()> undo) {
+  if (transactions_ > 0) undos_.push_back(std::move(undo));
+}
+
+void Graph::take_back(std::size_t nodes, std::size_t layers, std::size_t scopes,
+                      std::size_t undos) {
+  for (; undos_.size() > undos; undos_.pop_back()) undos_.back()();
   const auto is_new = [&](const auto& entry) { return slot(*entry.first) >= nodes; };
   std::erase_if(gradients_, is_new);
   std::erase_if(initial_values_, is_new);
@@ -373,13 +379,16 @@ BuildTransaction::BuildTransaction(Graph& graph)
     : graph_(graph),
       nodes_(graph.nodes_.size()),
       layers_(graph.layers_.size()),
-      scopes_(graph.new_scopes_.size()) {
+      scopes_(graph.new_scopes_.size()),
+      undos_(graph.undos_.size()) {
   ++graph_.transactions_;
 }
 
 BuildTransaction::~BuildTransaction() {
-  if (!committed_) graph_.take_back(nodes_, layers_, scopes_);
-  if (--graph_.transactions_ == 0) graph_.new_scopes_.clear();
+  if (!committed_) graph_.take_back(nodes_, layers_, scopes_, undos_);
+  if (--graph_.transactions_ > 0) return;
+  graph_.new_scopes_.clear();
+  graph_.undos_.clear();
 }
 
 ContextGuard scope(Graph& graph, std::string_view name, SourceLocation where) {

@@ -266,6 +266,15 @@ struct Relu {
     return x < T{0} ? T{0} : x;
   }
 };
+struct Relu6 {
+  static constexpr std::string_view op = "relu6";
+  using Types = Numbers;
+  template <class T>
+  HOST_DEVICE T operator()(T x) const {
+    const T most = x > T{6} ? T{6} : x;
+    return most < T{0} ? T{0} : most;
+  }
+};
 struct LeakyRelu {
   static constexpr std::string_view op = "leaky_relu";
   static constexpr std::string_view parameters[] = {"slope"};
@@ -578,7 +587,7 @@ struct ArgMin {
 // --- The lists ---------------------------------------------------------------------------------
 
 using Elementwise =
-    List<Neg, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Abs, Sign, Relu, LeakyRelu, Elu,
+    List<Neg, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Square, Abs, Sign, Relu, Relu6, LeakyRelu, Elu,
          Softplus, Floor, Ceil, Round, Sigmoid, Tanh, Erf, Sin, Cos, LogicalNot, IsNan, Add, Sub,
          Mul, Div, Pow, Maximum, Minimum, ReluGrad, Equal, NotEqual, Less, LessEqual, Greater,
          GreaterEqual, LogicalAnd, LogicalOr, Where, Clip, Lerp>;

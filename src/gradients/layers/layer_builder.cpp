@@ -39,7 +39,7 @@ LayerBuilder::LayerBuilder(std::string_view kind, std::string_view name, const O
 LayerBuilder::LayerBuilder(std::string_view kind, const Module& module, const Output& x,
                            SourceLocation where)
     : LayerBuilder(kind, module.state_->name, x, where) {
-  state_ = module.state_.get();
+  state_ = module.state_;
   require(!state_->graph || state_->graph == &graph_,
           "the layer has its variables in another graph: make one for each graph");
 }
@@ -65,6 +65,11 @@ void LayerBuilder::require_rate(double rate) const {
   require(rate >= 0 && rate < 1, fmt::format("rate must be in [0, 1), not {}", rate));
 }
 
+void LayerBuilder::require_border(Padding padding, const Border& border) const {
+  require(padding == Padding::explicit_ || border == Border{},
+          "a border needs Padding::explicit_");
+}
+
 std::int64_t LayerBuilder::size(const Output& x, int axis) const {
   require(x.shape()[axis] != any,
           fmt::format("axis {} of x, {}, must be known", axis, x.shape()));
@@ -81,6 +86,10 @@ Output LayerBuilder::finish(Output output, const Activation& activation) {
   if (state_ && !is_repeated()) {
     state_->graph = &graph_;
     state_->variables = std::move(made_);
+    graph_.when_taken_back([state = state_] {
+      state->graph = nullptr;
+      state->variables.clear();
+    });
   }
   transaction_.commit();
   return output;

@@ -31,6 +31,7 @@ class LayerBuilder {
   void require_training(const Output& training) const;
   void require_epsilon(double epsilon) const;
   void require_rate(double rate) const;
+  void require_border(Padding padding, const Border& border) const;
   /// The known size of `axis`, which variables are made for.
   std::int64_t size(const Output& x, int axis) const;
 
@@ -63,7 +64,7 @@ class LayerBuilder {
   ContextGuard guard_;
   SourceLocation where_;
   Layer layer_;
-  ModuleState* state_ = nullptr;
+  std::shared_ptr<ModuleState> state_;
   std::vector<std::pair<std::string, Output>> made_;  ///< becomes the state's at the end
 };
 

@@ -13,6 +13,7 @@ Output pool2d(std::string_view kind,
               Output (*pool)(Output, gradgraph::Pool2dOptions, SourceLocation), Output x,
               const Pool2dOptions& options, std::string_view name, SourceLocation where) {
   LayerBuilder layer(kind, name, x, where);
+  layer.require_border(options.padding, options.border);
   return layer.finish(pool(x,
                            {.window = options.window,
                             .strides = options.strides.value_or(options.window),
@@ -32,6 +33,7 @@ std::int64_t require_image(const LayerBuilder& layer, const Output& x, const Opt
   layer.require(
       options.kernel.height > 0 && options.kernel.width > 0,
       fmt::format("the kernel cannot be {}x{}", options.kernel.height, options.kernel.width));
+  layer.require_border(options.padding, options.border);
   layer.require_floating(x);
   layer.require(x.rank() == 4, fmt::format("x must be a batch of images, not {}", x.shape()));
   const std::int64_t channels = layer.size(x, axes_of(options.layout).channels);
@@ -142,8 +144,6 @@ Output Conv2dTranspose::operator()(Output x, SourceLocation where) const {
                 fmt::format("dilations cannot be {}x{}", dilations.height, dilations.width));
   layer.require(std::min({border.top, border.bottom, border.left, border.right}) >= 0,
                 "the border cannot be negative");
-  layer.require(options.padding == Padding::explicit_ || border == Border{},
-                "a border needs Padding::explicit_");
   layer.require(more.height >= 0 && more.height < strides.height && more.width >= 0 &&
                     more.width < strides.width,
                 fmt::format("output_padding {}x{} is not less than the strides, {}x{}",

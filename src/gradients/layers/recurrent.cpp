@@ -56,39 +56,55 @@ struct Cell {
                   fmt::format("a state must be {}[N,{}], not {}{}", x.dtype(), units,
                               state.dtype(), state.shape()));
   }
-  Output by_steps(const Output& x) const {
-    return x.rank() == 3 ? exchange_leading_axes(x, where) : x;
+  /// x with its steps first; 0 behind the lengths, so that nothing there has a part in gradients.
+  Output by_steps(const Output& x, const SequenceOptions& sequence) {
+    if (x.rank() != 3) return x;
+    const std::int64_t steps = layer.size(x, 1);
+    layer.require(steps > 0, fmt::format("x has no steps: {}", x.shape()));
+    const Output ordered = exchange_leading_axes(x, where);
+    if (!sequence.lengths) return ordered;
+    const Output numbers = range(x.graph(), {steps}, int64, 0, 1, where);
+    is_there = greater(expand_dims(lengths_of(x, sequence.lengths), 0, where),
+                       expand_dims(numbers, 1, where), where);
+    is_there = expand_dims(is_there, 2, where);
+    return gradgraph::where(is_there, ordered, 0, where);
+  }
+  /// [N] as x has it, also where that is known in a run only.
+  Output lengths_of(const Output& x, const Output& lengths) const {
+    const std::int64_t samples = x.shape()[0];
+    layer.require(
+        is_integer(lengths.dtype()) && lengths.rank() == 1 &&
+            (samples == any || lengths.shape()[0] == any || lengths.shape()[0] == samples),
+        fmt::format("lengths must be integers [{}], not {}{}",
+                    samples == any ? "N" : std::to_string(samples), lengths.dtype(),
+                    lengths.shape()));
+    const Output wide = cast(lengths, int64, where);
+    if (samples != any && lengths.shape()[0] == samples) return wide;
+    return reshape(wide, slice(shape_of(x, where), {0}, {1}, where), where);
   }
 
   /// What `step` makes of each piece of `inputs`, one after the other, and of where samples have
   /// that step: boolean [N, 1], empty where all have it.
   template <class Step>
-  Output outputs_of(const Output& x, const Output& inputs, const SequenceOptions& sequence,
-                    const Step& step) const {
+  Output outputs_of(const Output& x, const Output& inputs, bool reverse, const Step& step) const {
     const std::int64_t steps = layer.size(x, 1);
-    layer.require(steps > 0, fmt::format("x has no steps: {}", x.shape()));
-    Output lengths = sequence.lengths;
-    if (lengths) {
-      layer.require(is_integer(lengths.dtype()) && lengths.rank() == 1,
-                    fmt::format("lengths must be integers [N], not {}{}", lengths.dtype(),
-                                lengths.shape()));
-      lengths = expand_dims(lengths, 1, where);
-    }
     const std::vector<Output> pieces = steps_of(inputs, steps, where);
-    std::vector<Output> outputs(pieces.size());
+    std::vector<Output> outputs(pieces.size()), there(pieces.size());
+    if (is_there) there = steps_of(is_there, steps, where);
     for (std::int64_t i = 0; i < steps; ++i) {
-      const std::int64_t number = sequence.reverse ? steps - 1 - i : i;
-      outputs[at(number)] =
-          step(pieces[at(number)], lengths ? greater(lengths, number, where) : Output());
+      const std::size_t number = at(reverse ? steps - 1 - i : i);
+      outputs[number] = step(pieces[number], there[number]);
     }
     return exchange_leading_axes(stack(outputs, 0, where), where);
   }
   /// The new value of samples that are there, and the old one, or 0, of the others.
-  Output chosen(const Output& is_there, const Output& fresh, const Output& old) const {
-    if (!is_there) return fresh;
-    return old ? gradgraph::where(is_there, fresh, old, where)
-               : gradgraph::where(is_there, fresh, 0, where);
+  Output chosen(const Output& there, const Output& fresh, const Output& old) const {
+    if (!there) return fresh;
+    return old ? gradgraph::where(there, fresh, old, where)
+               : gradgraph::where(there, fresh, 0, where);
   }
+
+  Output is_there;  ///< boolean [steps, N, 1]; empty where all are
 };
 
 /// Ones for the forget gate, zeros for the others.
@@ -103,7 +119,7 @@ Initializer lstm_bias(std::int64_t units, double forget_bias) {
 class LstmCell : public Cell {
  public:
   LstmCell(const Module& module, const LstmOptions& options, const Output& x, int rank,
-           const LstmState& state, SourceLocation line)
+           const LstmState& state, const SequenceOptions& sequence, SourceLocation line)
       : Cell("lstm", module, x, rank, options.units, 4, options.kernel_initializer,
              options.recurrent_initializer, line) {
     layer.require(static_cast<bool>(state.hidden) == static_cast<bool>(state.cell),
@@ -112,7 +128,8 @@ class LstmCell : public Cell {
     require_state(state.cell, x);
     const Output bias =
         layer.trainable("bias", {4 * units}, x.dtype(), lstm_bias(units, options.forget_bias));
-    inputs = bias_add(matmul(by_steps(x), kernel, {}, where), bias, Layout::nhwc, where);
+    inputs =
+        bias_add(matmul(by_steps(x, sequence), kernel, {}, where), bias, Layout::nhwc, where);
   }
 
   LstmState step(const Output& input, const LstmState& state) const {
@@ -130,13 +147,14 @@ class LstmCell : public Cell {
 class GruCell : public Cell {
  public:
   GruCell(const Module& module, const GruOptions& options, const Output& x, int rank,
-          const Output& state, SourceLocation line)
+          const Output& state, const SequenceOptions& sequence, SourceLocation line)
       : Cell("gru", module, x, rank, options.units, 3, options.kernel_initializer,
              options.recurrent_initializer, line) {
     require_state(state, x);
     const Output bias = layer.trainable("bias", {3 * units}, x.dtype(), zeros());
     recurrent_bias = layer.trainable("recurrent_bias", {3 * units}, x.dtype(), zeros());
-    inputs = bias_add(matmul(by_steps(x), kernel, {}, where), bias, Layout::nhwc, where);
+    inputs =
+        bias_add(matmul(by_steps(x, sequence), kernel, {}, where), bias, Layout::nhwc, where);
   }
 
   Output step(const Output& input, const Output& state) const {
@@ -163,7 +181,7 @@ Lstm::Lstm(LstmOptions options, std::string_view name)
     : Module(name), options_(std::move(options)) {}
 
 LstmState Lstm::step(Output x, LstmState state, SourceLocation where) const {
-  LstmCell cell(*this, options_, x, 2, state, where);
+  LstmCell cell(*this, options_, x, 2, state, {}, where);
   state = cell.step(cell.inputs, state);
   cell.layer.finish(state.hidden);
   return state;
@@ -171,33 +189,33 @@ LstmState Lstm::step(Output x, LstmState state, SourceLocation where) const {
 
 LstmResult Lstm::operator()(Output x, LstmState state, SequenceOptions sequence,
                             SourceLocation where) const {
-  LstmCell cell(*this, options_, x, 3, state, where);
-  const auto step = [&](const Output& input, const Output& is_there) {
+  LstmCell cell(*this, options_, x, 3, state, sequence, where);
+  const auto step = [&](const Output& input, const Output& there) {
     const LstmState fresh = cell.step(input, state);
-    state = {cell.chosen(is_there, fresh.hidden, state.hidden),
-             cell.chosen(is_there, fresh.cell, state.cell)};
-    return cell.chosen(is_there, fresh.hidden, {});
+    state = {cell.chosen(there, fresh.hidden, state.hidden),
+             cell.chosen(there, fresh.cell, state.cell)};
+    return cell.chosen(there, fresh.hidden, {});
   };
-  return {cell.layer.finish(cell.outputs_of(x, cell.inputs, sequence, step)), state};
+  return {cell.layer.finish(cell.outputs_of(x, cell.inputs, sequence.reverse, step)), state};
 }
 
 Gru::Gru(GruOptions options, std::string_view name)
     : Module(name), options_(std::move(options)) {}
 
 Output Gru::step(Output x, Output state, SourceLocation where) const {
-  GruCell cell(*this, options_, x, 2, state, where);
+  GruCell cell(*this, options_, x, 2, state, {}, where);
   return cell.layer.finish(cell.step(cell.inputs, state));
 }
 
 GruResult Gru::operator()(Output x, Output state, SequenceOptions sequence,
                           SourceLocation where) const {
-  GruCell cell(*this, options_, x, 3, state, where);
-  const auto step = [&](const Output& input, const Output& is_there) {
+  GruCell cell(*this, options_, x, 3, state, sequence, where);
+  const auto step = [&](const Output& input, const Output& there) {
     const Output fresh = cell.step(input, state);
-    state = cell.chosen(is_there, fresh, state);
-    return cell.chosen(is_there, fresh, {});
+    state = cell.chosen(there, fresh, state);
+    return cell.chosen(there, fresh, {});
   };
-  return {cell.layer.finish(cell.outputs_of(x, cell.inputs, sequence, step)), state};
+  return {cell.layer.finish(cell.outputs_of(x, cell.inputs, sequence.reverse, step)), state};
 }
 
 }  // namespace gradgraph::nn

@@ -13,12 +13,11 @@ struct Name {
   std::string_view stored, variable;  ///< the last parts of names
 };
 // Of several variables for one name, the graph has at most one.
-constexpr std::array<Name, 18> kPytorchNames = {{
+constexpr std::array<Name, 17> kPytorchNames = {{
     {"weight_ih_l0", "kernel"},
     {"weight_hh_l0", "recurrent_kernel"},
     {"bias_ih_l0", "bias"},
     {"bias_hh_l0", "recurrent_bias"},
-    {"bias_hh_l0", "bias"},
     {"q_proj_weight", "query_kernel"},
     {"k_proj_weight", "key_kernel"},
     {"v_proj_weight", "value_kernel"},
@@ -36,7 +35,7 @@ constexpr std::array<Name, 18> kPytorchNames = {{
 /// What attention has in one tensor, each a third of it.
 constexpr std::array<std::string_view, 3> kProjections = {"query", "key", "value"};
 constexpr std::string_view kJoinedWeight = "in_proj_weight", kJoinedBias = "in_proj_bias";
-/// Of one sum there are two biases; a cell with another use for them has two variables.
+/// Where a cell has one bias, it is the sum of these.
 constexpr std::string_view kBias = "bias_ih_l0", kRecurrentBias = "bias_hh_l0";
 constexpr std::array<Name, 5> kKerasNames = {{
     {"gamma", "scale"},
@@ -53,6 +52,12 @@ std::span<const Name> names_of(Convention convention) {
     case Convention::gradgraph: break;
   }
   return {};
+}
+
+/// Whether a name is that of a scope which has what cells, or what attention has.
+bool fits(const Name& known, bool recurs, bool attends) {
+  return (recurs || !known.stored.ends_with("_l0")) &&
+         (attends || known.stored.find("proj") == std::string_view::npos);
 }
 
 void replace_all(std::string& text, char from, char to) {
@@ -175,8 +180,10 @@ class PytorchWriter {
         std::vector<Tensor> parts;
         for (const std::string_view each : kProjections) {
           const std::string other = with_end(name, last, std::string(each).append(kind));
-          const Tensor* const value = find(other);
-          if (!value || value->shape() != find(name)->shape()) return false;
+          const Tensor *const value = find(other), *const own = find(name);
+          if (!value || value->shape() != own->shape() || value->dtype() != own->dtype() ||
+              value->shape().rank() != (kind == "_bias" ? 1 : 2))
+            return false;
           parts.push_back(in_order(other, *value));
         }
         if (part == kProjections[0])
@@ -191,14 +198,11 @@ class PytorchWriter {
     const std::string scope = name.substr(0, last), part = name.substr(last);
     const bool recurs = find(scope + "recurrent_kernel"), attends = find(scope + "query_kernel");
     std::string_view stored = part;
-    for (const Name& known : kPytorchNames) {
-      const bool is_recurrent = known.stored.ends_with("_l0");
-      const bool is_attention = known.stored.find("proj") != std::string_view::npos;
-      if (part != known.variable || (is_recurrent && !recurs) || (is_attention && !attends))
-        continue;
-      stored = known.stored;
-      break;
-    }
+    for (const Name& known : kPytorchNames)
+      if (part == known.variable && fits(known, recurs, attends)) {
+        stored = known.stored;
+        break;
+      }
     put(scope + std::string(stored), in_order(name, value));
     if (stored == kBias && !find(scope + "recurrent_bias"))
       put(scope + std::string(kRecurrentBias), Tensor::zeros(value.dtype(), value.shape()));
@@ -211,12 +215,19 @@ class PytorchWriter {
 
 }  // namespace
 
-std::vector<Share> shares_of(Convention convention, const std::string& stored) {
-  if (convention == Convention::gradgraph) return {{.variables = {stored}}};
+std::vector<Share> shares_of(Convention convention, const std::string& stored,
+                             const std::set<std::string>& variables) {
+  Share share{.variables = {stored}};
   const std::string name = plain(convention, stored);
-  if (convention == Convention::pytorch)
+  if (convention == Convention::gradgraph || variables.contains(stored)) return {share};
+  share.variables.push_back(name);
+  if (variables.contains(name)) return {share};
+  const auto has = [&](std::string_view last, std::string_view sibling) {
+    return variables.contains(with_end(name, last, sibling));
+  };
+  if (convention == Convention::pytorch) {
     for (const std::string_view joint : {kJoinedWeight, kJoinedBias})
-      if (ends_in(name, joint)) {
+      if (ends_in(name, joint) && has(joint, "query_kernel")) {
         std::vector<Share> shares;
         for (const std::string_view part : kProjections)
           shares.push_back(
@@ -226,11 +237,14 @@ std::vector<Share> shares_of(Convention convention, const std::string& stored) {
                .third = static_cast<int>(shares.size())});
         return shares;
       }
-  Share share{.variables = {stored, name}};
+    for (const std::string_view bias : {kBias, kRecurrentBias})
+      if (ends_in(name, bias) && has(bias, "recurrent_kernel") && !has(bias, "recurrent_bias"))
+        return {{.variables = {with_end(name, bias, "bias")}, .term = bias == kBias ? 0 : 1}};
+  }
   for (const Name& known : names_of(convention))
-    if (ends_in(name, known.stored) && !known.variable.empty())
+    if (ends_in(name, known.stored) && !known.variable.empty() &&
+        fits(known, has(known.stored, "recurrent_kernel"), has(known.stored, "query_kernel")))
       share.variables.push_back(with_end(name, known.stored, known.variable));
-  share.is_added = ends_in(name, kBias) || ends_in(name, kRecurrentBias);
   return {share};
 }
 
@@ -266,12 +280,12 @@ Tensor take_share(Convention convention, const std::string& variable, const Tens
   return is_reversed(convention, variable, part.shape()) ? from_reversed(part) : part;
 }
 
-Tensor added(const Tensor& a, const Tensor& b) {
+Tensor added(const Tensor& a, const Tensor& b, DType dtype) {
   Tensor sum = a.cast(float64).clone();
   const Tensor other = b.cast(float64);
   for (std::int64_t i = 0; i < sum.num_elements(); ++i)
     sum.data<double>()[i] += other.data<double>()[i];
-  return sum.cast(a.dtype());
+  return sum.cast(dtype);
 }
 
 std::vector<NamedTensor> to_stored(Convention convention,

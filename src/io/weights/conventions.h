@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,10 +13,12 @@ namespace gradgraph {
 struct Share {
   std::vector<std::string> variables;  ///< what its name may be, the likeliest first
   int third = -1;                      ///< of the rows; -1: all of them
-  bool is_added = false;               ///< to another tensor's share in the variable
+  /// Which of the two tensors whose sum is the variable, 0 or 1; -1: it is the variable.
+  int term = -1;
 };
-/// Of a tensor of this name; most have one.
-std::vector<Share> shares_of(Convention convention, const std::string& stored);
+/// Of a tensor of this name in a graph with these variables; most have one.
+std::vector<Share> shares_of(Convention convention, const std::string& stored,
+                             const std::set<std::string>& variables);
 /// Whether tensors of this name have no counterpart among variables.
 bool is_dropped(Convention convention, const std::string& stored);
 
@@ -26,8 +29,8 @@ std::optional<Shape> shape_of_share(Convention convention, const std::string& va
 /// The elements in that order.
 Tensor take_share(Convention convention, const std::string& variable, const Tensor& stored,
                   const Share& share);
-/// The sum of two tensors of one floating dtype and shape.
-Tensor added(const Tensor& a, const Tensor& b);
+/// The sum of two tensors of one shape and floating dtypes.
+Tensor added(const Tensor& a, const Tensor& b, DType dtype);
 
 /// Variables' values as they are stored, with their names there.
 std::vector<NamedTensor> to_stored(Convention convention,

@@ -74,6 +74,7 @@ class Loader {
  public:
   Loader(Graph& graph, const fs::path& path, const LoadOptions& options, SourceLocation where)
       : path_(path.string()), file_(path), options_(options), where_(where) {
+    for (const Output& variable : variables(graph)) names_.insert(variable.name());
     for (const Output& variable : chosen(graph, options.variables, where))
       variables_.emplace(variable.name(), variable);
     for (const StoredTensor& tensor : file_.tensors()) match(tensor);
@@ -115,17 +116,21 @@ class Loader {
 
   void match(const StoredTensor& tensor) {
     const std::string wanted = options_.names(tensor.name);
-    bool is_found = false;
-    if (!wanted.empty())
-      for (const Share& share : shares_of(options_.convention, wanted))
-        for (const std::string& name : share.variables)
-          if (variables_.contains(name)) {
-            is_found = true;
-            add(name, {&tensor, share});
-            break;
-          }
-    if (is_found) return;
-    if (wanted.empty() || is_dropped(options_.convention, wanted)) {
+    if (wanted.empty()) {
+      report_.left_out.push_back(tensor.name);
+      return;
+    }
+    const std::vector<Share> shares = shares_of(options_.convention, wanted, names_);
+    std::size_t found = 0;
+    for (const Share& share : shares) {
+      const auto name = std::ranges::find_if(
+          share.variables, [&](const std::string& each) { return variables_.contains(each); });
+      if (name == share.variables.end()) continue;
+      ++found;
+      add(*name, {&tensor, share});
+    }
+    if (found == shares.size()) return;
+    if (found == 0 && is_dropped(options_.convention, wanted)) {
       report_.left_out.push_back(tensor.name);
     } else {
       report_.unexpected.push_back(tensor.name);
@@ -135,8 +140,9 @@ class Loader {
   }
   void add(const std::string& name, const Piece& piece) {
     std::vector<Piece>& pieces = matches_[name].pieces;
-    if (pieces.empty() ||
-        (pieces.size() == 1 && pieces[0].share.is_added && piece.share.is_added))
+    const bool completes = pieces.size() == 1 && pieces[0].share.term >= 0 &&
+                           piece.share.term == 1 - pieces[0].share.term;
+    if (pieces.empty() || completes)
       pieces.push_back(piece);
     else
       unfit_.push_back(fmt::format("'{}' would take both '{}' and '{}'", name,
@@ -148,17 +154,24 @@ class Loader {
     for (const Piece& piece : match.pieces) {
       const Tensor part =
           take_share(options_.convention, name, file_.read(*piece.stored), piece.share);
-      value = value ? added(value, part) : part;
+      value = value ? added(value, part, variables_.at(name).dtype()) : part;
     }
     return value;
   }
 
   void check_fit(const std::string& name, Match& match) {
+    if (match.pieces.size() == 1 && match.pieces[0].share.term >= 0) {
+      unfit_.push_back(fmt::format("'{}' is the sum of two biases, and '{}' is one of them", name,
+                                   match.pieces[0].stored->name));
+      return;
+    }
     for (const Piece& piece : match.pieces) {
       const StoredTensor& stored = *piece.stored;
       const std::optional<Shape> shape =
           shape_of_share(options_.convention, name, stored.shape, piece.share);
-      if (!shape || (match.pieces.size() > 1 && *shape != variables_.at(name).shape()))
+      const bool is_added = match.pieces.size() > 1;
+      if (!shape || (is_added && (!takes(name, stored.dtype, *shape) ||
+                                  !is_floating(variables_.at(name).dtype()))))
         return add_unfit(name, stored, shape.value_or(stored.shape));
       if (!options_.transform && !takes(name, stored.dtype, *shape))
         return add_unfit(name, stored, *shape);
@@ -215,6 +228,7 @@ class Loader {
   WeightsFile file_;
   const LoadOptions& options_;
   SourceLocation where_;
+  std::set<std::string> names_;  ///< of all variables of the graph
   std::map<std::string, Output> variables_;
   std::map<std::string, Match> matches_;  ///< by variable
   std::vector<std::string> unexpected_, unfit_;

@@ -71,6 +71,11 @@ Grads grad_relu(Context c) { return {relu_grad(c.output(), c.grad())}; }
 Grads grad_relu_grad(Context c) {
   return {Output(), unbroadcast(relu_grad(c.input(0), c.grad()), c.input(1))};
 }
+/// Of the output, which later layers keep anyhow.
+Grads grad_relu6(Context c) {
+  const Output y = c.output();
+  return {where(logical_or(less_equal(y, 0), greater_equal(y, 6)), 0, c.grad())};
+}
 Grads grad_leaky_relu(Context c) {
   const double slope = c.attribute<double>("slope");
   return {where(greater(c.input(0), 0), c.grad(), slope * c.grad())};
@@ -99,10 +104,11 @@ Grads grad_where(Context c) {
 /// A bound has the gradient where it is the result, x where it lies on one of them, too.
 Grads grad_clip(Context c) {
   const Output x = c.input(0), low = c.input(1), high = c.input(2), g = c.grad();
+  const Output outside = logical_or(less(x, low), greater(x, high));
   const Output above = greater(maximum(x, low), high);
   const Output below = logical_and(logical_not(above), less(x, low));
-  return {unbroadcast(where(logical_or(above, below), 0, g), x),
-          unbroadcast(where(below, g, 0), low), unbroadcast(where(above, g, 0), high)};
+  return {unbroadcast(where(outside, 0, g), x), unbroadcast(where(below, g, 0), low),
+          unbroadcast(where(above, g, 0), high)};
 }
 Grads grad_lerp(Context c) {
   const Output a = c.input(0), b = c.input(1), t = c.input(2), g = c.grad();
@@ -207,6 +213,7 @@ Output square(Output x, Where where) { return make("square", {x}, where); }
 Output abs(Output x, Where where) { return make("abs", {x}, where); }
 Output sign(Output x, Where where) { return make("sign", {x}, where); }
 Output relu(Output x, Where where) { return make("relu", {x}, where); }
+Output relu6(Output x, Where where) { return make("relu6", {x}, where); }
 Output leaky_relu(Output x, double slope, Where where) {
   return make("leaky_relu", {x}, where, {{"slope", slope}});
 }
@@ -214,7 +221,6 @@ Output elu(Output x, double alpha, Where where) {
   return make("elu", {x}, where, {{"alpha", alpha}});
 }
 Output softplus(Output x, Where where) { return make("softplus", {x}, where); }
-Output relu6(Output x, Where where) { return minimum(relu(x, where), 6, where); }
 Output silu(Output x, Where where) { return mul(x, sigmoid(x, where), where); }
 Output gelu(Output x, bool approximate, Where where) {
   BuildTransaction transaction(graph_of("gelu", {x}, where));
@@ -337,6 +343,7 @@ void register_elementwise_ops(OpRegistry& registry) {
   registry.add({"round", plain, infer_floating, grad_of_steps})
       .describe("the nearest integer, halves to the even one", {"x"});
   registry.add({"relu", plain, infer_unary, grad_relu}).describe("max(x, 0)", {"x"});
+  registry.add({"relu6", plain, infer_unary, grad_relu6}).describe("min(max(x, 0), 6)", {"x"});
   registry.add({"leaky_relu", plain, infer_floating, grad_leaky_relu})
       .describe("x where x > 0, else slope * x", {"x"})
       .attribute("slope", 0.01, "factor of negative x");

@@ -64,7 +64,7 @@ class DepthwiseLines {
     DepthwiseLines lines(images, width.output, width.input, 1, width.stride);
     for (std::int64_t i = 0; i < height.input; ++i)
       lines.rows_.push_back(taps_of_input(height, i));
-    for (std::int64_t phase = 0; phase < width.stride; ++phase)
+    for (std::int64_t phase = 0; phase < std::min(width.stride, width.input); ++phase)
       for (std::int64_t i = phase; i < width.input; i += width.stride)
         lines.add(i, taps_of_input(width, i));
     return lines;
