@@ -110,6 +110,43 @@ TEST_SUITE("cuda convolution") {
     Network(planes, false).check({"assign_layout"});
   }
 
+  TEST_CASE("depthwise convolutions, with strides, dilations and several filters a channel") {
+    const Case cases[] = {
+        {{3, 17, 19, 36}, {3, 3, 1, 36}, {.padding = gg::Padding::same, .groups = 36}},
+        {{2, 9, 11, 5}, {4, 3, 1, 15}, {.strides = {2, 3}, .groups = 5}},
+        {{2, 13, 12, 4},
+         {3, 2, 1, 8},
+         {.strides = {2, 2},
+          .padding = gg::Padding::explicit_,
+          .border = {2, 0, 3, 1},
+          .dilations = {2, 3},
+          .groups = 4}},
+        {{1, 9, 9, 3}, {2, 2, 1, 3}, {.strides = 4, .groups = 3}},
+    };
+    for (const Case& c : cases) {
+      CAPTURE(c.filter);
+      Network(c, false).check();
+    }
+    Network(cases[2], false, gg::float64).check();
+    Case planes = cases[1];
+    planes.image = {2, 5, 9, 11};
+    planes.options.layout = gg::Layout::nchw;
+    Network(planes, false).check({"assign_layout"});
+    // Sums in float32 of what 16 bits hold: half an ulp of the larger ones.
+    gg::Graph graph;
+    const Output x = gg::constant(graph, noise({2, 8, 8, 8}, 1).cast(gg::float16)),
+                 w = gg::constant(graph, noise({3, 3, 1, 8}, 2).cast(gg::float16));
+    const Output y = gg::conv2d(x, w, {.groups = 8});
+    std::vector<Output> fetches = gg::gradients({gg::sum(gg::square(y))}, {x, w});
+    fetches.push_back(y);
+    const auto on = [&](const char* device) {
+      return gg::Session(graph, {.device = device, .threads = 1}).run({}, fetches);
+    };
+    const auto expected = on("cpu"), values = on("cuda:0");
+    for (std::size_t i = 0; i < values.size(); ++i)
+      CHECK(close(values[i].cast(gg::float64), expected[i].cast(gg::float64), 5e-3));
+  }
+
   TEST_CASE("ties, relu's zeros, NaN and infinities choose as max_pool2d does") {
     const float inf = std::numeric_limits<float>::infinity(), nan = std::nanf("");
     const Tensor image = Tensor::from(

@@ -1,3 +1,4 @@
+#include "device/cuda/convolution/depthwise.h"
 #include "device/cuda/convolution/products.h"
 #include "device/cuda/kernels.h"
 
@@ -35,6 +36,7 @@ Kernel make_conv2d(const KernelSite& site) {
   const Given given(site, site.input_shape(0), site.input_shape(1));
   if (given.is_empty) return make_zeros(site);
   if (!given.conv) return {};
+  if (is_depthwise(*given.conv)) return make_depthwise_conv2d<T>(site, *given.conv);
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     with_tile<T, 8, kChannels, kFilters == 4>(
@@ -58,6 +60,7 @@ Kernel make_input_grad(const KernelSite& site) {
   const Given given(site, site.output_shape(), site.input_shape(1));
   if (given.is_empty) return make_zeros(site);
   if (!given.conv) return {};
+  if (is_depthwise(*given.conv)) return make_depthwise_input_grad<T>(site, *given.conv);
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PlainGrad<T, kFilters>;
@@ -82,6 +85,7 @@ Kernel make_filter_grad(const KernelSite& site) {
   const Given given(site, site.input_shape(0), site.output_shape());
   if (given.is_empty) return make_zeros(site);
   if (!given.conv) return {};
+  if (is_depthwise(*given.conv)) return make_depthwise_filter_grad<T>(site, *given.conv);
   Kernel kernel;
   with_widths<T>(*given.conv, [&]<int kChannels, int kFilters>() {
     using Grad = PlainGrad<T, kFilters>;
