@@ -45,22 +45,23 @@ TEST_SUITE("passes") {
                           {{3, 12000}, {3000, 3000, 3000, 3000}, 1},
                           {{4, 12, 5}, {3, 3, 3, 3}, 1},
                           {{4, 15, 5}, {3, 3, 6, 3}, 1}};
-    for (const auto& [shape, sizes, axis] : cases)
+    for (const Case& c : cases)
       for (const gg::DType dtype : {gg::float32, gg::float64, gg::bfloat16}) {
+        const Shape& shape = c.shape;
         CAPTURE(shape);
         CAPTURE(dtype);
         gg::Graph graph;
         const Output x = gg::placeholder(graph, dtype, shape);
         const Output row = gg::placeholder(graph, dtype, {shape[shape.rank() - 1]});
-        const Outputs parts = gg::split(x, sizes, axis);
+        const Outputs parts = gg::split(x, c.sizes, c.axis);
         const Output bias = gg::slice(row, {0}, {parts[0].shape()[shape.rank() - 1]});
-        const bool is_even = sizes[2] == sizes[0];
+        const bool is_even = c.sizes[2] == c.sizes[0];
         const Output gate = gg::sigmoid(parts[0]) * gg::tanh(parts[1] + bias);
         const Output state = gate * (is_even ? parts[2] : parts[0]) + parts[3];
         const Output other = gg::tanh(parts[2]);
         check_same(graph,
                    {{x, noise(shape, 1).cast(dtype)}, {row, noise(row.shape(), 2).cast(dtype)}},
-                   {gg::square(gg::concat({state, gate * state, state - parts[0]}, axis)),
+                   {gg::square(gg::concat({state, gate * state, state - parts[0]}, c.axis)),
                     gg::relu(state), gg::neg(other)},
                    true);
       }

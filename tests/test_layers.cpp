@@ -281,6 +281,19 @@ TEST_CASE("layers: activations with a parameter of their own are none by themsel
                                 nn::Gru({.units = 5})};
   CHECK(model(x).shape() == Shape{any, 4, 5});
   CHECK(model.variables() == variables(graph));
+  // A layer of the user's has its own default, and shows what it has made since.
+  struct Own {
+    Output made = {};
+    Output operator()(Output y, double factor = 3, SourceLocation = SourceLocation::current()) {
+      if (!made) made = variable(y.graph(), Tensor(2.f), "own");
+      return y * made * factor;
+    }
+    std::vector<Output> variables(SourceLocation) const { return {made}; }
+  };
+  const nn::Sequential own = {Own()};
+  const Output z = own(constant(graph, Tensor{1.f}));
+  CHECK(Session(graph).run(z).item<float>() == 6);
+  CHECK(own.variables().at(0).name() == "own");
   // The line is the user's.
   const Output flat = placeholder(graph, float32, {any, 3});
   CHECK(contains(message_of([&] { nn::Sequential({nn::Lstm({.units = 2})})(flat); }),

@@ -5,6 +5,7 @@
 #include <functional>
 #include <initializer_list>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <type_traits>
@@ -115,10 +116,15 @@ class Axes {
   bool all_ = true;
 };
 
+namespace nn {
+class Module;
+}
+
 namespace operands_detail {
-/// An argument for a parameter of type int64 and no other.
+/// An argument for a parameter that is an integer, and no number of another kind.
 struct Axis {
-  template <std::same_as<std::int64_t> T>
+  template <class T>
+    requires(std::same_as<T, std::int64_t> || std::same_as<T, int>)
   operator T() const {  // NOLINT: implicit
     return -1;
   }
@@ -127,13 +133,15 @@ template <class F>
 concept HasVariables = requires(const F& layer, SourceLocation where) {
   { layer.variables(where) } -> std::convertible_to<std::vector<Output>>;
 };
-/// A layer whose line comes behind one or two arguments that may be left out.
+/// Those of ours whose line comes behind one or two arguments that may be left out.
 template <class F>
-concept LayerOfInputs = HasVariables<F> && requires(F& layer, Output x, SourceLocation where) {
+concept LayerOfInputs = std::derived_from<F, nn::Module> &&
+    requires(F& layer, Output x, SourceLocation where) {
   layer(x, {}, where);
 };
 template <class F>
-concept LayerOfSteps = HasVariables<F> && requires(F& layer, Output x, SourceLocation where) {
+concept LayerOfSteps = std::derived_from<F, nn::Module> &&
+    requires(F& layer, Output x, SourceLocation where) {
   layer(x, {}, {}, where);
 };
 }  // namespace operands_detail
@@ -154,10 +162,13 @@ class UnaryFunction {
   UnaryFunction(F function) {  // NOLINT: implicit
     if constexpr (std::is_pointer_v<F> || requires { function.operator bool(); })
       if (!function) return;
-    if constexpr (operands_detail::HasVariables<F>)
-      variables_ = [function](SourceLocation where) { return function.variables(where); };
     using operands_detail::Axis;
-    function_ = [function = std::move(function)](Output x, SourceLocation where) mutable {
+    // What is called is what has the variables, in all copies.
+    const auto shared = std::make_shared<F>(std::move(function));
+    if constexpr (operands_detail::HasVariables<F>)
+      variables_ = [shared](SourceLocation where) { return shared->variables(where); };
+    function_ = [shared](Output x, SourceLocation where) {
+      F& function = *shared;
       if constexpr (std::invocable<F&, Output, SourceLocation>)
         return output_of(function(x, where));
       else if constexpr (operands_detail::LayerOfInputs<F>)

@@ -96,7 +96,11 @@ TEST_SUITE("cuda generated") {
         {{6, 40}, {10, 10, 10, 10}, 1}, {{6, 40}, {10, 10, 10, 10}, 1, gg::bfloat16},
         {{5, 28}, {7, 7, 7, 7}, 1},     {{4, 12, 5}, {3, 3, 3, 3}, 1},
         {{4, 15, 5}, {3, 3, 6, 3}, 1},  {{512, 1024}, {256, 256, 256, 256}, 1}};
-    for (const auto& [shape, sizes, axis, dtype] : cases) {
+    for (const Case& c : cases) {
+      const Shape& shape = c.shape;
+      const std::vector<std::int64_t>& sizes = c.sizes;
+      const gg::DType dtype = c.dtype;
+      const int axis = c.axis;
       CAPTURE(shape);
       CAPTURE(dtype);
       gg::Graph graph;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gradgraph/checkpoint.h"
+#include "io/files/at_line.h"
 
 namespace gradgraph {
 
@@ -36,8 +37,8 @@ struct Manifest {
 };
 
 /// A manifest that a later version of this library wrote.
-struct LaterFormat : DataError {
-  using DataError::DataError;
+struct LaterFormat : InternalDataError {
+  using InternalDataError::InternalDataError;
 };
 
 /// JSON, with a checksum of itself. Throws BuildError for texts that are no UTF-8.

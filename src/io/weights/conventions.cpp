@@ -148,7 +148,8 @@ Tensor joined(const std::vector<Tensor>& parts) {
 /// What PyTorch calls and how it keeps the variables of a model.
 class PytorchWriter {
  public:
-  explicit PytorchWriter(const std::vector<NamedTensor>& variables) : variables_(variables) {
+  PytorchWriter(const std::vector<NamedTensor>& variables, const std::set<std::string>& all)
+      : variables_(variables), all_(all) {
     for (const NamedTensor& variable : variables) by_name_[variable.name] = &variable.value;
   }
 
@@ -196,7 +197,8 @@ class PytorchWriter {
   void write_alone(const std::string& name, const Tensor& value) {
     const std::size_t last = last_part(name);
     const std::string scope = name.substr(0, last), part = name.substr(last);
-    const bool recurs = find(scope + "recurrent_kernel"), attends = find(scope + "query_kernel");
+    const bool recurs = all_.contains(scope + "recurrent_kernel"),
+               attends = all_.contains(scope + "query_kernel");
     std::string_view stored = part;
     for (const Name& known : kPytorchNames)
       if (part == known.variable && fits(known, recurs, attends)) {
@@ -204,11 +206,12 @@ class PytorchWriter {
         break;
       }
     put(scope + std::string(stored), in_order(name, value));
-    if (stored == kBias && !find(scope + "recurrent_bias"))
+    if (stored == kBias && !all_.contains(scope + "recurrent_bias"))
       put(scope + std::string(kRecurrentBias), Tensor::zeros(value.dtype(), value.shape()));
   }
 
   const std::vector<NamedTensor>& variables_;
+  const std::set<std::string>& all_;
   std::map<std::string, const Tensor*> by_name_;
   std::vector<NamedTensor> stored_;
 };
@@ -289,8 +292,9 @@ Tensor added(const Tensor& a, const Tensor& b, DType dtype) {
 }
 
 std::vector<NamedTensor> to_stored(Convention convention,
-                                   const std::vector<NamedTensor>& variables) {
-  if (convention == Convention::pytorch) return PytorchWriter(variables).write();
+                                   const std::vector<NamedTensor>& variables,
+                                   const std::set<std::string>& all) {
+  if (convention == Convention::pytorch) return PytorchWriter(variables, all).write();
   std::vector<NamedTensor> stored = variables;
   for (NamedTensor& tensor : stored)
     for (const Name& known : names_of(convention))

@@ -32,8 +32,10 @@ Tensor take_share(Convention convention, const std::string& variable, const Tens
 /// The sum of two tensors of one shape and floating dtypes.
 Tensor added(const Tensor& a, const Tensor& b, DType dtype);
 
-/// Variables' values as they are stored, with their names there.
+/// Variables' values as they are stored, with their names there. `all`: names of all variables,
+/// also of those that are not stored.
 std::vector<NamedTensor> to_stored(Convention convention,
-                                   const std::vector<NamedTensor>& variables);
+                                   const std::vector<NamedTensor>& variables,
+                                   const std::set<std::string>& all);
 
 }  // namespace gradgraph

@@ -281,7 +281,9 @@ void save_weights(Session& session, Graph& graph, const fs::path& path,
   }
   if (const auto unused = options.names.fitting_none(names); !unused.empty())
     fail(fmt::format("of the name map, '{}' fits no variable", fmt::join(unused, "', '")));
-  tensors = to_stored(options.convention, tensors);
+  std::set<std::string> all;
+  for (const Output& variable : variables(graph)) all.insert(options.names(variable.name()));
+  tensors = to_stored(options.convention, tensors, all);
   if (!is_npz(path)) return write_safetensors(path, tensors, options.metadata, where);
   if (!options.metadata.empty())
     fail("a .npz file has no place for metadata; a .safetensors file has");

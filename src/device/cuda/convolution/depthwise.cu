@@ -206,8 +206,9 @@ Kernel make_depthwise_filter_grad(const KernelSite& site, const Convolution& con
   // So many that blocks are busy side by side, and each sum is of some hundred pixels.
   constexpr int kPixels = 512, kMostParts = 64;
   const Depthwise d = depthwise_of(site, conv);
-  const int parts = std::clamp(d.num_pixels / kPixels, 1, kMostParts);
   const int tiles = (d.filters + kWarp - 1) / kWarp, taps = conv.taps;
+  const int enough = std::clamp(kGoodBlocks / (taps * tiles), 1, kMostParts);
+  const int parts = std::clamp(d.num_pixels / kPixels, 1, enough);
   const std::int64_t count = static_cast<std::int64_t>(taps) * d.filters;
   const auto run = [=](const KernelArgs& args) {
     auto* sums = static_cast<T*>(args.workspace);
