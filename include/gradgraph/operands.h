@@ -168,17 +168,17 @@ class UnaryFunction {
     if constexpr (operands_detail::HasVariables<F>)
       variables_ = [shared](SourceLocation where) { return shared->variables(where); };
     function_ = [shared](Output x, SourceLocation where) {
-      F& function = *shared;
+      F& called = *shared;
       if constexpr (std::invocable<F&, Output, SourceLocation>)
-        return output_of(function(x, where));
+        return output_of(called(x, where));
       else if constexpr (operands_detail::LayerOfInputs<F>)
-        return output_of(function(x, {}, where));
+        return output_of(called(x, {}, where));
       else if constexpr (operands_detail::LayerOfSteps<F>)
-        return output_of(function(x, {}, {}, where));
+        return output_of(called(x, {}, {}, where));
       else if constexpr (std::invocable<F&, Output, Axis, SourceLocation>)
-        return output_of(function(x, Axis(), where));
+        return output_of(called(x, Axis(), where));
       else
-        return output_of(function(x));
+        return output_of(called(x));
     };
   }
 
