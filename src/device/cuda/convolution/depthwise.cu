@@ -7,14 +7,9 @@
 #include "device/cuda/kernels.h"
 
 namespace gradgraph::cuda {
-namespace {
-
-constexpr int kThreads = 128;
-/// Of the gradient by the filter: so many filters, and threads that share their pixels.
-constexpr int kRows = 8;
 
 /// The elements of images in the order in which they lie in memory.
-struct Elements {
+struct DepthwiseElements {
   FastDivisor height, width, channels;
   int channels_last;  ///< 0 or 1: without padding bytes
 
@@ -41,7 +36,7 @@ struct Depthwise {
   int rows, columns;        ///< of a filter
   int filters, multiplier;  ///< of all channels, and of one
   FastDivisor by_row_stride, by_column_stride, by_multiplier;
-  Elements inputs, outputs;
+  DepthwiseElements inputs, outputs;
   Pixels pixels;  ///< of the outputs
   int num_inputs, num_outputs, num_pixels;
 
@@ -80,6 +75,12 @@ struct Depthwise {
     return rest == 0 && output < axis.output ? output : -1;
   }
 };
+
+namespace {
+
+constexpr int kThreads = 128;
+/// Of the gradient by the filter: threads that share a filter's pixels.
+constexpr int kRows = 8;
 
 template <class S>
 __global__ void __launch_bounds__(kThreads)
