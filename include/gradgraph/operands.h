@@ -121,13 +121,11 @@ class Module;
 }
 
 namespace operands_detail {
-/// An argument for a parameter that is an integer, and no number of another kind.
+/// An argument for a parameter that is an integer. For a number of another kind it has two ways to
+/// become one, and so none.
 struct Axis {
-  template <class T>
-    requires(std::same_as<T, std::int64_t> || std::same_as<T, int>)
-  operator T() const {  // NOLINT: implicit
-    return -1;
-  }
+  operator std::int64_t() const { return -1; }  // NOLINT: implicit
+  operator int() const { return -1; }           // NOLINT: implicit
 };
 template <class F>
 concept HasVariables = requires(const F& layer, SourceLocation where) {
