@@ -121,8 +121,8 @@ class Module;
 }
 
 namespace operands_detail {
-/// An argument for a parameter that is an integer. For a number of another kind it has two ways to
-/// become one, and so none.
+/// An argument for a parameter that is an integer. To become a number of another kind it has two
+/// ways, and so none.
 struct Axis {
   operator std::int64_t() const { return -1; }  // NOLINT: implicit
   operator int() const { return -1; }           // NOLINT: implicit
