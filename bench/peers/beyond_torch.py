@@ -167,16 +167,22 @@ class Residual(nn.Module):
         return functional.relu(self.layers(x) + self.shortcut(x), inplace=True)
 
 
-class Resnet(nn.Module):
-    def __init__(self, weights):
+class ImageClasses(nn.Module):
+    def __init__(self, weights, *layers):
         super().__init__()
-        self.layers = nn.Sequential(
-            *normalised(weights, "stem", padding=1), nn.ReLU(inplace=True),
-            *(Residual(weights, f"block{i}", 2 if i in (3, 6) else 1) for i in range(9)))
+        self.layers = nn.Sequential(*layers)
         self.logits = weights.linear("logits")
 
     def forward(self, images, labels):
         return mean_cross_entropy(self.logits(self.layers(images).mean((2, 3))), labels)
+
+
+class Resnet(ImageClasses):
+    def __init__(self, weights):
+        super().__init__(
+            weights,
+            *normalised(weights, "stem", padding=1), nn.ReLU(inplace=True),
+            *(Residual(weights, f"block{i}", 2 if i in (3, 6) else 1) for i in range(9)))
 
 
 class Inverted(nn.Module):
@@ -194,16 +200,12 @@ class Inverted(nn.Module):
         return x + self.layers(x) if self.adds else self.layers(x)
 
 
-class Mobilenet(nn.Module):
+class Mobilenet(ImageClasses):
     def __init__(self, weights):
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
+            weights,
             *normalised(weights, "stem", padding=1), nn.ReLU6(inplace=True),
             *(Inverted(weights, f"block{i}", 2 if i in (1, 3) else 1) for i in range(6)))
-        self.logits = weights.linear("logits")
-
-    def forward(self, images, labels):
-        return mean_cross_entropy(self.logits(self.layers(images).mean((2, 3))), labels)
 
 
 class Mlp(nn.Module):
