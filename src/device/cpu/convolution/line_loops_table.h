@@ -56,6 +56,21 @@ inline void unpool(const PoolLine& p, const float* grad, const std::uint8_t* cho
     }
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/// For each set of eight lanes those in it, in their order.
+struct ChosenLanes {
+  std::uint8_t lanes[256][8] = {};
+};
+constexpr ChosenLanes chosen_lanes() {
+  ChosenLanes chosen;
+  for (int set = 0; set < 256; ++set)
+    for (int lane = 0, count = 0; lane < 8; ++lane)
+      if (set >> lane & 1) chosen.lanes[set][count++] = static_cast<std::uint8_t>(lane);
+  return chosen;
+}
+constexpr ChosenLanes kChosenLanes = chosen_lanes();
+#endif
+
 inline std::int64_t gather_choice(const float* grad, const std::uint8_t* choice, int tap,
                                   std::int64_t count, std::int32_t step, float* factors,
                                   std::int32_t* offsets) {
@@ -74,7 +89,24 @@ inline std::int64_t gather_choice(const float* grad, const std::uint8_t* choice,
     found += __builtin_popcount(chosen);
   }
 #else
-  for (std::int64_t i = 0; i < count; ++i) {
+  std::int64_t i = 0;
+#if defined(__AVX2__)
+  __m256i offset =
+      _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(step));
+  const __m256i next = _mm256_set1_epi32(step * kLanes);
+  const __m128i wanted = _mm_set1_epi8(static_cast<char>(tap));
+  for (; i + kLanes <= count; i += kLanes, offset = _mm256_add_epi32(offset, next)) {
+    const __m128i taps = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(choice + i));
+    const int chosen = _mm_movemask_epi8(_mm_cmpeq_epi8(taps, wanted)) & 0xff;
+    const __m256i lanes = _mm256_cvtepu8_epi32(
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kChosenLanes.lanes[chosen])));
+    store(factors + found, _mm256_permutevar8x32_ps(load(grad + i), lanes));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(offsets + found),
+                        _mm256_permutevar8x32_epi32(offset, lanes));
+    found += __builtin_popcount(static_cast<unsigned>(chosen));
+  }
+#endif
+  for (; i < count; ++i) {
     factors[found] = grad[i];
     offsets[found] = static_cast<std::int32_t>(i) * step;
     found += choice[i] == tap ? 1 : 0;
@@ -83,8 +115,8 @@ inline std::int64_t gather_choice(const float* grad, const std::uint8_t* choice,
   return found;
 }
 
-template <int Width>
-void add_rows_of(const float* rows, const RowTerms& terms, float* target, Mask last) {
+template <int Width, class Last>
+void add_rows_of(const float* rows, const RowTerms& terms, float* target, Last last) {
   Vector sum[Width];
   GRADGRAPH_UNROLL
   for (int v = 0; v + 1 < Width; ++v) sum[v] = load(target + v * kLanes);
@@ -109,7 +141,10 @@ void add_rows_up_to(const float* rows, const RowTerms& terms, float* target,
     if (length <= (Width - 1) * kLanes)
       return add_rows_up_to<Width - 1>(rows, terms, target, length);
   }
-  add_rows_of<Width>(rows, terms, target, first_lanes(length - (Width - 1) * kLanes));
+  if (length == Width * kLanes)
+    add_rows_of<Width>(rows, terms, target, AllLanes{});
+  else
+    add_rows_of<Width>(rows, terms, target, first_lanes(length - (Width - 1) * kLanes));
 }
 
 inline void add_rows(const float* rows, const RowTerms& terms, float* target,

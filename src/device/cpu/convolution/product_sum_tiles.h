@@ -19,8 +19,8 @@ constexpr int max_height(int width) {
 /// Elements of a in the inner loop are next to each other along its rows, or along its columns.
 enum class Along : bool { inner, rows };
 
-template <int Height, int Width, Along along>
-void compute_tile(const ProductSum& p, std::int64_t row, std::int64_t column, Mask last) {
+template <int Height, int Width, Along along, class Last>
+void compute_tile(const ProductSum& p, std::int64_t row, std::int64_t column, Last last) {
   Vector sum[Height][Width];
   GRADGRAPH_UNROLL
   for (int m = 0; m < Height; ++m) GRADGRAPH_UNROLL
@@ -57,9 +57,9 @@ void compute_tile(const ProductSum& p, std::int64_t row, std::int64_t column, Ma
   }
 }
 
-template <int Height, int Width, Along along>
+template <int Height, int Width, Along along, class Last>
 void compute_tile_of_height(std::int64_t height, const ProductSum& p, std::int64_t row,
-                            std::int64_t column, Mask last) {
+                            std::int64_t column, Last last) {
   if constexpr (Height > 1) {
     if (height < Height)
       return compute_tile_of_height<Height - 1, Width, along>(height, p, row, column, last);
@@ -68,14 +68,23 @@ void compute_tile_of_height(std::int64_t height, const ProductSum& p, std::int64
 }
 
 /// One column of tiles, all about equally high.
-template <int Width, Along along>
-void compute_column(const ProductSum& p, std::int64_t column, Mask last) {
+template <int Width, Along along, class Last>
+void compute_column(const ProductSum& p, std::int64_t column, Last last) {
   constexpr int kHeight = max_height(Width);
   const std::int64_t tiles = (p.rows + kHeight - 1) / kHeight;
   for (std::int64_t i = 0; i < tiles; ++i) {
     const std::int64_t row = p.rows * i / tiles, end = p.rows * (i + 1) / tiles;
     compute_tile_of_height<kHeight, Width, along>(end - row, p, row, column, last);
   }
+}
+
+template <int Width, Along along>
+void compute_column(const ProductSum& p, std::int64_t column) {
+  const std::int64_t left = p.columns - column - (Width - 1) * kLanes;
+  if (left >= kLanes)
+    compute_column<Width, along>(p, column, AllLanes{});
+  else
+    compute_column<Width, along>(p, column, first_lanes(left));
 }
 
 template <Along along>
@@ -85,11 +94,10 @@ void compute_columns(const ProductSum& p) {
   for (std::int64_t i = 0; i < tiles; ++i) {
     const std::int64_t begin = vectors * i / tiles, end = vectors * (i + 1) / tiles;
     const std::int64_t column = begin * kLanes;
-    const Mask last = first_lanes(p.columns - (end - 1) * kLanes);
     switch (end - begin) {
-      case 1: compute_column<1, along>(p, column, last); break;
-      case 2: compute_column<2, along>(p, column, last); break;
-      case 3: compute_column<3, along>(p, column, last); break;
+      case 1: compute_column<1, along>(p, column); break;
+      case 2: compute_column<2, along>(p, column); break;
+      case 3: compute_column<3, along>(p, column); break;
     }
   }
 }

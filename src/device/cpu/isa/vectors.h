@@ -59,18 +59,37 @@ inline void store_bytes(std::uint8_t* p, Vector x, std::int64_t count) {
 #elif defined(__AVX2__)
 
 using Vector = __m256;
-using Mask = __m256i;
+struct Mask {
+  __m256i lanes;
+  int count;
+};
 inline constexpr int kLanes = 8, kRegisters = 16;
 
 inline Mask first_lanes(std::int64_t count) {
   const int lanes = count >= kLanes ? kLanes : static_cast<int>(count);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return {_mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)),
+          lanes};
 }
 inline Vector broadcast(float x) { return _mm256_set1_ps(x); }
 inline Vector load(const float* p) { return _mm256_loadu_ps(p); }
-inline Vector load(const float* p, Mask lanes) { return _mm256_maskload_ps(p, lanes); }
+inline Vector load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask.lanes); }
 inline void store(float* p, Vector x) { _mm256_storeu_ps(p, x); }
-inline void store(float* p, Vector x, Mask lanes) { _mm256_maskstore_ps(p, lanes, x); }
+/// By halves: AMD's processors take more than ten cycles to store with a mask.
+inline void store(float* p, Vector x, Mask mask) {
+  if (mask.count == kLanes) return store(p, x);
+  __m128 half = _mm256_castps256_ps128(x);
+  if (mask.count & 4) {
+    _mm_storeu_ps(p, half);
+    half = _mm256_extractf128_ps(x, 1);
+    p += 4;
+  }
+  if (mask.count & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), half);
+    half = _mm_movehl_ps(half, half);
+    p += 2;
+  }
+  if (mask.count & 1) _mm_store_ss(p, half);
+}
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vector relu(Vector x) { return _mm256_max_ps(_mm256_setzero_ps(), x); }
 
@@ -120,16 +139,34 @@ inline Condition beats(Vector value, Vector best) { return ~(value <= best) & (b
 
 #ifndef __AVX512F__
 inline Vector load_bytes(const std::uint8_t* p, std::int64_t count) {
+#ifdef __AVX2__
+  if (count >= kLanes)
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
   float values[kLanes] = {};
   for (std::int64_t i = 0; i < kLanes && i < count; ++i) values[i] = p[i];
   return load(values);
 }
 inline void store_bytes(std::uint8_t* p, Vector x, std::int64_t count) {
+#ifdef __AVX2__
+  if (count >= kLanes) {
+    const __m256i whole = _mm256_cvtps_epi32(x);
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+#endif
   float values[kLanes];
   store(values, x);
   for (std::int64_t i = 0; i < kLanes && i < count; ++i)
     p[i] = static_cast<std::uint8_t>(values[i]);
 }
 #endif
+
+/// In place of a mask where there is a whole vector.
+struct AllLanes {};
+inline Vector load(const float* p, AllLanes) { return load(p); }
+inline void store(float* p, Vector x, AllLanes) { store(p, x); }
 
 }  // namespace gradgraph::GRADGRAPH_ISA
