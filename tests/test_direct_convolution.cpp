@@ -1,8 +1,8 @@
 #include "device/cpu/convolution/line_loops.h"
 #include "kernel_helpers.h"
 
-/// The convolution kernels without a matrix of patches: sums of products against the definition,
-/// then whole convolutions against the reference.
+/// The convolution kernels of float32: sums of products against the definition, then whole
+/// convolutions against the reference.
 using namespace gradgraph;
 using namespace gradgraph::tests;
 
@@ -125,6 +125,31 @@ TEST_CASE("convolution kernels: filters too large for the cache") {
     check_convolution({1, 5, 4, 90}, {3, 3, 90, 330}, options, 1e-4);
     check_convolution({2, 4, 3, 330}, {3, 3, 330, 90}, options, 1e-4);
   }
+}
+
+TEST_CASE("convolution kernels: products of patches, for many channels and filters") {
+  for_each_isa([] {
+    check_convolution({4, 6, 7, 128}, {3, 3, 128, 512}, {.padding = Padding::same}, 1e-4);
+  });
+  // Blocks of unlike sizes, of rows as of columns; a border on some sides; taps far apart.
+  check_convolution({9, 7, 8, 80}, {2, 5, 80, 672},
+                    {.strides = {1, 2}, .padding = Padding::explicit_, .border = {1, 0, 3, 1}},
+                    1e-4);
+  check_convolution({5, 12, 11, 80}, {2, 5, 80, 672},
+                    {.padding = Padding::explicit_, .border = {0, 2, 1, 4}, .dilations = {3, 2}},
+                    1e-4);
+  // One image, whose gradient is made line by line.
+  check_convolution({1, 16, 13, 64}, {3, 3, 64, 256}, {.padding = Padding::same}, 1e-4);
+}
+
+TEST_CASE("convolution kernels: windows of one pixel") {
+  for (const std::int64_t channels : {7, 8, 24, 130})
+    for (const std::int64_t filters : {8, 9, 40})
+      for (const std::int64_t batch : {0, 1, 5})
+        check_convolution({batch, 6, 11, channels}, {1, 1, channels, filters}, {});
+  check_convolution({7, 9, 11, 256}, {1, 1, 256, 512}, {.strides = 2}, 1e-4);
+  check_convolution({3, 9, 11, 16}, {1, 1, 16, 24},
+                    {.padding = Padding::explicit_, .border = {1, 0, 0, 2}});
 }
 
 TEST_CASE("convolution kernels: groups and dilations") {

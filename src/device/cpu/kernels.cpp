@@ -20,6 +20,7 @@ void register_cpu_kernels(KernelRegistry& registry) {
   register_control_flow_kernels(registry);
   register_convolution_kernels(registry);
   register_direct_convolution_kernels(registry);
+  register_patch_convolution_kernels(registry);
   register_cross_entropy_kernels(registry);
   register_elementwise_kernels(registry);
   register_fused_kernels(registry);

@@ -14,6 +14,7 @@ void register_blocked_attention_kernels(KernelRegistry& registry);
 void register_control_flow_kernels(KernelRegistry& registry);
 void register_convolution_kernels(KernelRegistry& registry);
 void register_direct_convolution_kernels(KernelRegistry& registry);
+void register_patch_convolution_kernels(KernelRegistry& registry);
 void register_direct_pooled_convolution_kernels(KernelRegistry& registry);
 void register_cross_entropy_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);

@@ -1,6 +1,6 @@
 #include "device/cpu/matmul/gemm.h"
 
-#include <cstring>
+#include <functional>
 #include <utility>
 
 #include "core/checked.h"
@@ -88,13 +88,17 @@ Gemm::Cell Gemm::cell_at(int64_t index) const {
   return {top, left, bottom - top, right - left};
 }
 
-void Gemm::run(const float* a, const float* b, float* c, void* workspace) const {
+void Gemm::run(const float* a, const float* b, float* c, void* workspace, bool add) const {
   if (shape_.columns % tiles_->lanes != 0) {
     run_chunks(a, b, workspace, [&](std::int64_t, const Chunk& chunk) {
-      for (int64_t i = 0; i < chunk.rows; ++i)
-        std::memcpy(c + (chunk.row + i) * shape_.columns + chunk.column,
-                    chunk.values + i * chunk.stride,
-                    static_cast<std::size_t>(chunk.columns) * sizeof(float));
+      for (int64_t i = 0; i < chunk.rows; ++i) {
+        const float* from = chunk.values + i * chunk.stride;
+        float* to = c + (chunk.row + i) * shape_.columns + chunk.column;
+        if (add)
+          std::transform(from, from + chunk.columns, to, to, std::plus<>());
+        else
+          std::copy_n(from, chunk.columns, to);
+      }
     });
     return;
   }
@@ -103,14 +107,14 @@ void Gemm::run(const float* a, const float* b, float* c, void* workspace) const 
       const Cell cell = cell_at(i);
       for_chunks(cell, [&](const Cell& part) {
         multiply(a, b, part, c + part.row * shape_.columns + part.column, shape_.columns,
-                 scratch_of(workspace, i));
+                 scratch_of(workspace, i), add);
       });
     }
   });
 }
 
 void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, int64_t stride,
-                    float* scratch) const {
+                    float* scratch, bool add) const {
   const int64_t lanes = tiles_->lanes, panel_columns = kMaxTileVectors * lanes;
   const int64_t blocks = blocks_of(of.rows);
   float *panel = scratch, *packed_rows = scratch + panel_floats_;
@@ -124,7 +128,7 @@ void Gemm::multiply(const float* a, const float* b, const Cell& of, float* c, in
   for (int64_t part = 0; part < inner_blocks_; ++part) {
     const int64_t first = shape_.inner * part / inner_blocks_;
     args.inner = shape_.inner * (part + 1) / inner_blocks_ - first;
-    args.add = part > 0;
+    args.add = add || part > 0;
     if (packs_rows_) pack_rows(a, of.row, of.rows, first, args.inner, packed_rows);
     for (int64_t j = 0; j < of.columns; j += panel_columns) {
       const int64_t width = std::min(panel_columns, of.columns - j), column = of.column + j;

@@ -40,14 +40,15 @@ class Gemm {
         float* scratch = scratch_of(workspace, i);
         float* values = scratch + packed_floats_;
         for_chunks(cell, [&](const Cell& part) {
-          multiply(a, b, part, values, chunk_stride_, scratch);
+          multiply(a, b, part, values, chunk_stride_, scratch, false);
           finish(i, Chunk{values, part.row, part.column, part.rows, part.columns, chunk_stride_});
         });
       }
     });
   }
 
-  void run(const float* a, const float* b, float* c, void* workspace) const;
+  /// c = a b, or c += a b.
+  void run(const float* a, const float* b, float* c, void* workspace, bool add = false) const;
 
   int cells() const { return static_cast<int>(grid_rows_ * grid_columns_); }
 
@@ -73,7 +74,7 @@ class Gemm {
   }
   /// The part `of` c, into rows of `c` that are `stride` apart and have room for whole vectors.
   void multiply(const float* a, const float* b, const Cell& of, float* c, std::int64_t stride,
-                float* scratch) const;
+                float* scratch, bool add) const;
   /// Rows of tiles that `rows` are cut into, all about equally high.
   std::int64_t blocks_of(std::int64_t rows) const;
   /// Columns [first, first + inner) of a's rows [row, row + rows), block after block, each as
