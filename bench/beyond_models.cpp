@@ -122,9 +122,8 @@ gg::Output transformer_block(gg::Output x, const char* name) {
   const gg::nn::MultiHeadAttention attend({.heads = 4, .causal = true});
   x = x + attend(gg::nn::layer_norm(x, 1e-5, "norm1"));
   const std::int64_t width = x.shape()[2];
-  const auto gelu = [](gg::Output y) { return gg::gelu(y); };
   auto y = gg::nn::layer_norm(x, 1e-5, "norm2");
-  y = gg::nn::dense(y, {.units = 4 * width, .activation = gelu}, "wide");
+  y = gg::nn::dense(y, {.units = 4 * width, .activation = gg::gelu}, "wide");
   return x + gg::nn::dense(y, {.units = width}, "narrow");
 }
 

@@ -138,8 +138,16 @@ TEST_CASE("convolution kernels: products of patches, for many channels and filte
   check_convolution({5, 12, 11, 80}, {2, 5, 80, 672},
                     {.padding = Padding::explicit_, .border = {0, 2, 1, 4}, .dilations = {3, 2}},
                     1e-4);
-  // One image, whose gradient is made line by line.
-  check_convolution({1, 16, 13, 64}, {3, 3, 64, 256}, {.padding = Padding::same}, 1e-4);
+  // Several blocks of rows for each image; one image, whose gradient is made line by line.
+  check_convolution({4, 14, 15, 128}, {3, 3, 128, 512}, {.padding = Padding::same}, 1e-4);
+  check_convolution({1, 13, 11, 128}, {3, 3, 128, 512}, {.padding = Padding::same}, 1e-4);
+}
+
+TEST_CASE("convolution kernels: strides beyond any image") {
+  for (const std::int64_t groups : {1, 8})
+    check_convolution(
+        {2, 3, 1, 8}, {3, 3, 8 / groups, 8},
+        {.strides = {1, std::int64_t{1} << 40}, .padding = Padding::same, .groups = groups});
 }
 
 TEST_CASE("convolution kernels: windows of one pixel") {
@@ -148,6 +156,7 @@ TEST_CASE("convolution kernels: windows of one pixel") {
       for (const std::int64_t batch : {0, 1, 5})
         check_convolution({batch, 6, 11, channels}, {1, 1, channels, filters}, {});
   check_convolution({7, 9, 11, 256}, {1, 1, 256, 512}, {.strides = 2}, 1e-4);
+  check_convolution({3, 9, 11, 136}, {1, 1, 136, 150}, {}, 1e-4);
   check_convolution({3, 9, 11, 16}, {1, 1, 16, 24},
                     {.padding = Padding::explicit_, .border = {1, 0, 0, 2}});
 }

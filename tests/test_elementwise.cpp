@@ -133,7 +133,7 @@ TEST_CASE("elementwise: what does not fit is refused where it is written") {
       {__LINE__, [&] { where(p, 1, 0); }, "one of the two values must be an Output"},
       {__LINE__, [&] { where(Output(), a, 0); }, "[where] 'where': input 0 is empty"},
       {__LINE__, [&] { tanh(Output()); }, "[tanh] 'tanh': input 0 is empty"},
-      {__LINE__, [&] { maximum(1, 2); }, "one operand must be an Output"},
+      {__LINE__, [&] { maximum(1, 2); }, "one operand must be an Output that is not empty"},
       {__LINE__, [&] { cast(Output(), int32); }, "[cast] 'cast': input 0 is empty"},
   };
   const int nodes = graph.num_nodes();

@@ -26,13 +26,15 @@ struct Product {
   std::vector<float> a = numbers(shape.rows * shape.inner, 1);
   std::vector<float> b = numbers(shape.inner * shape.columns, 2);
 
-  /// The product, out of a workspace and a result that held rubbish.
-  std::vector<float> run(int threads, const TileTable& tiles) const {
+  /// The product, out of a workspace and a result that held rubbish; or twice the product, made
+  /// and added.
+  std::vector<float> run(int threads, const TileTable& tiles, bool twice = false) const {
     const Gemm gemm(shape, threads, tiles);
     std::vector<float> workspace(gemm.workspace_bytes() / sizeof(float),
                                  std::numeric_limits<float>::quiet_NaN());
     std::vector<float> c(static_cast<std::size_t>(shape.rows * shape.columns) + 1, 7);
     gemm.run(a.data(), b.data(), c.data(), workspace.data());
+    if (twice) gemm.run(a.data(), b.data(), c.data(), workspace.data(), true);
     CHECK(c.back() == 7);
     c.pop_back();
     return c;
@@ -90,6 +92,9 @@ TEST_CASE("gemm: small products of all sizes, on every level of the instruction 
         for (const std::int64_t inner : {1, 3, 16, 37})
           for_each_layout(rows, columns, inner, [&](const Product& product) {
             CHECK(product.error(product.run(1, tiles)) <= 1e-5);
+            std::vector<float> twice = product.run(1, tiles, true);
+            for (float& value : twice) value /= 2;
+            CHECK(product.error(twice) <= 1e-5);
           });
   });
 }

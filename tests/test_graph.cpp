@@ -403,7 +403,9 @@ TEST_SUITE("bad input") {
     gg::Graph graph;
     const unsigned line = __LINE__ + 1;
     const auto build = [&] { gg::add(1.f, 2.f); };
-    check_refused(graph, "[add] 'add': one operand must be an Output" + at_line(line), build);
+    check_refused(graph,
+                  "[add] 'add': one operand must be an Output that is not empty" + at_line(line),
+                  build);
   }
 
   TEST_CASE("graph: an empty Output as input") {

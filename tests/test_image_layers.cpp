@@ -182,6 +182,8 @@ TEST_CASE("image layers: what they refuse") {
   fails("", [&] { nn::conv2d_transpose(x, {.filters = 2, .strides = most}); });
   fails("the factor cannot be 0x0", [&] { nn::upsample2d(x, {.factor = 0}); });
   fails("axis 1 of x", [&] { nn::upsample2d(endless); });
+  const std::string once = message_of<BuildError>([&] { nn::upsample2d(endless); });
+  CHECK(once.find("[upsample2d]") == once.rfind("[upsample2d]"));
   fails("a batch of images", [&] { nn::upsample2d(flat); });
   fails("", [&] { nn::upsample2d(x, {.factor = most}); });
 }

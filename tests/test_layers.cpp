@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
 #include "messages.h"
 #include "noise.h"
 #include "special_values.h"
@@ -246,32 +247,32 @@ TEST_CASE("layers: nothing is read behind a sample's length") {
     for (const double value :
          session.run({{x, padded}, {steps, Tensor{1, 3}}}, gradient).span<double>())
       CHECK(std::isfinite(value));
+  // Nor is it taken for another one.
+  for (const int length : {-1, 4})
+    CHECK_THROWS_WITH_AS(session.run({{x, padded}, {steps, Tensor{3, length}}}, loss),
+                         doctest::Contains("lengths/check_indices'"), RunError);
   // One length is not everyone's.
   CHECK_THROWS_AS(session.run({{x, padded}, {steps, Tensor{1}}}, loss), RunError);
   CHECK_THROWS_AS(session.run({{x, padded}, {steps, Tensor{1, 2, 3}}}, loss), RunError);
 }
 
-TEST_CASE("layers: what is taken back with a model leaves its layers as they were") {
-  Graph graph;
-  const Output x = placeholder(graph, float32, {any, 3}, "x");
-  const nn::Dense dense({.units = 2});
-  bool fails = true;
-  const nn::Sequential model = {dense, [&](Output y) { return fails ? Output() : y; }};
-  CHECK_THROWS_AS(model(x), BuildError);
-  CHECK_THROWS_AS(dense.variables(), BuildError);
-  fails = false;
-  const Output y = model(x);
-  CHECK(dense.variables() == variables(graph));
-  CHECK(Session(graph).run({{x, noise({2, 3}, 1, float32)}}, y).shape() == Shape{2, 2});
-}
-
-TEST_CASE("layers: activations with a parameter of their own are none by themselves") {
-  // -1, an axis, would be a slope.
-  CHECK_FALSE(std::is_constructible_v<nn::Activation, decltype(&leaky_relu)>);
-  CHECK_FALSE(std::is_constructible_v<nn::Activation, decltype(&elu)>);
-  CHECK(std::is_constructible_v<nn::Activation, decltype(&log_softmax)>);
+TEST_CASE("layers: activations with a parameter have it as it is by default") {
   Graph graph;
   const Output x = placeholder(graph, float32, {any, 4, 3}, "x");
+  Session session(graph);
+  const Tensor value = noise({2, 4, 3}, 5, float32);
+  const auto is = [&](const nn::Activation& activation, const Output& y) {
+    CHECK(same_bits(session.run({{x, value}}, activation(x)), session.run({{x, value}}, y)));
+  };
+  is(leaky_relu, leaky_relu(x));
+  is(elu, elu(x));
+  is(gelu, gelu(x));
+  is(log_softmax, log_softmax(x));
+  // Nobody knows what that of another function should be.
+  Output (*const other)(Output, double, SourceLocation) =
+      [](Output y, double factor, SourceLocation where) { return mul(y, factor, where); };
+  CHECK_THROWS_WITH_AS(nn::Activation{other},
+                       doctest::Contains("this function takes a parameter"), BuildError);
   int calls = 0;
   const auto counting = [calls](Output y, SourceLocation) mutable {
     ++calls;
@@ -565,7 +566,9 @@ TEST_CASE("layers: what layers for sequences refuse") {
                endless = placeholder(graph, float32, {any, any, 6}, "endless"),
                flat = placeholder(graph, float32, {any, 6}, "flat"),
                state = placeholder(graph, float32, {any, 7}, "state"),
-               mask = placeholder(graph, float32, {4, 4}, "mask");
+               mask = placeholder(graph, float32, {4, 4}, "mask"),
+               of_samples = placeholder(graph, boolean, {2, 4}, "of_samples"),
+               five = placeholder(graph, float32, {any, 5, 6}, "five");
   fails("units must be positive, not 0", [&] { nn::Lstm({})(x); });
   fails("x must be [N, steps, features]", [&] { nn::Lstm({.units = 2})(flat); });
   fails("x must be [N, features]", [&] { nn::Gru({.units = 2}).step(x); });
@@ -581,6 +584,10 @@ TEST_CASE("layers: what layers for sequences refuse") {
   fails("heads must be positive, not 0", [&] { nn::MultiHeadAttention({.heads = 0})(x); });
   fails("queries must be [N, steps, width]", [&] { nn::MultiHeadAttention({})(flat); });
   fails("needs `training`", [&] { nn::MultiHeadAttention({.dropout_rate = 0.1})(x); });
+  fails("of [N,keys] must be [N,1,1,keys]",
+        [&] { nn::MultiHeadAttention({})(x, {.mask = of_samples}); });
+  fails("as many values as keys, not [?,4,6] and [?,5,6]",
+        [&] { nn::MultiHeadAttention({})(x, {.keys = five, .values = x}); });
   fails("the mask must be boolean", [&] { nn::MultiHeadAttention({})(x, {.mask = mask}); });
   const Output fewer = slice(x, {0, 0, 0}, {-1, 2, -1});
   fails("causal attention needs as many keys as queries",

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gradgraph/gradgraph.h"
+#include "kernel_helpers.h"
 
 /// Matrix products, convolution, pooling, biases and losses: what they infer, and what they
 /// refuse in which words.
@@ -279,12 +280,43 @@ TEST_CASE("sparse_softmax_cross_entropy: a label out of range is named with its 
   CHECK(good.at<float>({1}) == doctest::Approx(std::log(10.f)));
 }
 
-TEST_CASE("sparse_softmax_cross_entropy: its gradient needs the number of classes") {
+TEST_CASE("sparse_softmax_cross_entropy: how many classes there are is known in a run only") {
   Graph graph;
-  const Output logits = placeholder(graph, float32, {any, any});
-  const Output loss = sparse_softmax_cross_entropy(logits, placeholder(graph, int64, {any}));
-  CHECK_THROWS_WITH_AS(gradients({loss}, {logits}),
-                       doctest::Contains("number of classes must be known"), GradientError);
+  const Output logits = placeholder(graph, float64, {any, any}), known = reshape(logits, {-1, 4});
+  const Output labels = placeholder(graph, int32, {any});
+  const auto grad = [&](const Output& of) {
+    const Output loss = sum(square(sparse_softmax_cross_entropy(of, labels)));
+    const Output first = gradients({loss}, {logits})[0];
+    return std::vector{first, gradients({sum(square(first))}, {logits})[0]};
+  };
+  const std::vector<Output> by_run = grad(logits), by_shape = grad(known);
+  Session session(graph);
+  const Tensor x = tests::noise({3, 4}, 1), y = Tensor{0, 3, 1};
+  for (std::size_t i = 0; i < 2; ++i)
+    CHECK(tests::close(session.run({{logits, x}, {labels, y}}, by_run[i]),
+                       session.run({{logits, x}, {labels, y}}, by_shape[i]), 1e-12));
+  CHECK_THROWS_WITH_AS(session.run({{logits, x}, {labels, Tensor{0, 4, 1}}}, by_run[0]),
+                       doctest::Contains("outside [0,4)"), RunError);
+}
+
+TEST_CASE("sigmoid_cross_entropy: a label for each logit, or one for all") {
+  Graph graph;
+  const Output logits = placeholder(graph, float32, {any, 1});
+  for (const Output& labels :
+       {placeholder(graph, float32, {any}), placeholder(graph, float32, {any, 3})})
+    CHECK_THROWS_WITH_AS(
+        sigmoid_cross_entropy(logits, labels),
+        doctest::Contains("'sigmoid_cross_entropy': they differ in shape: logits are"),
+        BuildError);
+  CHECK_THROWS_WITH_AS(sigmoid_cross_entropy(logits, placeholder(graph, boolean, {any, 1})),
+                       doctest::Contains("one floating dtype (gg::cast): logits are"),
+                       BuildError);
+  const Output one = constant(graph, Tensor(1.F));
+  const Output each = constant(graph, Tensor::full(float32, {2, 1}, 1.F));
+  Session session(graph);
+  const Tensor x = Tensor{0.5F, -2.F}.reshaped({2, 1});
+  CHECK(tests::same_bits(session.run({{logits, x}}, sigmoid_cross_entropy(logits, one)),
+                         session.run({{logits, x}}, sigmoid_cross_entropy(logits, each))));
 }
 
 TEST_CASE("sparse_softmax_cross_entropy: the gradient with an unknown batch") {

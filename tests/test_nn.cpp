@@ -349,3 +349,17 @@ TEST_CASE_FIXTURE(Fixture, "nn: errors name the layer and the user's line") {
   fails([&] { nn::embedding(counts, 0, 3, float32, "e"); }, "a table of 0 rows of 3");
   CHECK(graph.context().scope.empty());
 }
+
+TEST_CASE("layers: what is taken back with a model leaves its layers as they were") {
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any, 3}, "x");
+  const nn::Dense dense({.units = 2});
+  bool fails = true;
+  const nn::Sequential model = {dense, [&](Output y) { return fails ? Output() : y; }};
+  CHECK_THROWS_AS(model(x), BuildError);
+  CHECK_THROWS_AS(dense.variables(), BuildError);
+  fails = false;
+  const Output y = model(x);
+  CHECK(dense.variables() == variables(graph));
+  CHECK(Session(graph).run({{x, Tensor::zeros(float32, {2, 3})}}, y).shape() == Shape{2, 2});
+}

@@ -337,6 +337,7 @@ TEST_SUITE("bad input") {
     CHECK(contains(message, "'images'"));
     CHECK(contains(message, "was not fed"));
     CHECK(contains(message, line(placeholder_line)));
+    CHECK(contains(message, line(__LINE__ - 4)));
 
     message = message_of([&] { session.run({{x, Tensor::zeros(float32, {2, 4})}}, y); });
     CHECK(contains(message, "'images' takes float32[?,3], not float32[2,4]"));

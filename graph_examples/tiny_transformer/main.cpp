@@ -32,8 +32,7 @@ gg::Output block(gg::Output x, const std::string& name) {
   x = x + attend(gg::nn::layer_norm(x, 1e-5, "norm1"));
   const std::int64_t width = x.shape()[2];
   auto y = gg::nn::layer_norm(x, 1e-5, "norm2");
-  y = gg::nn::dense(
-      y, {.units = 4 * width, .activation = [](gg::Output z) { return gg::gelu(z); }}, "wide");
+  y = gg::nn::dense(y, {.units = 4 * width, .activation = gg::gelu}, "wide");
   return x + gg::nn::dense(y, {.units = width}, "narrow");
 }
 

@@ -142,6 +142,9 @@ concept LayerOfSteps = std::derived_from<F, nn::Module> &&
     requires(F& layer, Output x, SourceLocation where) {
   layer(x, {}, {}, where);
 };
+/// Functions with a parameter that has a default.
+using FunctionOfNumber = Output (*)(Output, double, SourceLocation);
+using FunctionOfFlag = Output (*)(Output, bool, SourceLocation);
 }  // namespace operands_detail
 
 template <class F>
@@ -150,9 +153,8 @@ concept FunctionOfOutput =
     std::invocable<F&, Output, operands_detail::Axis, SourceLocation>;
 
 /// A function of an Output that gives another one, or a result with `output` or `outputs`:
-/// `gg::relu`, `gg::softmax` (along the last axis), a layer, a lambda with or without a
-/// SourceLocation. What has a parameter of its own, such as gg::leaky_relu, goes into a lambda. A
-/// default one is empty.
+/// `gg::relu`, `gg::gelu`, `gg::softmax` (along the last axis), a layer, a lambda with or without
+/// a SourceLocation. A default one is empty.
 class UnaryFunction {
  public:
   UnaryFunction() = default;
@@ -179,6 +181,13 @@ class UnaryFunction {
         return output_of(called(x));
     };
   }
+
+  /// gg::leaky_relu, gg::elu and gg::gelu with the parameters that they have by default. Another
+  /// function's is not known here, so a lambda must give it: BuildError.
+  UnaryFunction(operands_detail::FunctionOfNumber function,  // NOLINT: implicit
+                SourceLocation where = SourceLocation::current());
+  UnaryFunction(operands_detail::FunctionOfFlag function,  // NOLINT: implicit
+                SourceLocation where = SourceLocation::current());
 
   explicit operator bool() const { return static_cast<bool>(function_); }
   Output operator()(Output x, SourceLocation where = SourceLocation::current()) const {

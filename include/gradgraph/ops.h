@@ -121,10 +121,11 @@ Output round(Output x, Where where = Where::current());
 Output relu(Output x, Where where = Where::current());
 /// The same, but 6 at most. Source: Krizhevsky 2010, torch.nn.functional.relu6.
 Output relu6(Output x, Where where = Where::current());
+inline constexpr double kLeakyReluSlope = 0.01, kEluAlpha = 1;  ///< unless another is given
 /// x where x > 0, else slope * x. Of float32 or float64. Source: Maas et al. 2013.
-Output leaky_relu(Output x, double slope = 0.01, Where where = Where::current());
+Output leaky_relu(Output x, double slope = kLeakyReluSlope, Where where = Where::current());
 /// x where x > 0, else alpha * (exp(x) - 1). Of float32 or float64. Source: Clevert et al. 2015.
-Output elu(Output x, double alpha = 1, Where where = Where::current());
+Output elu(Output x, double alpha = kEluAlpha, Where where = Where::current());
 /// log(1 + exp(x)), a smooth relu, which does not overflow. Of float32 or float64. Source:
 /// tf.math.softplus.
 Output softplus(Output x, Where where = Where::current());
@@ -411,7 +412,8 @@ struct SparseLossOptions {
 Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOptions options,
                                     Where where = Where::current());
 /// -labels * log(sigmoid(logits)) - (1 - labels) * log(1 - sigmoid(logits)) element by element,
-/// accurate for all finite logits. Source: TensorFlow's sigmoid_cross_entropy_with_logits.
+/// accurate for all finite logits. Labels have the logits' shape (a known one that differs throws
+/// BuildError), or none, one for all. Source: TensorFlow's sigmoid_cross_entropy_with_logits.
 Output sigmoid_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
 /// false. `rate` in [0, 1). Of float32 or float64. Source: Srivastava et al. 2014.

@@ -12,7 +12,8 @@ namespace nn {
 /// How a recurrent layer goes over its steps.
 struct SequenceOptions {
   /// How many steps each sample has, integers [N]; empty: all. What lies behind them is not read:
-  /// the state stays as it is and outputs are 0. Source: pack_padded_sequence of torch.nn.utils.
+  /// the state stays as it is and outputs are 0. One below 0 or beyond the steps throws RunError
+  /// in a run. Source: pack_padded_sequence of torch.nn.utils.
   Output lengths = {};
   /// From a sample's last step to its first. Outputs stand where their steps do, so that those of
   /// both directions can be put side by side: `concat({forward, backward}, -1)`.
@@ -93,8 +94,8 @@ struct AttentionOptions {
 struct AttentionInputs {
   Output keys = {};    ///< [N, keys, width]; empty: the queries
   Output values = {};  ///< [N, keys, width]; empty: the keys
-  /// Where a query sees a key: boolean, broadcasts to [N, heads, queries, keys]; empty:
-  /// everywhere.
+  /// Where a query sees a key: boolean, broadcasts to [N, heads, queries, keys], so that where
+  /// keys are padding is [N, 1, 1, keys]; empty: everywhere.
   Output mask = {};
 };
 /// Softmax of products of queries and keys, by which values are weighed, in several heads:

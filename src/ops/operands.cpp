@@ -38,7 +38,8 @@ Output make_with_vectors(std::string_view op, Graph& graph,
 Output make_binary(std::string_view op, const Operand& a, const Operand& b,
                    SourceLocation where) {
   if (!a.is_output() && !b.is_output())
-    throw BuildError(node_message(op, op, "one operand must be an Output"), where);
+    throw BuildError(node_message(op, op, "one operand must be an Output that is not empty"),
+                     where);
   const Output& peer = a.is_output() ? a.output() : b.output();
   BuildTransaction transaction(peer.graph());
   return transaction.commit(

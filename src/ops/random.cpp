@@ -78,6 +78,11 @@ Output dropout(Output x, double rate, Output training, Where where) {
 
 Output categorical(Output logits, std::int64_t axis, Where where) {
   Graph& graph = graph_of("categorical", {logits}, where);
+  if (!is_floating(logits.dtype()))
+    throw BuildError(node_message("categorical", "categorical",
+                                  fmt::format("logits must be floating, not {}{}", logits.dtype(),
+                                              logits.shape())),
+                     where);
   BuildTransaction transaction(graph);
   const Output uniform =
       random_uniform(graph, shape_of(logits, where), logits.dtype(), 0, 1, where);

@@ -169,8 +169,8 @@ class Specializer {
     if (&node.op() == &placeholder_)
       throw RunError(
           node_message("placeholder", node.name(),
-                       fmt::format("{}{} is needed but was not fed", node.dtype(), node.shape())),
-          node.where());
+                       fmt::format("{}{} of {} is needed but was not fed", node.dtype(),
+                                   node.shape(), to_string(node.where()))));
     inputs_.clear();
     for (const Output& input : node.inputs()) inputs_.push_back(copy_of(input));
     if (node.op().traits.updates_variable && inputs_.front().node().op().name != "variable")

@@ -70,6 +70,13 @@ class Attention {
     if (mask) {
       layer_.require(mask.dtype() == boolean,
                      fmt::format("the mask must be boolean, not {}", mask.dtype()));
+      const std::int64_t steps = queries.shape()[1];
+      layer_.require(
+          mask.rank() != 2 || steps == any || mask.shape()[0] == any || mask.shape()[0] == 1 ||
+              mask.shape()[0] == steps,
+          fmt::format("a mask of two axes is [queries,keys], here [{},...], not {}: one "
+                      "of [N,keys] must be [N,1,1,keys]",
+                      steps, mask.shape()));
       hide(mask);
     }
     Output weights = softmax(scores, -1, where_);
@@ -125,6 +132,10 @@ Output MultiHeadAttention::operator()(Output queries, AttentionInputs inputs,
   const Output values = inputs.values ? inputs.values : keys;
   attention.require_sequence("keys", keys);
   attention.require_sequence("values", values);
+  const std::int64_t steps = keys.shape()[1];
+  layer.require(steps == any || values.shape()[1] == any || values.shape()[1] == steps,
+                fmt::format("there must be as many values as keys, not {} and {}", values.shape(),
+                            keys.shape()));
   return layer.finish(attention.run(queries, keys, values, inputs.mask));
 }
 

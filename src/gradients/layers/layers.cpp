@@ -197,10 +197,10 @@ Output upsample2d(Output x, Upsample2dOptions options, std::string_view name,
   layer.require(x.rank() == 4, fmt::format("x must be a batch of images, not {}", x.shape()));
   const ImageAxes axes = axes_of(options.layout);
   std::vector<std::int64_t> shape(x.shape().begin(), x.shape().end());
+  const std::int64_t height = layer.size(x, axes.height), width = layer.size(x, axes.width);
   shape[at(axes.height)] =
-      checked_size(layer, [&] { return checked_mul(layer.size(x, axes.height), factor.height); });
-  shape[at(axes.width)] =
-      checked_size(layer, [&] { return checked_mul(layer.size(x, axes.width), factor.width); });
+      checked_size(layer, [&] { return checked_mul(height, factor.height); });
+  shape[at(axes.width)] = checked_size(layer, [&] { return checked_mul(width, factor.width); });
   layer.size(x, axes.channels);
 
   // An axis behind each that grows, along which its elements repeat.

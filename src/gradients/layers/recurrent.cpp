@@ -78,7 +78,8 @@ struct Cell {
         fmt::format("lengths must be integers [{}], not {}{}",
                     samples == any ? "N" : std::to_string(samples), lengths.dtype(),
                     lengths.shape()));
-    const Output wide = cast(lengths, int64, where);
+    const auto named = scope(x.graph(), "lengths");
+    const Output wide = check_indices(cast(lengths, int64, where), layer.size(x, 1) + 1, where);
     if (samples != any && lengths.shape()[0] == samples) return wide;
     return reshape(wide, slice(shape_of(x, where), {0}, {1}, where), where);
   }

@@ -214,12 +214,35 @@ Output abs(Output x, Where where) { return make("abs", {x}, where); }
 Output sign(Output x, Where where) { return make("sign", {x}, where); }
 Output relu(Output x, Where where) { return make("relu", {x}, where); }
 Output relu6(Output x, Where where) { return make("relu6", {x}, where); }
+namespace {
+[[noreturn]] void fail_without_parameter(SourceLocation where) {
+  throw BuildError(
+      "this function takes a parameter: [](gg::Output x) { return function(x, 0.5); } gives it",
+      where);
+}
+}  // namespace
+
 Output leaky_relu(Output x, double slope, Where where) {
   return make("leaky_relu", {x}, where, {{"slope", slope}});
 }
 Output elu(Output x, double alpha, Where where) {
   return make("elu", {x}, where, {{"alpha", alpha}});
 }
+UnaryFunction::UnaryFunction(operands_detail::FunctionOfNumber function, SourceLocation where) {
+  if (!function) return;
+  if (function == &leaky_relu)
+    function_ = [](Output x, Where line) { return leaky_relu(x, kLeakyReluSlope, line); };
+  else if (function == &elu)
+    function_ = [](Output x, Where line) { return elu(x, kEluAlpha, line); };
+  else
+    fail_without_parameter(where);
+}
+UnaryFunction::UnaryFunction(operands_detail::FunctionOfFlag function, SourceLocation where) {
+  if (!function) return;
+  if (function != &gelu) fail_without_parameter(where);
+  function_ = [](Output x, Where line) { return gelu(x, false, line); };
+}
+
 Output softplus(Output x, Where where) { return make("softplus", {x}, where); }
 Output silu(Output x, Where where) { return mul(x, sigmoid(x, where), where); }
 Output gelu(Output x, bool approximate, Where where) {

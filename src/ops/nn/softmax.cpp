@@ -84,11 +84,13 @@ void infer_sparse_cross_entropy(InferContext& context) {
 Grads grad_sparse_cross_entropy(const GradientContext& c) {
   const Output logits = c.input(0), labels = c.input(1);
   const std::int64_t classes = logits.shape()[logits.rank() - 1];
-  if (classes == any)
-    throw GradientError(
-        node_message(c.node().op().name, c.node().name(), "the number of classes must be known"),
-        c.node().where());
-  const Output hot = one_hot(check_indices(labels, classes), classes, logits.dtype());
+  const auto hot_of_run = [&] {
+    const Output place = expand_dims(labels, -1);
+    return add_along_axis(shape_of(logits), place, cast(ones_like(place), logits.dtype()), -1);
+  };
+  const Output hot = classes == any
+                         ? hot_of_run()
+                         : one_hot(check_indices(labels, classes), classes, logits.dtype());
   // The label's probability less 1, but accurate: it may be nearly 1.
   const Output others = softmax(logits) * (1 - hot);
   return {expand_dims(c.grad(), -1) * (others - hot * sum(others, -1, true)), Output()};
@@ -190,7 +192,21 @@ Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOpti
 }
 
 Output sigmoid_cross_entropy(Output logits, Output labels, Where where) {
-  BuildTransaction transaction(graph_of("sigmoid_cross_entropy", {logits}, where));
+  constexpr std::string_view kOp = "sigmoid_cross_entropy";
+  BuildTransaction transaction(graph_of(kOp, {logits, labels}, where));
+  const auto require = [&](bool holds, const std::string& fault) {
+    if (!holds)
+      throw BuildError(
+          node_message(kOp, kOp,
+                       fmt::format("{}: logits are {}{}, labels {}{}", fault, logits.dtype(),
+                                   logits.shape(), labels.dtype(), labels.shape())),
+          where);
+  };
+  require(is_floating(logits.dtype()) && labels.dtype() == logits.dtype(),
+          "both must be of one floating dtype (gg::cast)");
+  // Logits [N,1] and labels [N] would give a loss [N,N].
+  require(labels.rank() == 0 || logits.shape().compatible_with(labels.shape()),
+          "they differ in shape");
   return transaction.commit(add(mul(labels, softplus(neg(logits, where), where), where),
                                 mul(sub(1, labels, where), softplus(logits, where), where),
                                 where));

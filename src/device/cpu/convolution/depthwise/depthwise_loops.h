@@ -51,14 +51,20 @@ void depthwise_up_to(const DepthwiseRun& run, std::int64_t pixels, const float* 
   if (pixels > 0) depthwise_pixels<Pixels>(run, x, filter, y);
 }
 
+/// The row behind those of these windows, in the order of lines: the next line has it, without
+/// dilation. Pixels that are not neighbours are nothing that hardware foresees.
+inline void fetch_next_row(const DepthwiseRun& run, const float* x, std::int64_t pixels) {
+  const float* row = x + std::max(run.rows * run.x_row, -run.x_row);
+  for (std::int64_t p = 0; p < pixels; ++p, row += run.x_pixel)
+    for (std::int64_t c = 0; c < run.channels; c += 16) __builtin_prefetch(row + c);
+}
+
 inline void depthwise(const DepthwiseRun& run, const float* x, const float* filter, float* y) {
   constexpr std::int64_t kPixels = 8;
   for (std::int64_t p = 0; p < run.pixels; p += kPixels) {
-    // A row that the next line's windows reach first: strides are not what hardware foresees.
-    const float* ahead = x + std::max(run.rows * run.x_row, -run.x_row) + p * run.x_pixel;
-    for (std::int64_t i = 0; i < kPixels * run.x_pixel; i += 16) __builtin_prefetch(ahead + i);
-    depthwise_up_to<kPixels>(run, std::min(kPixels, run.pixels - p), x + p * run.x_pixel, filter,
-                             y + p * run.y_pixel);
+    const std::int64_t pixels = std::min(kPixels, run.pixels - p);
+    fetch_next_row(run, x + p * run.x_pixel, pixels);
+    depthwise_up_to<kPixels>(run, pixels, x + p * run.x_pixel, filter, y + p * run.y_pixel);
   }
   clear_upper_halves();
 }

@@ -31,9 +31,12 @@ constexpr std::int64_t kLeastRows = 128;
 constexpr std::int64_t kLargeFilter = 1 << 17, kLargeFilterOfInputGrad = 1 << 19;
 /// Channels, and filters, from which an image's pixels are a matrix worth a product.
 constexpr std::int64_t kLeastChannels = 8;
-/// Tasks that a product is cut into, so that threads share them evenly: where there are few rows,
-/// of so many at least.
-constexpr std::int64_t kTasks = 8, kLeastTaskRows = 64;
+/// Elements of such a filter from which its gradient is one product: its few rows and columns are
+/// what threads share, and each cell of them reads all of an image.
+constexpr std::int64_t kLargePixelFilter = 1 << 14;
+constexpr std::int64_t kLeastTaskRows = 32;
+/// Tasks that threads share evenly. No sum depends on where one ends.
+std::int64_t tasks_for(int threads) { return std::max<std::int64_t>(threads, 8); }
 
 /// Of images, whose gradients are each made by one task.
 constexpr std::int64_t kLeastGroups = 4;
@@ -132,7 +135,7 @@ class Patches {
 class BlockMemory {
  public:
   BlockMemory(std::int64_t block_floats, const GemmShape& largest)
-      : block_bytes_(float_bytes((block_floats + kUnit - 1) / kUnit * kUnit)),
+      : block_bytes_(float_bytes(block_floats)),
         bytes_(block_bytes_ + Gemm(largest, 1).workspace_bytes()) {}
 
   std::size_t bytes() const { return bytes_; }
@@ -163,8 +166,9 @@ Kernel make_conv2d(const KernelSite& site) {
   const std::int64_t filters = filter[3];
   if (patches.are_pixels())
     return make_product({patches.rows(), filters, image[3]}, site.threads(), 0, 1);
-  const std::int64_t tasks = std::max(parts_of(patches.rows(), kBlockRows),
-                                      std::min(kTasks, patches.rows() / kLeastTaskRows));
+  const std::int64_t tasks =
+      std::max(parts_of(patches.rows(), kBlockRows),
+               std::min(tasks_for(site.threads()), patches.rows() / kLeastTaskRows));
   const std::int64_t blocks = parts_of(patches.columns(), kBlockColumns);
   const std::int64_t workers = workers_for(tasks, site.threads());
   const BlockMemory memory(kBlockRows * kBlockColumns, {kBlockRows, filters, kBlockColumns});
@@ -191,12 +195,14 @@ Kernel make_filter_grad(const KernelSite& site) {
   if (!Patches::pay(site, image, filter)) return {};
   const Patches patches(site, image, filter);
   const std::int64_t filters = filter[3];
+  if (patches.are_pixels() && filter.num_elements() < kLargePixelFilter) return {};
   if (patches.are_pixels())
     return make_product(
         {.rows = image[3], .columns = filters, .inner = patches.rows(), .transpose_a = true},
         site.threads(), 0, 2);
-  const std::int64_t tasks = std::max(parts_of(patches.columns(), kBlockColumns),
-                                      std::min(kTasks, patches.columns() / kUnit));
+  const std::int64_t tasks =
+      std::max(parts_of(patches.columns(), kBlockColumns),
+               std::min(tasks_for(site.threads()), patches.columns() / kUnit));
   const std::int64_t blocks = parts_of(patches.rows(), kBlockColumns);
   const std::int64_t workers = workers_for(tasks, site.threads());
   const GemmShape largest = {
