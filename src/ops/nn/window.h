@@ -34,6 +34,9 @@ struct WindowAxis {
     return position * stride - before + tap * dilation;
   }
 
+  /// Whether each position sees one element, its own.
+  constexpr bool is_pixel() const { return window == 1 && stride == 1 && input == output; }
+
  private:
   /// The first tap that is at least `distance` away from the window's start.
   constexpr std::int64_t ceiling(std::int64_t distance) const {
@@ -42,6 +45,9 @@ struct WindowAxis {
 };
 struct Windows {
   WindowAxis height, width;
+
+  /// The image itself is what they see.
+  constexpr bool are_pixels() const { return height.is_pixel() && width.is_pixel(); }
 };
 
 /// Which axis of a rank 4 image is which.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "core/index.h"
 #include "device/cpu/convolution/depthwise/depthwise.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/matmul/blas.h"
@@ -35,14 +36,10 @@ struct Convolution {
   /// Columns of the matrix of patches.
   std::int64_t depth = windows.height.window * windows.width.window * group_channels;
   /// Windows of one pixel: the image itself is the matrix of patches.
-  bool direct = is_direct(windows.height) && is_direct(windows.width);
+  bool direct = windows.are_pixels();
   /// Neighbours along a line are neighbours in memory.
   bool planar = !nhwc || channels == 1;
   std::int64_t lines_per_tile = 1, images_per_tile = 1;
-
-  static bool is_direct(const WindowAxis& axis) {
-    return axis.window == 1 && axis.stride == 1 && axis.input == axis.output;
-  }
 
   void choose_tiles() {
     const std::int64_t line = std::max<std::int64_t>(windows.width.output, 1);
@@ -233,10 +230,6 @@ Convolution convolution_of(const KernelSite& site, const Shape& x, const Shape& 
   return conv;
 }
 
-std::size_t bytes(std::int64_t elements, std::size_t size) {
-  return static_cast<std::size_t>(elements) * size;
-}
-
 template <class T>
 Kernel make_conv2d(const KernelSite& site) {
   if (is_depthwise(site, site.input_shape(0), site.input_shape(1)))
@@ -256,7 +249,7 @@ Kernel make_conv2d(const KernelSite& site) {
       }
     });
   };
-  return {run, bytes(workers * conv.tile_elements(), sizeof(T))};
+  return {run, bytes_of<T>(workers * conv.tile_elements())};
 }
 
 /// Several windows may meet in a pixel, so the tiles of an image stay on one thread.
@@ -285,7 +278,7 @@ Kernel make_input_grad(const KernelSite& site) {
       }
     });
   };
-  return {run, bytes(workers * conv.tile_elements(), sizeof(T))};
+  return {run, bytes_of<T>(workers * conv.tile_elements())};
 }
 
 /// Each part adds up the tiles of its own; then the parts' sums are added in their order.
@@ -321,7 +314,7 @@ Kernel make_filter_grad(const KernelSite& site) {
     });
     add_parts(partial, parts - 1, size, conv.threads, total);
   };
-  return {run, bytes(workers * conv.tile_elements() + (parts - 1) * size, sizeof(T))};
+  return {run, bytes_of<T>(workers * conv.tile_elements() + (parts - 1) * size)};
 }
 
 template <class T>

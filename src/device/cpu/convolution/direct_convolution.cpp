@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "core/index.h"
 #include "device/cpu/convolution/depthwise/depthwise.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
@@ -257,10 +258,6 @@ void DirectConvolution::flip_filter(const float* filter, std::int64_t step,
 
 namespace {
 
-std::size_t bytes(std::int64_t elements) {
-  return static_cast<std::size_t>(elements) * sizeof(float);
-}
-
 Kernel make_conv2d(const KernelSite& site) {
   const Shape &image = site.input_shape(0), &filter = site.input_shape(1);
   if (!DirectConvolution::takes(site, image, filter)) return {};
@@ -283,7 +280,7 @@ Kernel make_conv2d(const KernelSite& site) {
           }
         });
   };
-  return {run, bytes(conv.blocks.packed_elements() + parts * conv.padded_elements())};
+  return {run, bytes_of<float>(conv.blocks.packed_elements() + parts * conv.padded_elements())};
 }
 
 /// Adds to line `y` of a padded image what flows back to the first `width` elements of each
@@ -405,7 +402,7 @@ Kernel make_input_grad(const KernelSite& site) {
   const Shape &image = site.output_shape(), &filter = site.input_shape(1);
   if (!DirectConvolution::takes(site, image, filter)) return {};
   const InputGrad kernel(site, image, filter);
-  return {kernel, bytes(kernel.workspace())};
+  return {kernel, bytes_of<float>(kernel.workspace())};
 }
 
 /// Multiplications from which it pays to go by blocks.
@@ -487,7 +484,7 @@ Kernel make_filter_grad(const KernelSite& site) {
   const Shape &image = site.input_shape(0), &filter = site.output_shape();
   if (!DirectConvolution::takes(site, image, filter)) return {};
   const FilterGrad kernel(site, image, filter);
-  return {kernel, bytes(kernel.workspace())};
+  return {kernel, bytes_of<float>(kernel.workspace())};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "core/index.h"
 #include "device/cpu/convolution/direct_convolution.h"
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
@@ -58,10 +59,6 @@ struct PooledDirectConvolution {
   PooledConvolution pooled;
 };
 
-std::size_t bytes(std::int64_t elements) {
-  return static_cast<std::size_t>(elements) * sizeof(float);
-}
-
 Kernel make_forward(const KernelSite& site) {
   const Shape &image = site.input_shape(0), &filter = site.input_shape(1);
   if (!PooledDirectConvolution::takes(site, image, filter)) return {};
@@ -97,7 +94,7 @@ Kernel make_forward(const KernelSite& site) {
       }
     });
   };
-  return {run, bytes(conv.direct.blocks.packed_elements() + parts * buffer_size)};
+  return {run, bytes_of<float>(conv.direct.blocks.packed_elements() + parts * buffer_size)};
 }
 
 /// Pooled elements that gradients work on at once: their terms should stay in cache.
@@ -187,7 +184,7 @@ Kernel make_input_grad(const KernelSite& site) {
   if (!PooledDirectConvolution::takes(site, image, filter)) return {};
   const PooledDirectConvolution conv(site, image, filter);
   const InputGrad kernel(site, conv);
-  return {kernel, bytes(conv.flipped_elements() + kernel.parts * kernel.buffer_size)};
+  return {kernel, bytes_of<float>(conv.flipped_elements() + kernel.parts * kernel.buffer_size)};
 }
 
 /// Elements of images that should stay in the first-level cache.
@@ -367,7 +364,7 @@ Kernel make_filter_grad(const KernelSite& site) {
   const Shape &image = site.input_shape(0), &filter = site.output_shape();
   if (!PooledDirectConvolution::takes(site, image, filter)) return {};
   const FilterGrad kernel(site, PooledDirectConvolution(site, image, filter));
-  return {kernel, bytes(kernel.workspace())};
+  return {kernel, bytes_of<float>(kernel.workspace())};
 }
 
 }  // namespace

@@ -53,8 +53,6 @@ Range part_of(std::int64_t count, std::int64_t parts, std::int64_t i, std::int64
 }
 std::int64_t parts_of(std::int64_t count, std::int64_t most) { return (count + most - 1) / most; }
 
-std::size_t float_bytes(std::int64_t floats) { return at(floats) * sizeof(float); }
-
 class Patches {
  public:
   static bool pay(const KernelSite& site, const Shape& image, const Shape& filter,
@@ -83,7 +81,7 @@ class Patches {
     return windows_.height.input * windows_.width.input * channels_;
   }
   /// The matrix of patches is the images themselves.
-  bool are_pixels() const { return is_pixel(windows_.height) && is_pixel(windows_.width); }
+  bool are_pixels() const { return windows_.are_pixels(); }
 
   void gather(const float* images, Range rows, Range columns, float* block) const {
     for (std::int64_t row = rows.begin; row < rows.end; ++row, block += columns.size())
@@ -105,10 +103,6 @@ class Patches {
   }
 
  private:
-  static bool is_pixel(const WindowAxis& axis) {
-    return axis.window == 1 && axis.stride == 1 && axis.input == axis.output;
-  }
-
   /// Calls body(place, column, count) for the runs of channels that are columns of a row: where
   /// they lie in the images, below 0 for padding, and in the row.
   template <class Body>
@@ -135,7 +129,7 @@ class Patches {
 class BlockMemory {
  public:
   BlockMemory(std::int64_t block_floats, const GemmShape& largest)
-      : block_bytes_(float_bytes(block_floats)),
+      : block_bytes_(bytes_of<float>(block_floats)),
         bytes_(block_bytes_ + Gemm(largest, 1).workspace_bytes()) {}
 
   std::size_t bytes() const { return bytes_; }
@@ -242,7 +236,7 @@ struct InputGrad {
         memory(kBlockRows * kBlockColumns, {kBlockRows, kBlockColumns, filters}) {}
 
   std::size_t workspace() const {
-    return float_bytes(patches.columns() * filters) + at(workers) * memory.bytes();
+    return bytes_of<float>(patches.columns() * filters) + at(workers) * memory.bytes();
   }
   Range columns_of(std::int64_t block) const {
     return part_of(patches.columns(), blocks, block, kUnit);
