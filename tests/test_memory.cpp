@@ -14,6 +14,7 @@
 #include "messages.h"
 #include "plan/peak.h"
 #include "session/session_state.h"
+#include "simulated_device.h"
 
 using namespace gradgraph;
 using tests::contains;
@@ -103,6 +104,41 @@ std::vector<Tensor> values_of(const Feeds& feeds) {
   std::vector<Tensor> values;
   for (const auto& [output, value] : feeds) values.push_back(value);
   return values;
+}
+
+/// Pairs of steps of which one must wait for the other only since they use the same memory of an
+/// arena.
+int waits_for_memory(const Plan& plan) {
+  std::map<std::int32_t, std::vector<std::size_t>> writers;  // by value
+  std::vector<std::vector<bool>> follows;                    // [step][earlier step]
+  std::vector<std::vector<Access>> accesses;
+  int waits = 0;
+  for (const PlannedStep& step : plan.steps) {
+    const std::size_t s = follows.size();
+    auto& own = follows.emplace_back(plan.steps.size(), false);
+    for (int i = 0; i < step.num_inputs + step.num_outputs; ++i) {
+      std::int32_t value = plan.step_values[static_cast<std::size_t>(step.first_value + i)];
+      if (value == kNoValue) continue;
+      const std::int32_t whole = plan.values[static_cast<std::size_t>(value)].whole;
+      if (whole != kNoValue) value = whole;
+      if (i >= step.num_inputs) {
+        writers[value].push_back(s);
+        continue;
+      }
+      for (const std::size_t writer : writers[value])
+        for (std::size_t t = 0; t < s; ++t) own[t] = own[t] || t == writer || follows[writer][t];
+    }
+    accesses.push_back(accesses_of(plan, step));
+    for (std::size_t t = 0; t < s; ++t) {
+      bool touches = false;
+      for (const Access& a : accesses[s])
+        for (const Access& b : accesses[t])
+          touches |= a.space == b.space && a.space < static_cast<int>(plan.buffers.size()) &&
+                     (a.writes || b.writes) && a.begin < b.end && b.begin < a.end;
+      waits += touches && !own[t];
+    }
+  }
+  return waits;
 }
 
 double ratio(std::size_t a, std::size_t b) {
@@ -274,6 +310,28 @@ TEST_SUITE("memory") {
       CHECK(faults == 0);
       CHECK(arena <= sum);
       if (count >= 500) CHECK(arena < sum / 4);
+    }
+  }
+
+  TEST_CASE("on a device beside the host nobody waits for memory that others use") {
+    tests::add_simulated_devices("beside", 1);
+    for (const bool convolutional : {false, true}) {
+      CAPTURE(convolutional);
+      Model model(convolutional);
+      const Feeds feeds = model.feeds(128);
+      const auto waits = [&](const SessionOptions& options) {
+        SessionState session(model.graph, options);
+        const std::vector<Output> fetches = {
+            model.train, model.loss,
+            mean(cast(equal(argmax(model.logits, 1), model.labels), float32))};
+        return waits_for_memory(session.cached(feeds, fetches, {})
+                                    .plan_for(values_of(feeds).data(), feeds.size())
+                                    .plan());
+      };
+      CHECK(waits({.device = "beside"}) == 0);
+      // Where bytes count they do.
+      CHECK(waits({.device = "beside", .memory_limit = 1'000'000'000}) > 0);
+      CHECK(waits({.device = "cpu"}) > 0);
     }
   }
 

@@ -16,10 +16,6 @@ namespace {
 /// Up to so many lifetimes are packed in every way there is; the better ones take quadratic time.
 constexpr std::size_t kFew = 2048;
 
-bool overlap(const Lifetime& a, const Lifetime& b) {
-  return a.first <= b.last && b.first <= a.last;
-}
-
 /// Free memory of a running program: best fit, neighbours merged.
 class FreeList {
  public:
@@ -95,10 +91,11 @@ std::size_t pack_by_time(std::span<Lifetime> lifetimes) {
   return memory.end();
 }
 
-/// The largest first, each into the smallest gap that it fits in between those that live at the
-/// same time. Source: Pisarchyk and Lee, "Efficient memory management for deep neural net
+/// The largest first, each into the smallest gap that it fits in between those that it may not
+/// share memory with. Source: Pisarchyk and Lee, "Efficient memory management for deep neural net
 /// inference", 2020.
-std::size_t pack_by_size(std::span<Lifetime> lifetimes) {
+template <class Share>
+std::size_t pack_by_size(std::span<Lifetime> lifetimes, const Share& share) {
   std::vector<Lifetime*> order;
   for (Lifetime& lifetime : lifetimes)
     if (lifetime.bytes > 0) order.push_back(&lifetime);
@@ -110,7 +107,7 @@ std::size_t pack_by_size(std::span<Lifetime> lifetimes) {
     std::size_t best_gap = 0, end = 0;
     bool found = false;
     for (const Lifetime* other : placed) {
-      if (!overlap(*lifetime, *other)) continue;
+      if (share(*lifetime, *other)) continue;
       const std::size_t gap = other->offset > end ? other->offset - end : 0;
       if (gap >= bytes && (!found || gap < best_gap)) {
         found = true;
@@ -127,20 +124,37 @@ std::size_t pack_by_size(std::span<Lifetime> lifetimes) {
   return size;
 }
 
-}  // namespace
-
-std::size_t pack(std::span<Lifetime> lifetimes) {
-  // Nothing below adds up more than all of them, rounded.
+/// Nothing adds up more than all of them, rounded.
+void check_sum(std::span<const Lifetime> lifetimes) {
   std::size_t all = 0;
   for (const Lifetime& lifetime : lifetimes)
     all = checked_add(all, checked_add(lifetime.bytes, kArenaAlignment));
+}
+
+}  // namespace
+
+std::size_t pack(std::span<Lifetime> lifetimes) {
+  check_sum(lifetimes);
   if (lifetimes.size() > kFew) return pack_by_time(lifetimes);
   std::vector<Lifetime> by_size(lifetimes.begin(), lifetimes.end());
-  const std::size_t bytes_by_size = pack_by_size(by_size);
+  const std::size_t bytes_by_size = pack_by_size(
+      by_size,
+      [](const Lifetime& a, const Lifetime& b) { return a.last < b.first || b.last < a.first; });
   const std::size_t bytes_by_time = pack_by_time(lifetimes);
   if (bytes_by_time <= bytes_by_size) return bytes_by_time;
   std::ranges::copy(by_size, lifetimes.begin());
   return bytes_by_size;
+}
+
+std::size_t pack(std::span<Lifetime> lifetimes,
+                 const std::function<bool(std::size_t, std::size_t)>& share) {
+  check_sum(lifetimes);
+  const auto number = [&](const Lifetime& lifetime) {
+    return static_cast<std::size_t>(&lifetime - lifetimes.data());
+  };
+  return pack_by_size(lifetimes, [&](const Lifetime& a, const Lifetime& b) {
+    return share(number(a), number(b));
+  });
 }
 
 }  // namespace gradgraph

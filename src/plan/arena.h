@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 namespace gradgraph {
@@ -23,5 +24,11 @@ constexpr std::size_t rounded(std::size_t bytes) {
 /// Gives every lifetime, in order of first steps, an offset in one arena so that no two overlap
 /// that live at once. Returns the arena's size. Throws BuildError when the sum of all would wrap.
 std::size_t pack(std::span<Lifetime> lifetimes);
+
+/// The same for few lifetimes, where `share(a, b)` says, by their numbers, which two may overlap
+/// in memory. Takes quadratic time.
+inline constexpr std::size_t kMostPackedAnyhow = 4096;
+std::size_t pack(std::span<Lifetime> lifetimes,
+                 const std::function<bool(std::size_t, std::size_t)>& share);
 
 }  // namespace gradgraph

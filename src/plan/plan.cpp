@@ -11,6 +11,7 @@
 #include "graph/slot.h"
 #include "graph/static_inputs.h"
 #include "plan/arena.h"
+#include "plan/assign_memory.h"
 #include "plan/order.h"
 
 namespace gradgraph {
@@ -46,7 +47,8 @@ class Planner {
     }
     if (order.num_early == order.nodes.size())
       plan_.finish = static_cast<std::int32_t>(plan_.steps.size());
-    assign_memory();
+    resolve_parts();
+    assign_memory(plan_, options_.spare_bytes);
     plan_waits(plan_, options_);
     return std::move(plan_);
   }
@@ -288,91 +290,6 @@ class Planner {
       value.whole = pieces[v].whole;
       value.offset = pieces[v].offset;
     }
-  }
-  std::int32_t whole_of(std::int32_t value) const {
-    const std::int32_t whole = plan_.values[at(value)].whole;
-    return whole == kNoValue ? value : whole;
-  }
-
-  /// Lifetimes are those of whole values.
-  void assign_memory() {
-    resolve_parts();
-    std::vector<std::int32_t> last_use(plan_.values.size(), -1);
-    for (std::size_t s = 0; s < plan_.steps.size(); ++s)
-      for (const std::int32_t value : values_of(plan_.steps[s]))
-        if (value != kNoValue) last_use[at(whole_of(value))] = static_cast<std::int32_t>(s);
-
-    plan_.buffers.resize(options_.is_host.size());
-    std::vector<bool> has_buffer(plan_.values.size(), false);
-    std::vector<std::size_t> workspace(plan_.steps.size());
-    for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
-      const PlannedStep& step = plan_.steps[s];
-      const auto index = static_cast<std::int32_t>(s);
-      const std::int32_t reused = reusable_input(step, index, last_use);
-      for (const std::int32_t value : outputs_of(step)) {
-        const std::int32_t whole = whole_of(value);
-        PlannedValue& output = plan_.values[at(whole)];
-        // Another part has been there before.
-        if (output.storage != Storage::arena || has_buffer[at(whole)]) continue;
-        has_buffer[at(whole)] = true;
-        auto& buffers = plan_.buffers[at(output.device)];
-        if (reused != kNoValue && value == outputs_of(step)[0]) {
-          output.buffer = plan_.values[at(reused)].buffer;
-          buffers[output.buffer].last = last_use[at(value)];
-        } else {
-          output.buffer = buffers.size();
-          buffers.push_back({output.bytes, index, last_use[at(whole)], 0});
-        }
-      }
-      workspace[s] = plan_.buffers[at(step.device)].size();
-      plan_.buffers[at(step.device)].push_back({step.workspace_bytes, index, index, 0});
-    }
-
-    for (auto& buffers : plan_.buffers) plan_.arena_bytes.push_back(pack(buffers));
-    for (std::size_t v = 0; v < plan_.values.size(); ++v) {
-      PlannedValue& value = plan_.values[v];
-      if (value.storage != Storage::arena) continue;
-      value.buffer = plan_.values[at(whole_of(static_cast<std::int32_t>(v)))].buffer;
-      value.offset += plan_.buffers[at(value.device)][value.buffer].offset;
-    }
-    for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
-      PlannedStep& step = plan_.steps[s];
-      step.workspace_offset = plan_.buffers[at(step.device)][workspace[s]].offset;
-    }
-  }
-
-  /// The input whose memory output 0 may take over, since nobody reads it afterwards. A part has
-  /// no last use of its own.
-  std::int32_t reusable_input(const PlannedStep& step, std::int32_t index,
-                              const std::vector<std::int32_t>& last_use) const {
-    const Traits& traits = step.node->op().traits;
-    if (!traits.in_place || step.num_outputs == 0) return kNoValue;
-    const PlannedValue& output = plan_.values[at(outputs_of(step)[0])];
-    if (output.whole != kNoValue) return kNoValue;
-    const int candidates = traits.elementwise ? step.num_inputs : std::min(step.num_inputs, 1);
-    for (int i = 0; i < candidates; ++i) {
-      const std::int32_t value = inputs_of(step)[at(i)];
-      if (value == kNoValue || last_use[at(value)] != index) continue;
-      const PlannedValue& input = plan_.values[at(value)];
-      const bool has_read_parts = std::ranges::any_of(inputs_of(step), [&](std::int32_t other) {
-        return other != kNoValue && plan_.values[at(other)].whole == value;
-      });
-      if (input.storage == Storage::arena && input.device == output.device && !has_read_parts &&
-          input.bytes == output.bytes && output.bytes > 0 &&
-          step.node->input(i).shape().num_elements() == step.node->shape().num_elements())
-        return value;
-    }
-    return kNoValue;
-  }
-
-  std::span<const std::int32_t> values_of(const PlannedStep& step) const {
-    return {plan_.step_values.data() + step.first_value, at(step.num_inputs + step.num_outputs)};
-  }
-  std::span<const std::int32_t> inputs_of(const PlannedStep& step) const {
-    return values_of(step).first(at(step.num_inputs));
-  }
-  std::span<const std::int32_t> outputs_of(const PlannedStep& step) const {
-    return values_of(step).last(at(step.num_outputs));
   }
 
   Graph& graph_;

@@ -115,6 +115,9 @@ struct PlanOptions {
   bool may_stop = false;
   /// Whether values may be parts of others; otherwise each has memory of its own.
   bool shares_parts = true;
+  /// By device: what its arena may have beyond the least so that no step waits for memory that
+  /// another uses. Empty: nothing.
+  std::vector<std::size_t> spare_bytes = {};
 };
 
 /// Orders what the fetches need, gives every value memory, and says what waits for what.

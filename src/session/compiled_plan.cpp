@@ -140,21 +140,37 @@ void CompiledPlan::attach() {
   new_variable_bytes_ = 0;
 }
 
+namespace {
+
+/// What a plan may take of a device beyond what it needs, so that kernels which could run side by
+/// side do: not much of it, and nothing where the user counts bytes.
+std::size_t spare_bytes(const Device& device, const SessionOptions& options) {
+  constexpr std::size_t kMost = std::size_t{256} << 20, kShare = 16;
+  if (options.memory_limit.total() > 0 || !options.memory_limit.devices().empty()) return 0;
+  const std::size_t total = device.memory().total;
+  return total == 0 ? kMost : std::min(kMost, total / kShare);
+}
+
+}  // namespace
+
 void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
                                      const SessionOptions& session_options) {
-  const int threads = thread_count(session_options.threads);
+  const int threads = threads_ = thread_count(session_options.threads);
   const std::set<std::int32_t> used(placement_.device.begin(), placement_.device.end());
   PlanOptions options{
       .fetches = specialized.fetches, .is_host = {}, .kinds = {}, .workspace_bytes = {}};
   const auto& names = memory_.device_names();
   options.is_host.assign(names.size(), true);
+  options.spare_bytes.assign(names.size(), 0);
   for (const std::string& name : names) {
     const auto same = [&](const auto& other) { return kind_of(other) == kind_of(name); };
     options.kinds.push_back(static_cast<int>(std::ranges::find_if(names, same) - names.begin()));
   }
   for (const std::int32_t device : used) {
     options.is_host[at(device)] = memory_.device(at(device))->host_memory();
-    if (!options.is_host[at(device)]) used_devices_.push_back(at(device));
+    if (options.is_host[at(device)]) continue;
+    used_devices_.push_back(at(device));
+    options.spare_bytes[at(device)] = spare_bytes(*memory_.device(at(device)), session_options);
   }
   options.workspace_bytes = [&](const Node& node) {
     const Device& device = *memory_.device(at(placement_.device[slot(node)]));
