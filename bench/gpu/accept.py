@@ -200,6 +200,7 @@ class Accept:
             self.check(f"models: {model}", self.time_beyond, model)
         for tool in ("memcheck", "initcheck", "racecheck"):
             self.check(f"{tool} of op rows", self.sanitize, tool, self.rows_command())
+            self.check(f"{tool} of attention", self.sanitize, tool, self.attention_command())
         for model in MODELS:
             self.check(f"memcheck of {model}", self.sanitize, "memcheck",
                        self.training(model, 1, "--limit", 300))
@@ -386,6 +387,10 @@ class Accept:
     def rows_command(self):
         return [self.programs / "gpu_tests", "--no-version", "--test-suite=cuda rows",
                 "--test-case=values*", "--subcase=" + ",".join(SANITIZED_ROWS)]
+
+    def attention_command(self):
+        return [self.programs / "gpu_tests", "--no-version", "--test-suite=cuda attention",
+                "--test-case=what is hidden*"]
 
     def sanitize(self, tool, command):
         found = shutil.which("compute-sanitizer") or next(

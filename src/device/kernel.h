@@ -148,6 +148,10 @@ class KernelRegistry {
     bool (*can_fuse)(const Node&) = nullptr;
     /// Its convolutions and pools are better at NHWC images.
     bool nhwc = false;
+    /// Queries of a head from which attention as one kernel pays.
+    std::int64_t fewest_queries = 1;
+    /// Its kernels of attention find heads inside of rows, too.
+    bool heads_inside = false;
   };
   void prefer(std::string_view device_kind, Preferences preferences);
   Preferences preferences(std::string_view device_kind) const;

@@ -34,6 +34,10 @@ struct PassContext {
   std::function<bool(const Node&)> takes = [](const Node&) { return true; };
   /// True where the device that the node is meant for likes NHWC images better than NCHW ones.
   std::function<bool(const Node&)> prefers_nhwc = [](const Node&) { return true; };
+  /// Queries of a head from which attention as one node pays, on the device that a node is for.
+  std::function<std::int64_t(const Node&)> fewest_queries = [](const Node&) { return 1; };
+  /// True where it may find heads inside of rows.
+  std::function<bool(const Node&)> takes_heads_inside = [](const Node&) { return false; };
   /// Computes nodes of constants.
   Evaluator evaluate;
 

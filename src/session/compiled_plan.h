@@ -152,6 +152,9 @@ class CompiledPlan {
   Stream& stream(std::size_t device, std::int32_t number = kComputeStream) {
     return *memory_.streams(device)[static_cast<std::size_t>(number)];
   }
+  /// Copies what is fed to where devices copy from, by all threads: one would be slower than the
+  /// devices' own copies.
+  void stage(void* to, const void* from, std::size_t bytes) const;
   std::size_t feed_of(const PlannedValue& value) const;
   std::vector<std::string> changed_before(const Command& end);
   [[noreturn]] void fail_at(const Command* command, const RunError& error);
@@ -180,6 +183,7 @@ class CompiledPlan {
   std::vector<std::size_t> used_devices_;  ///< beside the host
 
   /// Whether the commands up to `finish` are all of one device that records.
+  int threads_ = 1;
   bool is_recordable_ = false;
   bool gives_results_alone_ = false;  ///< and after `finish` there are but fetches of copies
   bool has_run_ = false;

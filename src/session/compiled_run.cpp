@@ -7,6 +7,7 @@
 #include "core/index.h"
 #include "core/text.h"
 #include "device/float_mode.h"
+#include "device/parallel.h"
 #include "graph/slot.h"
 #include "graph/user_node.h"
 #include "plan/order.h"
@@ -151,6 +152,15 @@ void CompiledPlan::bake() {
   generation_ = memory_.generation();
 }
 
+void CompiledPlan::stage(void* to, const void* from, std::size_t bytes) const {
+  constexpr std::int64_t kGrain = 1 << 18;
+  parallel_for(static_cast<std::int64_t>(bytes), kGrain, threads_,
+               [=](std::int64_t begin, std::int64_t end) {
+                 std::memcpy(static_cast<std::byte*>(to) + begin,
+                             static_cast<const std::byte*>(from) + begin, at(end - begin));
+               });
+}
+
 void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const RunInfo& info,
                        RunStats& stats) {
   if (generation_ != memory_.generation()) bake();
@@ -161,8 +171,7 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
     auto* staging = static_cast<std::byte*>(memory_.staging());
     std::memcpy(staging, &info, sizeof info);
     for (const StagePatch& patch : stage_patches_)
-      if (patch.bytes > 0)
-        std::memcpy(staging + patch.offset, feeds[patch.feed].raw(), patch.bytes);
+      if (patch.bytes > 0) stage(staging + patch.offset, feeds[patch.feed].raw(), patch.bytes);
   }
   for (const auto& nested : nested_) nested->record(stats.nodes.empty() ? nullptr : &stats);
   backups_made_ = 0;

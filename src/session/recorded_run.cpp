@@ -29,6 +29,10 @@ Range range_of(const void* memory, std::size_t bytes, bool writes) {
 /// What a stream knows of refused values, as if it were memory: kernels that may refuse one write
 /// it, in their order; updates read it.
 constexpr std::uintptr_t kRefusals = 1;
+/// In the same way, copies of what is fed come one after the other.
+constexpr std::uintptr_t kInputs = 2;
+/// From so many bytes on, what is fed to one of several steps has a copy of its own.
+constexpr std::size_t kLargeInput = std::size_t{64} << 10;
 
 std::byte* bytes_at(const DeviceBuffer& buffer, std::size_t offset) {
   return static_cast<std::byte*>(buffer.get()) + offset;
@@ -78,13 +82,13 @@ class CompiledPlan::StepRecorder {
     });
   }
 
-  /// Several runs: what is fed comes in one copy, before all of them, and what they give goes in
-  /// one, behind them.
+  /// Several runs: what is fed comes in one copy, before all of them, but for what is large, on
+  /// which only its own step waits; what they give goes in one, behind them.
   void record_several(RecordedSteps& run) {
     const std::vector<void*> addresses = plan_.addresses_;
     run.launches.reserve(plan_.launches_.size() * static_cast<std::size_t>(run.steps));
     record_pieces(run, [&] {
-      copy(run.inputs.get(), run.host_inputs.get(), run.inputs.bytes(), CopyKind::to_device);
+      copy_inputs(run);
       for (std::int64_t k = 0; k < run.steps; ++k) {
         const auto step = static_cast<std::size_t>(k);
         for (const SteppedFeed& feed : run.feeds)
@@ -133,6 +137,31 @@ class CompiledPlan::StepRecorder {
     ranges_ = {range_of(from, bytes, false), range_of(to, bytes, true)};
     begin_piece();
     stream_.copy(to, from, bytes, kind);
+  }
+
+  void copy_inputs(const RecordedSteps& run) {
+    const auto copy_input = [&](std::size_t offset, std::size_t bytes) {
+      if (bytes == 0) return;
+      void* const to = bytes_at(run.inputs, offset);
+      const void* const from = bytes_at(run.host_inputs, offset);
+      ranges_ = {
+          range_of(from, bytes, false), range_of(to, bytes, true), {kInputs, kInputs + 1, true}};
+      begin_piece();
+      stream_.copy(to, from, bytes, CopyKind::to_device);
+    };
+    const auto is_large = [](const SteppedFeed& feed) {
+      return feed.stride > 0 && feed.bytes >= kLargeInput;
+    };
+    std::size_t begin = 0;
+    for (const SteppedFeed& feed : run.feeds) {
+      if (!is_large(feed)) continue;
+      copy_input(begin, feed.offset - begin);
+      begin = feed.offset + static_cast<std::size_t>(run.steps) * feed.stride;
+    }
+    copy_input(begin, run.inputs.bytes() - begin);
+    for (std::int64_t k = 0; k < run.steps; ++k)
+      for (const SteppedFeed& feed : run.feeds)
+        if (is_large(feed)) copy_input(feed.offset + at(k) * feed.stride, feed.bytes);
   }
 
   void launch(const Launch& launch, const PlannedStep& step) {
@@ -286,9 +315,11 @@ std::int64_t CompiledPlan::run_steps(std::int64_t steps, const Tensor* feeds,
   }
   for (const SteppedFeed& feed : run.feeds) {
     const auto* const values = static_cast<const std::byte*>(feeds[feed.feed].raw());
-    for (std::size_t k = 0; k < (feed.stride > 0 ? count : 1); ++k)
-      std::memcpy(bytes_at(run.host_inputs, feed.offset + k * feed.stride),
-                  values + k * feed.bytes, feed.bytes);
+    const std::size_t all = feed.stride > 0 ? count : 1;
+    const bool is_one_piece = feed.stride == feed.bytes;
+    for (std::size_t k = 0; k < (is_one_piece ? 1 : all); ++k)
+      stage(bytes_at(run.host_inputs, feed.offset + k * feed.stride), values + k * feed.bytes,
+            is_one_piece ? all * feed.bytes : feed.bytes);
   }
   std::int64_t made = steps;
   backups_made_ = 0;

@@ -37,6 +37,12 @@ SpecializedGraph rewrite(const Graph& graph, const std::vector<FedValue>& feeds,
   const auto prefers_nhwc = [&](const Node& node) {
     return kernels.preferences(kind_for(node)).nhwc;
   };
+  const auto fewest_queries = [&](const Node& node) {
+    return kernels.preferences(kind_for(node)).fewest_queries;
+  };
+  const auto takes_heads_inside = [&](const Node& node) {
+    return kernels.preferences(kind_for(node)).heads_inside;
+  };
   run_passes(*copy.graph,
              {.fetches = copy.fetches,
               .exact = options.exact_rewrites,
@@ -45,6 +51,8 @@ SpecializedGraph rewrite(const Graph& graph, const std::vector<FedValue>& feeds,
               .has_kernel = has_kernel,
               .takes = [&](const Node& node) { return has_kernel_for(node, kind_for(node)); },
               .prefers_nhwc = prefers_nhwc,
+              .fewest_queries = fewest_queries,
+              .takes_heads_inside = takes_heads_inside,
               .evaluate = evaluate},
              options.disabled_passes, log);
   if (log.count() > 0) prune(copy);

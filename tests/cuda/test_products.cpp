@@ -55,6 +55,62 @@ TEST_SUITE("cuda products") {
         }
   }
 
+  TEST_CASE("products alone, of few results") {
+    for (const auto& [rows, inner, columns] : {Sizes{32, 64, 16}, {31, 65, 15}, {1, 512, 33}})
+      for (const bool transpose_a : {false, true})
+        for (const bool transpose_b : {false, true}) {
+          CAPTURE(rows);
+          CAPTURE(transpose_a);
+          CAPTURE(transpose_b);
+          gg::Graph graph;
+          const auto value = [&](const Shape& shape, std::uint32_t seed) {
+            return gg::variable(graph, noise(shape, seed).cast(gg::float32), "v");
+          };
+          const Output y =
+              gg::matmul(value(transpose_a ? Shape{inner, rows} : Shape{rows, inner}, 1),
+                         value(transpose_b ? Shape{columns, inner} : Shape{inner, columns}, 2),
+                         {transpose_a, transpose_b});
+          gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
+          const Tensor expected = host.run({}, {y})[0];
+          gg::tests::in_every_setting([&] {
+            gg::Session session(graph, {.device = "cuda:0"});
+            CHECK(close(session.run({}, {y})[0], expected, 1e-4));
+          });
+        }
+  }
+
+  TEST_CASE("steps behind a product, with it on either side") {
+    gg::Graph graph;
+    const auto value = [&](const Shape& shape, std::uint32_t seed, const char* name) {
+      return gg::variable(gg::constant(graph, noise(shape, seed).cast(gg::float32)), name);
+    };
+    const Output a = value({20, 40}, 1, "a"), b = value({40, 24}, 2, "b");
+    const Output full = value({20, 24}, 3, "full"), row = value({24}, 4, "row"),
+                 column = value({20, 1}, 5, "column"), one = value({}, 6, "one");
+    const auto ab = [&] { return gg::matmul(a, b); };
+    const auto check = [&](const char* what, const Output& y, bool takes_in) {
+      CAPTURE(what);
+      gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
+      const Tensor expected = host.run({}, {y})[0];
+      gg::tests::in_every_setting([&] {
+        gg::Session session(graph, {.device = "cuda:0"});
+        CHECK(contains(session.explain_passes({}, {y}), "fuse_epilogue: ") == takes_in);
+        CHECK(close(session.run({}, {y})[0], expected, 1e-4));
+      });
+    };
+    check("subtracted from", full - ab(), true);
+    check("a number less it", one - ab(), true);
+    check("a column", gg::maximum(column, ab()) - row, true);
+    check("unary", gg::abs(-gg::relu(ab())), true);
+    check("the least", gg::square(gg::minimum(ab(), row) * full), true);
+    // Not one value and another at each step, too many steps, or longer ones.
+    const Output twice = ab();
+    check("twice", (twice + full) * twice, false);
+    check("two at once", ab() + gg::relu(full * row), false);
+    check("five", gg::relu((ab() + row) * full - column) * one, false);
+    check("a root", gg::sqrt(gg::abs(ab())), false);
+  }
+
   TEST_CASE("weights are updated with equal bits in every order") {
     for (const auto& sizes : {std::pair{644, 322}, {24, 20}, {9, 7}}) {
       const int inputs = sizes.first, units = sizes.second;

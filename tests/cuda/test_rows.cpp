@@ -64,8 +64,6 @@ TEST_SUITE("cuda rows") {
                                              "qr",
                                              "solve",
                                              "svd",
-                                             "fused_attention",
-                                             "fused_attention_grad",
                                              "fused_parts",
                                              "fused_sums",
                                              "matmul_with_epilogue",

@@ -207,8 +207,7 @@ struct WarpSums {
 ///     row(group, row)            what there is to know of a row
 ///     a(row, k, common, piece)   the values are 0 before, and stay so where nothing is seen
 ///     b(group, k, column, common, piece)
-///     store(part, group, row, column, sums, common, scratch)    of four rows from `row` on
-///     kHasScratch                the last one is shared memory, for a thread of each quad
+///     store(part, group, row, column, sums, common)    of four rows from `row` on
 ///
 /// While a slice of the depth is multiplied the next ones are on their way.
 template <class Tile, class Problem>
@@ -302,26 +301,23 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     for (int band = 0; band < Tile::kOwnRows / 4; ++band) {
       sums.put(band, shared + team * Tile::kBand * Tile::kColumns);
       __syncthreads();
-      static_assert(!Problem::kHasScratch || Tile::kQuads <= Tile::kThreads);
       for (int begin_quad = 0; begin_quad < Tile::kQuads; begin_quad += Tile::kThreads) {
         const int quad = begin_quad + thread;
         const int first = quad / Tile::kColumns * 4, at = quad % Tile::kColumns;
         const int to = row + band * Tile::kBand + first;
         const bool is_there =
             quad < Tile::kQuads && to < problem.rows && column + at < problem.columns;
-        T totals[4] = {};
-        if (is_there) {
+        if (!is_there) continue;
+        T totals[4];
+        GRADGRAPH_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const T* const own = shared + (first + i) * Tile::kColumns + at;
+          totals[i] = own[0];
           GRADGRAPH_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            const T* const own = shared + (first + i) * Tile::kColumns + at;
-            totals[i] = own[0];
-            GRADGRAPH_UNROLL
-            for (int t = 1; t < Tile::kTeams; ++t)
-              totals[i] += own[t * Tile::kBand * Tile::kColumns];
-          }
+          for (int t = 1; t < Tile::kTeams; ++t)
+            totals[i] += own[t * Tile::kBand * Tile::kColumns];
         }
-        if constexpr (Problem::kHasScratch) __syncthreads();
-        if (is_there) problem.store(part, group, to, column + at, totals, common, shared);
+        problem.store(part, group, to, column + at, totals, common);
       }
       __syncthreads();
     }
@@ -338,10 +334,10 @@ int tiles_of(int rows, int columns) {
 }
 
 template <class Tile, class Problem>
-void issue_gemm(const KernelArgs& args, const Problem& problem, std::size_t scratch = 0) {
+void issue_gemm(const KernelArgs& args, const Problem& problem) {
   const std::int64_t tiles = tiles_of<Tile>(problem.rows, problem.columns);
   issue(args, implicit_gemm<Tile, Problem>, blocks_for(tiles * problem.groups * problem.parts, 1),
-        Tile::kThreads, std::max(Tile::kSharedBytes, scratch), problem);
+        Tile::kThreads, Tile::kSharedBytes, problem);
 }
 
 /// Sums of so few products that several teams would not be worth adding up.

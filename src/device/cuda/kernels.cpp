@@ -3,6 +3,7 @@
 namespace gradgraph {
 
 void register_cuda_kernels(KernelRegistry& registry) {
+  cuda::register_attention_kernels(registry);
   cuda::register_convolution_kernels(registry);
   cuda::register_cross_entropy_kernels(registry);
   cuda::register_elementwise_kernels(registry);
@@ -12,7 +13,7 @@ void register_cuda_kernels(KernelRegistry& registry) {
   cuda::register_parts_kernels(registry);
   cuda::register_pooled_convolution_kernels(registry);
   cuda::register_pooling_kernels(registry);
-  cuda::register_product_with_program_kernels(registry);
+  cuda::register_small_product_kernels(registry);
   cuda::register_random_kernels(registry);
   cuda::register_reduction_kernels(registry);
   cuda::register_softmax_kernels(registry);

@@ -9,6 +9,7 @@ void register_cuda_kernels(KernelRegistry& registry);  ///< all of them
 
 namespace cuda {
 
+void register_attention_kernels(KernelRegistry& registry);
 void register_convolution_kernels(KernelRegistry& registry);
 void register_cross_entropy_kernels(KernelRegistry& registry);
 void register_elementwise_kernels(KernelRegistry& registry);
@@ -18,7 +19,7 @@ void register_movement_kernels(KernelRegistry& registry);
 void register_parts_kernels(KernelRegistry& registry);
 void register_pooled_convolution_kernels(KernelRegistry& registry);
 void register_pooling_kernels(KernelRegistry& registry);
-void register_product_with_program_kernels(KernelRegistry& registry);
+void register_small_product_kernels(KernelRegistry& registry);
 void register_random_kernels(KernelRegistry& registry);
 void register_reduction_kernels(KernelRegistry& registry);
 void register_softmax_kernels(KernelRegistry& registry);

@@ -10,6 +10,9 @@ namespace gradgraph {
 /// some queries over some keys.
 struct Attention {
   std::int64_t heads = 1, queries, keys;
+  /// Those of which rows lie side by side: in [.., rows, heads, depth], where others are
+  /// [.., heads, rows, depth].
+  std::int64_t inner_heads = 1;
   std::int64_t depth;        ///< of a query and a key
   std::int64_t value_depth;  ///< of a value and a result
   double scale;
@@ -25,12 +28,18 @@ struct Attention {
   std::int64_t mask_stride = 0, mask_size = 0;
 
   explicit Attention(const Node& node);
+  /// The axes in front of rows, which count heads.
+  const Shape& leading_axes() const { return leading_; }
   /// Which of the masks a head has.
   std::int64_t mask_of(std::int64_t head) const;
 
  private:
+  Attention(const Node& node, const Shape& q, const Shape& k, const Shape& v);
   Shape leading_;
 };
+
+/// [.., rows, heads, depth] as [.., heads, rows, depth], or the other way.
+Shape with_heads_swapped(Shape shape);
 
 /// Elements that a query's row of scores or weights takes. It ends in some that count for
 /// nothing: rows are whole steps of loops, but not whole pages, since rows that all begin at the

@@ -28,8 +28,6 @@ namespace {
 
 constexpr std::string_view kAttention = "fused_attention",
                            kAttentionGrad = "fused_attention_grad";
-/// Queries of a head from which it pays to lay out keys and values for them.
-constexpr std::int64_t kFewestQueries = 64;
 /// Scores of a head up to which it costs less to keep the weights for the gradient than to make
 /// them anew.
 constexpr std::int64_t kMostKeptScores = 1 << 16;
@@ -60,6 +58,13 @@ struct AttentionNodes {
   bool keys_are_columns() const { return !scores->attributes().get<bool>("transpose_b"); }
 };
 
+/// The same where rows stand in front of heads, and are brought to the other order only for this:
+/// what stands in front of these transposes, and behind them. What attention lacks is empty.
+struct HeadsInside {
+  Output queries, keys, values, grad;
+  Node *result = nullptr, *q_grad = nullptr, *k_grad = nullptr, *v_grad = nullptr;
+};
+
 std::int64_t from_last(const Shape& shape, int axis) { return shape[shape.rank() - 1 - axis]; }
 
 class AttentionFusion : public WholeGraphPass {
@@ -73,7 +78,9 @@ class AttentionFusion : public WholeGraphPass {
     for (Node* node : topology_.order()) {
       if (!softmax_.matches(*node) || log_.is_spent()) continue;
       AttentionNodes found{.softmax = node};
-      if (match(found)) rewrite(found);
+      if (!match(found)) continue;
+      const auto inside = find_heads_inside(found);
+      rewrite(found, inside ? &*inside : nullptr);
     }
     update_made();
   }
@@ -280,16 +287,53 @@ class AttentionFusion : public WholeGraphPass {
       return step.is_scale() || (mask.rank() > 0 && from_last(mask, 0) == from_last(scores, 0));
     });
     return leads(q) && leads(k) && leads(v) && has_masks && scores.num_elements() > 0 &&
-           from_last(q, 1) >= kFewestQueries && from_last(q, 0) > 0 && from_last(v, 0) > 0 &&
+           from_last(q, 1) >= context_.fewest_queries(*found.softmax) && from_last(q, 0) > 0 &&
+           from_last(v, 0) > 0 &&
            (!found.grad ||
             (leads(found.grad.shape()) && from_last(found.grad.shape(), 0) == from_last(v, 0))) &&
            context_.has_kernel(*found.softmax, kAttention) &&
            context_.has_kernel(*found.softmax, kAttentionGrad);
   }
 
-  void rewrite(const AttentionNodes& found) {
+  /// Whether the node does no more than to swap heads and rows.
+  bool swaps(const Node& node, const AttentionNodes& found) const {
+    if (!transpose_.matches(node) || !is_part(node, *found.softmax)) return false;
+    const auto& permutation = node.attributes().get<std::vector<std::int64_t>>("permutation");
+    const std::size_t rank = permutation.size();
+    if (rank < 3) return false;
+    for (std::size_t i = 0; i < rank; ++i) {
+      const std::size_t from = i == rank - 2 ? rank - 3 : i == rank - 3 ? rank - 2 : i;
+      if (permutation[i] != static_cast<std::int64_t>(from)) return false;
+    }
+    return true;
+  }
+  std::optional<HeadsInside> find_heads_inside(const AttentionNodes& found) const {
+    if (found.keys_are_columns() || found.k_grad_is_columns ||
+        !context_.takes_heads_inside(*found.softmax))
+      return std::nullopt;
+    bool are_all = true;
+    const auto before = [&](const Output& value) -> Output {
+      if (!value) return {};
+      are_all = are_all && swaps(value.node(), found);
+      return are_all ? value.node().input(0) : Output();
+    };
+    const auto behind = [&](Node* node) -> Node* {
+      if (!node) return nullptr;
+      Node* reader = topology_.only_reader(*node);
+      are_all = are_all && reader && swaps(*reader, found);
+      return reader;
+    };
+    const HeadsInside inside = {before(found.queries()), before(found.keys()),
+                                before(found.values),    before(found.grad),
+                                behind(found.result),    behind(found.q_grad),
+                                behind(found.k_grad),    behind(found.v_grad)};
+    return are_all ? std::optional(inside) : std::nullopt;
+  }
+
+  void rewrite(const AttentionNodes& found, const HeadsInside* inside) {
     Attempt attempt(graph_, context_);
     std::vector<Output> inputs = {found.queries(), found.keys(), found.values};
+    if (inside) inputs = {inside->queries, inside->keys, inside->values};
     if (found.keys_are_columns()) inputs[1] = turned(found, inputs[1]);
     Output mask;
     for (const ScoreStep& step : found.steps)
@@ -297,8 +341,10 @@ class AttentionFusion : public WholeGraphPass {
     const Shape& q = found.queries().shape();
     const bool keeps = found.result && found.grad &&
                        from_last(found.softmax->shape(), 0) <= kMostKeptScores / from_last(q, 1);
-    const Attributes attributes = {
-        {"scale", found.scale}, {"hidden", found.hidden}, {"keeps_weights", keeps}};
+    const Attributes attributes = {{"scale", found.scale},
+                                   {"hidden", found.hidden},
+                                   {"keeps_weights", keeps},
+                                   {"heads_inside", inside != nullptr}};
     const auto make = [&](const Node& original, std::string_view op, std::vector<Output> operands,
                           Output weights = {}) -> Node& {
       if (mask) operands.push_back(mask);
@@ -310,20 +356,21 @@ class AttentionFusion : public WholeGraphPass {
     Output weights;
     if (found.result) {
       Node& result = make(*found.result, kAttention, inputs);
-      replacements.emplace_back(found.result, result.output(0));
+      replacements.emplace_back(inside ? inside->result : found.result, result.output(0));
       if (keeps) weights = result.output(1);
     }
     if (found.grad) {
-      inputs.push_back(found.grad);
+      inputs.push_back(inside ? inside->grad : found.grad);
       const Node& original = found.q_grad ? *found.q_grad : *found.k_grad;
       Node& grads = make(original, kAttentionGrad, inputs, weights);
       const auto add = [&](Node* node, const Output& value) {
         if (node) replacements.emplace_back(node, value);
       };
-      add(found.q_grad, grads.output(0));
+      add(inside ? inside->q_grad : found.q_grad, grads.output(0));
       const Output k_grad = grads.output(1);
-      add(found.k_grad, found.k_grad_is_columns ? turned(found, k_grad) : k_grad);
-      add(found.v_grad, grads.output(2));
+      add(inside ? inside->k_grad : found.k_grad,
+          found.k_grad_is_columns ? turned(found, k_grad) : k_grad);
+      add(inside ? inside->v_grad : found.v_grad, grads.output(2));
     }
     const auto describe = [&] {
       return fmt::format("'{}' is part of attention{}", found.softmax->name(),
@@ -350,7 +397,7 @@ class AttentionFusion : public WholeGraphPass {
   }
 
   const KnownOp matmul_{"matmul", {"transpose_a", "transpose_b"}}, softmax_{"softmax", {"axis"}},
-      sum_{"sum", {"axes", "keep_dims"}};
+      sum_{"sum", {"axes", "keep_dims"}}, transpose_{"transpose", {"permutation"}};
   const KnownOp mul_{"mul"}, div_{"div"}, add_{"add"}, sub_{"sub"}, where_{"where"};
   Matcher matcher_;
   std::vector<std::size_t> place_;  ///< in the order, by node id

@@ -72,6 +72,7 @@ void add_scaled(double factor, const float* from, float* to, std::int64_t count)
 
 Kernel make_attention(const KernelSite& site) {
   const Loops loops(site);
+  if (loops.inner_heads > 1) return {};
   return {[loops](const KernelArgs& args) {
             auto* weights = static_cast<double*>(args.workspace);
             loops.for_queries([&](std::int64_t head, std::int64_t i) {
@@ -96,6 +97,7 @@ Kernel make_attention(const KernelSite& site) {
 
 Kernel make_grad(const KernelSite& site) {
   const Loops loops(site);
+  if (loops.inner_heads > 1) return {};
   return {
       [loops](const KernelArgs& args) {
         const std::int64_t keys = loops.keys, depth = loops.depth;

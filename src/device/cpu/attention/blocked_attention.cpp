@@ -386,6 +386,7 @@ class BlockedAttention : Attention {
 
 template <bool HasGrad>
 Kernel make_blocked(const KernelSite& site) {
+  if (Attention(site.node()).inner_heads > 1) return {};
   BlockedAttention attention(site, HasGrad);
   const std::size_t workspace = attention.workspace_bytes();
   return {std::move(attention), workspace};

@@ -61,7 +61,7 @@ struct Forward {
   static constexpr int kWidthA = kChannels, kWidthB = kFilters;
   using PieceA = Piece<T, kWidthA>;
   using PieceB = Piece<T, kWidthB>;
-  static constexpr bool kDeepA = true, kDeepB = false, kHasScratch = false;
+  static constexpr bool kDeepA = true, kDeepB = false;
   struct Shared {};
   Convolution conv;
   Results results;
@@ -102,8 +102,7 @@ struct Forward {
   __device__ void b(int group, int k, int column, const Shared&, PieceB& piece) const {
     load(filter + ((k * groups + group) * columns + column), piece.values);
   }
-  __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
-                        T*) const {
+  __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&) const {
     results.store(row, group * columns + column, sums);
   }
 };
@@ -120,7 +119,7 @@ struct InputGrad {
   static constexpr int kWidthA = kFilters, kWidthB = kFilters;
   using PieceA = typename Grad::Piece;
   using PieceB = Piece<T, kWidthB>;
-  static constexpr bool kDeepA = true, kDeepB = true, kHasScratch = false;
+  static constexpr bool kDeepA = true, kDeepB = true;
   struct Shared {
     std::uint16_t taps[kMostTaps];
     bool is_seen[kMostTaps];
@@ -212,8 +211,7 @@ struct InputGrad {
                    one),
          piece.values);
   }
-  __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&,
-                        T*) const {
+  __device__ void store(int, int group, int row, int column, const T (&sums)[4], Shared&) const {
     for (int i = 0; i < 4 && row + i < rows; ++i) {
       const Pixel at = input(row + i);
       x[at.image * conv.x_steps.image + at.row * conv.x_steps.row +
@@ -233,7 +231,7 @@ struct FilterGrad {
   /// Where channels are looked up in quads there are no registers to leave anything in.
   static constexpr bool kWaits = kChannels == 4;
   using PieceB = std::conditional_t<kWaits, Piece<T, kWidthB>, typename Grad::Piece>;
-  static constexpr bool kDeepA = false, kDeepB = false, kHasScratch = false;
+  static constexpr bool kDeepA = false, kDeepB = false;
   struct Shared {};
   Convolution conv;
   Grad grad;
@@ -302,8 +300,8 @@ struct FilterGrad {
       grad.read(pixels(k), filter, piece);
     }
   }
-  __device__ void store(int part, int group, int row, int column, const T (&values)[4], Shared&,
-                        T*) const {
+  __device__ void store(int part, int group, int row, int column, const T (&values)[4],
+                        Shared&) const {
     for (int i = 0; i < 4 && row + i < rows; ++i)
       sums[((static_cast<std::int64_t>(part) * groups + group) * rows + row + i) * columns +
            column] = values[i];

@@ -382,7 +382,7 @@ void register_elementwise_kernels(KernelRegistry& registry) {
   add_elementwise_kernels(registry, kCuda, [](const KernelSite& site, const char* refusal) {
     return make(site, make_program(site.node()), 0, refusal);
   });
-  registry.prefer(kCuda, {.can_fuse = has_code, .nhwc = true});
+  registry.prefer(kCuda, {.can_fuse = has_code, .nhwc = true, .heads_inside = true});
   registry.add("cast", kCuda, kAllDTypes,
                [](const KernelSite& site) { return make(site, make_program(site.node()), 0); });
   for (const std::string_view op : {"fused", "fused_update"})

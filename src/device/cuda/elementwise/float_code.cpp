@@ -41,8 +41,8 @@ bool is_exact(int code) {
 
 class FloatEncoder {
  public:
-  FloatEncoder(const ElementwiseProgram& program, std::span<const Shape> shapes, int given)
-      : program_(program), given_(given) {
+  FloatEncoder(const ElementwiseProgram& program, std::span<const Shape> shapes)
+      : program_(program) {
     fits_ = has_floats_alone() && read_inputs(shapes) && write_steps() && allocate();
   }
   std::optional<FloatCode> take() const { return fits_ ? std::optional(code_) : std::nullopt; }
@@ -191,7 +191,7 @@ class FloatEncoder {
 
   bool allocate() {
     for (std::int32_t input = 0; input < program_.num_inputs(); ++input) {
-      if (input == given_ || last_use_[at(input)] < 0) continue;
+      if (last_use_[at(input)] < 0) continue;
       if (code_.reading[input] == kAtZero) {
         if (code_.num_uniforms == kMaxFloatUniforms) return false;
         place_[at(input)] = kUniform + code_.num_uniforms;
@@ -202,7 +202,6 @@ class FloatEncoder {
       }
     }
     code_.num_registers = code_.num_loads;
-    if (given_ >= 0) place_[at(given_)] = code_.given = code_.num_registers++;
     for (const Draft& draft : drafts_) add(draft);
     if (code_.num_registers > kMaxInterpretedRegisters) code_.is_interpreted = 0;
     return code_.num_registers <= kMaxFloatRegisters;
@@ -240,7 +239,6 @@ class FloatEncoder {
   }
 
   const ElementwiseProgram& program_;
-  int given_;
   bool fits_ = true;
   FloatCode code_;
   std::vector<Draft> drafts_;
@@ -254,8 +252,8 @@ class FloatEncoder {
 }  // namespace
 
 std::optional<FloatCode> encode_floats(const ElementwiseProgram& program,
-                                       std::span<const Shape> shapes, int given) {
-  return FloatEncoder(program, shapes, given).take();
+                                       std::span<const Shape> shapes) {
+  return FloatEncoder(program, shapes).take();
 }
 
 bool is_aligned(const void* address) {

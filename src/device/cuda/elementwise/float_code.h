@@ -123,7 +123,6 @@ struct FloatCode {
   std::int32_t num_axes = 0;
   std::int32_t strides[kMaxViews][Shape::kMaxRank] = {};
   FastDivisor extents[Shape::kMaxRank];
-  std::int32_t given = kNowhere;        ///< the register of what is given with each element
   std::uint8_t loads[kMaxInputs] = {};  ///< inputs of the registers from 0 on
   std::uint8_t uniforms[kMaxFloatUniforms] = {};
   float constants[kMaxFloatConstants] = {};
@@ -142,13 +141,13 @@ struct FloatCode {
 };
 static_assert(sizeof(FloatCode) <= 3072, "there is room for other arguments of a kernel");
 
-/// `shapes` are those of the inputs. `given` is an input that does not come from memory; -1 for
-/// none. Nothing where the program has other arithmetic, or needs too much.
+/// `shapes` are those of the inputs. Nothing where the program has other arithmetic, or needs too
+/// much.
 std::optional<FloatCode> encode_floats(const ElementwiseProgram& program,
-                                       std::span<const Shape> shapes, int given = -1);
+                                       std::span<const Shape> shapes);
 /// Whether quads of elements can be loaded from there at once.
 bool is_aligned(const void* address);
-/// Fills in the addresses; those of what is given are left out.
+/// Fills in the addresses.
 void bind(FloatCode& code, std::span<const void* const> inputs, std::span<void* const> outputs);
 
 }  // namespace gradgraph::cuda

@@ -120,29 +120,6 @@ struct Line {
   }
 };
 
-/// Four neighbours in a column of a matrix of `columns`, of which `count` are there.
-struct Column {
-  int row, column, columns, count;
-
-  __device__ int own(int i) const { return (row + i) * columns + column; }
-  __device__ int viewed(const FloatCode& code, int view, int i) const {
-    return column * code.strides[view][0] + (row + i) * code.strides[view][1];
-  }
-  __device__ bool is_whole(const FloatCode&) const { return count == 4; }
-  template <bool kHalves, class Code>
-  __device__ Quad<float> bring(const Code& code, int input) const {
-    const int view = code.reading[input];
-    return view == kOwnIndex
-               ? elements<kHalves>(code, input, own(0), columns)
-               : elements<kHalves>(code, input, viewed(code, view, 0), code.strides[view][1]);
-  }
-  template <bool kHalves, class Code>
-  __device__ void send(const Code& code, int output, const Quad<float>& quad) const {
-    GRADGRAPH_UNROLL
-    for (int i = 0; i < 4; ++i) put_element<kHalves>(code, output, own(i), quad.values[i]);
-  }
-};
-
 /// What is there of an input, one element after the other.
 template <bool kHalves, class Code, class At>
 __device__ Quad<float> bring_some(const Code& code, int input, const At& at) {
@@ -185,8 +162,7 @@ __device__ Quad<float> calculate(functors::List<F...> list, int code, const Quad
   return calculate(list, std::make_index_sequence<sizeof...(F)>{}, code, a, b, third);
 }
 
-/// `registers` are a thread's own, `pitch` apart. What is given with the elements is in its
-/// register already.
+/// `registers` are a thread's own, `pitch` apart.
 template <bool kHalves, bool kFunctions, class Code, class At>
 __device__ void run_steps(const Code& code, Quad<float>* registers, int pitch,
                           const float* uniforms, const At& at) {

@@ -21,8 +21,11 @@ using std::int64_t;
 constexpr int kThreads = 128, kColumnThreads = 512;
 /// Elements that a block combines at most for one result, and that a thread does.
 constexpr int64_t kBlockPart = 32 * kThreads, kThreadPart = 16;
-/// Results that a block of columns makes: all where they are few, else what lies together.
-constexpr int64_t kFewColumns = 64, kColumns = kWarp;
+/// Results that a block of columns makes: as few as memory gives at once, where that makes enough
+/// of all in one launch; else all where they are few, or what lies together.
+constexpr int64_t kLeastColumns = 8, kFewColumns = 64, kColumns = kWarp;
+constexpr int64_t kShortColumn = kColumnThreads / kLeastColumns * 2 * kThreadPart;
+constexpr int64_t kMostNarrow = 1024 * kLeastColumns;
 
 template <class R, class T>
 using Accumulator =
@@ -40,13 +43,18 @@ struct Cut {
 
   explicit Cut(const ReducedLayout& given) : layout(given) {
     const int64_t each = layout.reduced.count, results = layout.kept.count;
-    width = static_cast<int>(results <= kFewColumns ? results : kColumns);
-    manner = !layout.inner_reduced ? Manner::by_columns
-             : each > kWarp        ? Manner::by_blocks
-                                   : Manner::by_threads;
-    length = manner == Manner::by_columns  ? kColumnThreads / width * kThreadPart
-             : manner == Manner::by_blocks ? kBlockPart
-                                           : each;
+    // Elements in several axes are looked up one after the other.
+    const int64_t most = layout.reduced.rank > 1 ? kShortColumn / 2 : kShortColumn;
+    const bool is_narrow = each <= most && results <= kMostNarrow;
+    width = static_cast<int>(is_narrow                ? std::min(results, kLeastColumns)
+                             : results <= kFewColumns ? results
+                                                      : kColumns);
+    manner = each <= (layout.inner_reduced ? kWarp : kThreadPart) ? Manner::by_threads
+             : layout.inner_reduced                               ? Manner::by_blocks
+                                                                  : Manner::by_columns;
+    length = manner == Manner::by_blocks                  ? kBlockPart
+             : manner == Manner::by_columns && !is_narrow ? kColumnThreads / width * kThreadPart
+                                                          : each;
     parts = (each + length - 1) / length;
   }
   int64_t partials() const { return layout.kept.count * parts; }
@@ -65,15 +73,16 @@ __device__ A combine_every(const T* own, const Axes& axes, int64_t i, int64_t st
   }
   const int64_t stride = axes.strides[0];
   A value{};
-  for (int64_t first = i; first < end; first += 4 * step) {
-    A four[4] = {};
+  constexpr int kAtOnce = 8;
+  for (int64_t first = i; first < end; first += kAtOnce * step) {
+    A some[kAtOnce] = {};
     GRADGRAPH_UNROLL
-    for (int j = 0; j < 4; ++j)
-      if (first + j * step < end) four[j] = static_cast<A>(own[(first + j * step) * stride]);
-    value = first == i ? four[0] : Combine{}(value, four[0]);
+    for (int j = 0; j < kAtOnce; ++j)
+      if (first + j * step < end) some[j] = static_cast<A>(own[(first + j * step) * stride]);
+    value = first == i ? some[0] : Combine{}(value, some[0]);
     GRADGRAPH_UNROLL
-    for (int j = 1; j < 4; ++j)
-      if (first + j * step < end) value = Combine{}(value, four[j]);
+    for (int j = 1; j < kAtOnce; ++j)
+      if (first + j * step < end) value = Combine{}(value, some[j]);
   }
   return value;
 }
@@ -138,7 +147,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   }
 }
 
-/// A thread for every result, of few elements.
+/// A thread for every result, of few elements; neighbours make neighbouring results.
 template <class R, class A, class T, class To>
 __global__ void __launch_bounds__(kThreads)
     reduce_by_threads(const T* x, To* y, Cut cut, int64_t count) {
