@@ -236,6 +236,25 @@ TEST_CASE("fuse_attention: values may be made of what would be their own gradien
     CHECK(find_difference(actual[i], expected[i], 2e-5, 1) == "");
 }
 
+TEST_CASE("fuse_attention: values may be another attention's result") {
+  Graph graph;
+  const auto value = [&](unsigned seed) { return variable(graph, values({64, 6}, seed)); };
+  const Output q = value(1), k = value(2), v = value(3), q2 = value(4), k2 = value(5);
+  const auto attend_to = [](const Output& queries, const Output& keys, const Output& rows) {
+    return matmul(softmax(matmul(queries, keys, {.transpose_b = true})), rows);
+  };
+  const Output y = attend_to(q2, k2, attend_to(q, k, v));
+  std::vector<Output> fetches = gradients({sum(y * value(6))}, {q, k, v, q2, k2});
+  fetches.push_back(y);
+  const std::string lines = lines_of(graph, fetches);
+  const std::string line = "is part of attention and its gradients";
+  CHECK(lines.find(line) != lines.rfind(line));
+  Session fused(graph, {}), plain(graph, {.disabled_passes = kFusion});
+  const auto actual = fused.run({}, fetches), expected = plain.run({}, fetches);
+  for (std::size_t i = 0; i < actual.size(); ++i)
+    CHECK(find_difference(actual[i], expected[i], 2e-5, 1) == "");
+}
+
 TEST_CASE("fuse_attention: what is hidden takes no part, whatever it is") {
   const Sizes s{1, 1, 64, 64, 8, 8};
   Graph graph;

@@ -292,6 +292,38 @@ TEST_SUITE("simulated streams") {
     CHECK(device.live_allocations() == before);
   }
 
+  TEST_CASE("no run fails for memory that would only let kernels run side by side") {
+    add_simulated_devices("tight", 1);
+    auto& device = dynamic_cast<SimulatedDevice&>(*device_registry().open("tight:0"));
+    const auto runs = [&](std::size_t limit, bool counts_bytes) {
+      device.limit_memory(limit);
+      Graph graph;
+      const Output w = variable(graph, Tensor::full(float32, {1'250'000}, 1.0), "w");
+      const Output x = placeholder(graph, float32, {250, 1000}, "x");
+      Output chain = x, all = mean(w);
+      for (int i = 0; i < 4; ++i) {
+        chain = softmax(chain * 2.0F);
+        all = all + max(softmax(slice(x, {0, 0}, {40, 1000}) * static_cast<float>(i + 1)));
+      }
+      SessionOptions options{.device = "tight:0"};
+      if (counts_bytes) options.memory_limit = 1'000'000'000;
+      Session session(graph, options);
+      try {
+        for (int i = 0; i < 2; ++i)
+          session.run({{x, Tensor::zeros(float32, x.shape())}}, {max(chain) + all});
+      } catch (const RunError&) {
+        return false;
+      }
+      return true;
+    };
+    CHECK_FALSE(runs(6'000'000, true));
+    CHECK(runs(10'000'000, true));
+    for (std::size_t limit = 6'000'000; limit <= 10'000'000; limit += 50'000) {
+      CAPTURE(limit);
+      CHECK(runs(limit, false) == runs(limit, true));
+    }
+  }
+
   TEST_CASE("memory limits of single devices are kept, and named") {
     Perceptron model;
     add_simulated_devices("bounded", 1);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -13,6 +12,9 @@
 
 namespace gradgraph {
 namespace {
+
+/// Beyond so many steps, what knows their order takes more memory and time than it is worth.
+constexpr std::size_t kMostSteps = 8192;
 
 std::int32_t whole_of(const Plan& plan, std::int32_t value) {
   const std::int32_t whole = plan.values[at(value)].whole;
@@ -82,27 +84,28 @@ class MemoryPlanner {
       }
   }
 
-  void run(std::span<const std::size_t> spare_bytes) {
-    Layout tight = lay_out(nullptr), loose;
-    const auto may_be_loose = [&](std::size_t device) {
-      return device < spare_bytes.size() && spare_bytes[device] > 0 &&
-             tight.buffers[device].size() <= kMostPackedAnyhow;
-    };
-    std::vector<bool> chosen(plan_.is_host.size());
-    for (std::size_t d = 0; d < chosen.size(); ++d) chosen[d] = may_be_loose(d);
+  void run(std::span<const ArenaRoom> rooms) {
+    const std::size_t devices = plan_.is_host.size();
+    Layout tight = lay_out(nullptr, std::vector<bool>(devices, true)), loose;
+    std::vector<bool> chosen(devices);
+    for (std::size_t d = 0; d < devices; ++d)
+      chosen[d] = d < rooms.size() && rooms[d].spare > 0 && plan_.steps.size() <= kMostSteps;
     if (std::ranges::find(chosen, true) != chosen.end()) {
       const StepOrder order(plan_);
-      loose = lay_out(&order);
+      loose = lay_out(&order, chosen);
     }
-    for (std::size_t d = 0; d < chosen.size(); ++d) {
-      const bool fits = chosen[d] && loose.bytes[d] <= tight.bytes[d] + spare_bytes[d];
+    for (std::size_t d = 0; d < devices; ++d) {
+      const bool fits = chosen[d] && loose.buffers[d].size() <= kMostPackedAnyhow &&
+                        loose.bytes[d] <= tight.bytes[d] + rooms[d].spare &&
+                        loose.bytes[d] <= std::max(tight.bytes[d], rooms[d].most);
       take(static_cast<std::int32_t>(d), fits ? loose : tight);
     }
   }
 
  private:
-  /// Without an order, memory is used again as soon as the steps before have been issued.
-  Layout lay_out(const StepOrder* order) const {
+  /// Without an order, memory is used again as soon as the steps before have been issued. Packs
+  /// the arenas of `devices`.
+  Layout lay_out(const StepOrder* order, const std::vector<bool>& devices) const {
     Layout layout;
     layout.buffers.resize(plan_.is_host.size());
     layout.buffer_of.resize(plan_.values.size());
@@ -144,8 +147,8 @@ class MemoryPlanner {
         return order->is_after(buffers[b].first, users[d][a]) ||
                order->is_after(buffers[a].first, users[d][b]);
       };
-      layout.bytes.push_back(order && buffers.size() <= kMostPackedAnyhow ? pack(buffers, share)
-                                                                          : pack(buffers));
+      const bool is_loose = order && buffers.size() <= kMostPackedAnyhow;
+      layout.bytes.push_back(!devices[d] ? 0 : is_loose ? pack(buffers, share) : pack(buffers));
     }
     return layout;
   }
@@ -199,8 +202,8 @@ class MemoryPlanner {
 
 }  // namespace
 
-void assign_memory(Plan& plan, std::span<const std::size_t> spare_bytes) {
-  MemoryPlanner(plan).run(spare_bytes);
+void assign_memory(Plan& plan, std::span<const ArenaRoom> rooms) {
+  MemoryPlanner(plan).run(rooms);
 }
 
 }  // namespace gradgraph

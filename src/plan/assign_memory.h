@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstddef>
 #include <span>
 
 #include "plan/plan.h"
@@ -12,7 +11,7 @@ namespace gradgraph {
 ///
 /// Memory may be used again by a later step. Where steps run side by side that makes them wait
 /// for each other: where a device may have as much more as that takes, it is used again only by
-/// steps that come after all its users anyway. `spare_bytes`: see PlanOptions.
-void assign_memory(Plan& plan, std::span<const std::size_t> spare_bytes);
+/// steps that come after all its users anyway. `rooms`: see PlanOptions.
+void assign_memory(Plan& plan, std::span<const ArenaRoom> rooms);
 
 }  // namespace gradgraph

@@ -48,7 +48,7 @@ class Planner {
     if (order.num_early == order.nodes.size())
       plan_.finish = static_cast<std::int32_t>(plan_.steps.size());
     resolve_parts();
-    assign_memory(plan_, options_.spare_bytes);
+    assign_memory(plan_, options_.rooms);
     plan_waits(plan_, options_);
     return std::move(plan_);
   }

@@ -103,6 +103,11 @@ struct Plan {
   std::vector<bool> is_host;  ///< by device, as in PlanOptions
 };
 
+/// How much an arena may take beyond the least, and altogether where it takes more than that.
+struct ArenaRoom {
+  std::size_t spare = 0, most = 0;
+};
+
 struct PlanOptions {
   std::vector<Node*> fetches;
   /// By device: whether it works in host memory and is done when a call returns.
@@ -115,9 +120,9 @@ struct PlanOptions {
   bool may_stop = false;
   /// Whether values may be parts of others; otherwise each has memory of its own.
   bool shares_parts = true;
-  /// By device: what its arena may have beyond the least so that no step waits for memory that
-  /// another uses. Empty: nothing.
-  std::vector<std::size_t> spare_bytes = {};
+  /// By device: what its arena may take so that no step waits for memory that another uses.
+  /// Empty: none more than it must.
+  std::vector<ArenaRoom> rooms = {};
 };
 
 /// Orders what the fetches need, gives every value memory, and says what waits for what.

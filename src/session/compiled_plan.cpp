@@ -1,6 +1,7 @@
 #include "session/compiled_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <new>
 #include <set>
 
@@ -140,18 +141,24 @@ void CompiledPlan::attach() {
   new_variable_bytes_ = 0;
 }
 
-namespace {
-
-/// What a plan may take of a device beyond what it needs, so that kernels which could run side by
-/// side do: not much of it, and nothing where the user counts bytes.
-std::size_t spare_bytes(const Device& device, const SessionOptions& options) {
+ArenaRoom CompiledPlan::room_on(std::size_t device, const SessionOptions& options) const {
   constexpr std::size_t kMost = std::size_t{256} << 20, kShare = 16;
-  if (options.memory_limit.total() > 0 || !options.memory_limit.devices().empty()) return 0;
-  const std::size_t total = device.memory().total;
-  return total == 0 ? kMost : std::min(kMost, total / kShare);
+  if (options.memory_limit.total() > 0 || !options.memory_limit.devices().empty()) return {};
+  const Device::Memory memory = memory_.device(device)->memory();
+  if (memory.total == 0) return {kMost, std::numeric_limits<std::size_t>::max()};
+  // What else is still to come there.
+  std::size_t others = 0;
+  for (const Node& node : graph_->nodes()) {
+    if (at(placement_.device[slot(node)]) != device) continue;
+    const bool is_variable = node.op().name == "variable";
+    if (!is_variable && node.op().name != "constant") continue;
+    const VariableSlot* own = is_variable ? memory_.find_variable(user_node(node)) : nullptr;
+    if (!own || memory_.index_of(*own->buffer.device()) != device)
+      others = checked_add(others, bytes_of(node));
+  }
+  const std::size_t free = memory.free + memory_.arena_bytes(device);
+  return {std::min(kMost, memory.total / kShare), free > others ? (free - others) / 2 : 0};
 }
-
-}  // namespace
 
 void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
                                      const SessionOptions& session_options) {
@@ -161,7 +168,7 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
       .fetches = specialized.fetches, .is_host = {}, .kinds = {}, .workspace_bytes = {}};
   const auto& names = memory_.device_names();
   options.is_host.assign(names.size(), true);
-  options.spare_bytes.assign(names.size(), 0);
+  options.rooms.resize(names.size());
   for (const std::string& name : names) {
     const auto same = [&](const auto& other) { return kind_of(other) == kind_of(name); };
     options.kinds.push_back(static_cast<int>(std::ranges::find_if(names, same) - names.begin()));
@@ -170,7 +177,7 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
     options.is_host[at(device)] = memory_.device(at(device))->host_memory();
     if (options.is_host[at(device)]) continue;
     used_devices_.push_back(at(device));
-    options.spare_bytes[at(device)] = spare_bytes(*memory_.device(at(device)), session_options);
+    options.rooms[at(device)] = room_on(at(device), session_options);
   }
   options.workspace_bytes = [&](const Node& node) {
     const Device& device = *memory_.device(at(placement_.device[slot(node)]));

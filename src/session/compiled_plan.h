@@ -141,6 +141,9 @@ class CompiledPlan {
   void find_recordable();
   bool run_recorded(std::vector<Tensor>& results);
   RecordedSteps& recorded_steps(std::int64_t steps, const std::vector<bool>& varies);
+  /// What the arena may take so that kernels which could run side by side do: not much of the
+  /// device, of what is free only half, and nothing where the user counts bytes.
+  ArenaRoom room_on(std::size_t device, const SessionOptions& options) const;
   void plan_with_kernels(SpecializedGraph& specialized, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
@@ -181,9 +184,9 @@ class CompiledPlan {
   Placement placement_;
   Plan plan_;
   std::vector<std::size_t> used_devices_;  ///< beside the host
+  int threads_ = 1;
 
   /// Whether the commands up to `finish` are all of one device that records.
-  int threads_ = 1;
   bool is_recordable_ = false;
   bool gives_results_alone_ = false;  ///< and after `finish` there are but fetches of copies
   bool has_run_ = false;

@@ -82,8 +82,8 @@ class CompiledPlan::StepRecorder {
     });
   }
 
-  /// Several runs: what is fed comes in one copy, before all of them, but for what is large, on
-  /// which only its own step waits; what they give goes in one, behind them.
+  /// Several runs: what is fed comes in one copy, before all of them, but for what is large,
+  /// which comes step by step, while others run; what they give goes in one, behind them.
   void record_several(RecordedSteps& run) {
     const std::vector<void*> addresses = plan_.addresses_;
     run.launches.reserve(plan_.launches_.size() * static_cast<std::size_t>(run.steps));

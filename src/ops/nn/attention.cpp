@@ -4,7 +4,7 @@
 
 /// What fuse_attention makes of softmax(scale * q k', masked) v, and of its gradients. Never in a
 /// user's graph. There is a score for each query and key: much more than what they are made of
-/// and become, and none of them ever lies in memory.
+/// and become. Of many of them none lies in memory.
 namespace gradgraph {
 namespace {
 

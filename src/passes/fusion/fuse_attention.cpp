@@ -13,7 +13,7 @@
 #include "passes/rewriting/patterns.h"
 #include "passes/whole_graph_pass.h"
 
-/// Makes one node of attention, and one of its gradients, so that no score lies in memory:
+/// Makes one node of attention, and one of its gradients, so that scores need not lie in memory:
 ///
 ///     q, k ── matmul ── mul ── where ── softmax ─┬─ matmul ── y
 ///                    scale     mask           v ─┘
@@ -379,7 +379,12 @@ class AttentionFusion : public WholeGraphPass {
                                          : " and its gradients");
     };
     if (!attempt.succeeds(log_, describe)) return;
-    for (const auto& [node, value] : replacements) replace(*node, value);
+    place_.resize(graph_.nodes().size());
+    for (const auto& [node, value] : replacements) {
+      std::size_t& place = place_[slot(value.node())];
+      place = std::max(place, place_[slot(*node)]);
+      replace(*node, value);
+    }
   }
 
   Output both(const AttentionNodes& found, const Output& mask, const Output& other) {
@@ -400,7 +405,8 @@ class AttentionFusion : public WholeGraphPass {
       sum_{"sum", {"axes", "keep_dims"}}, transpose_{"transpose", {"permutation"}};
   const KnownOp mul_{"mul"}, div_{"div"}, add_{"add"}, sub_{"sub"}, where_{"where"};
   Matcher matcher_;
-  std::vector<std::size_t> place_;  ///< in the order, by node id
+  /// In the order, by node id; new nodes have those of what they stand for.
+  std::vector<std::size_t> place_;
 };
 
 }  // namespace

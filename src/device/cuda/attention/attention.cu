@@ -11,7 +11,8 @@
 
 /// Attention of few keys, whose scores a block keeps in shared memory: where a model is small,
 /// launches of its own for each product, mask and softmax would be most of its time. What has
-/// more of them is left to cuBLAS.
+/// more of them, or with deep rows needs more shared memory, is left to cuBLAS. The gradient has
+/// two launches, and what the second reads of scores lies in memory between them.
 namespace gradgraph::cuda {
 namespace {
 
@@ -128,9 +129,11 @@ struct Problem {
   /// A column more than there is, so that rows begin in different banks.
   int score_pitch() const { return keys + 1; }
   int row_pitch() const { return std::max(depth, value_depth) + 1; }
+  /// For so many scores of each row, and the rows' own values where there are any.
   std::size_t shared_bytes(int scores) const {
-    return sizeof(float) * static_cast<std::size_t>(scores * kRows * score_pitch() +
-                                                    (kRows + kBrought) * row_pitch());
+    const int own_rows = kBrought + (scores > 0 ? kRows : 0);
+    return sizeof(float) *
+           static_cast<std::size_t>(scores * kRows * score_pitch() + own_rows * row_pitch());
   }
   int64_t row_blocks(int rows) const { return int64_t{heads} * ((rows + kRows - 1) / kRows); }
 };
@@ -383,8 +386,9 @@ bool is_small(const Attention& a) {
 
 Kernel make_attention(const KernelSite& site) {
   const Attention attention(site.node());
+  if (!is_small(attention)) return {};
   const Problem problem(site, attention);
-  if (!is_small(attention) || problem.shared_bytes(1) > kMostShared) return {};
+  if (problem.shared_bytes(1) > kMostShared) return {};
   return {[problem, mask = attention.mask_input](const KernelArgs& args) {
     Problem own = problem;
     own.q = args.input<float>(0);
@@ -400,8 +404,9 @@ Kernel make_attention(const KernelSite& site) {
 
 Kernel make_attention_grad(const KernelSite& site) {
   const Attention attention(site.node());
+  if (!is_small(attention)) return {};
   const Problem problem(site, attention);
-  if (!is_small(attention) || problem.shared_bytes(2) > kMostShared) return {};
+  if (problem.shared_bytes(2) > kMostShared) return {};
   const std::size_t scores = static_cast<std::size_t>(attention.heads * attention.queries) *
                              static_cast<std::size_t>(problem.weights_row);
   return {[problem, scores, mask = attention.mask_input](const KernelArgs& args) {

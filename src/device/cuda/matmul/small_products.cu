@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "device/cuda/elementwise/float_interpreter.h"
+#include "device/cuda/elementwise/float_code.h"
 #include "device/cuda/implicit_gemm.h"
 #include "device/cuda/kernels.h"
 #include "graph/program.h"
