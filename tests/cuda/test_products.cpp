@@ -56,12 +56,13 @@ TEST_SUITE("cuda products") {
   }
 
   TEST_CASE("products alone, of few results") {
-    for (const auto& [rows, inner, columns] : {Sizes{32, 64, 16}, {31, 65, 15}, {1, 512, 33}})
+    for (const Sizes& size : {Sizes{32, 64, 16}, {31, 65, 15}, {1, 512, 33}})
       for (const bool transpose_a : {false, true})
         for (const bool transpose_b : {false, true}) {
-          CAPTURE(rows);
+          CAPTURE(size.rows);
           CAPTURE(transpose_a);
           CAPTURE(transpose_b);
+          const auto [rows, inner, columns] = size;
           gg::Graph graph;
           const auto value = [&](const Shape& shape, std::uint32_t seed) {
             return gg::variable(graph, noise(shape, seed).cast(gg::float32), "v");
