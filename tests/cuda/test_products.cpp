@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <initializer_list>
+
 #include "gradgraph/gradgraph.h"
 #include "kernel_helpers.h"
 #include "messages.h"
@@ -21,30 +23,48 @@ struct Sizes {
   std::int64_t rows, inner, columns;
 };
 
+Output value(gg::Graph& graph, const Shape& shape, std::uint32_t seed, const char* name) {
+  return gg::variable(graph, noise(shape, seed).cast(gg::float32), name);
+}
+
+/// Calls body(graph, product, size) for products of all layouts.
+template <class Body>
+void for_each_layout(std::initializer_list<Sizes> all, const Body& body) {
+  for (const Sizes& size : all)
+    for (const bool transpose_a : {false, true})
+      for (const bool transpose_b : {false, true}) {
+        CAPTURE(size.rows);
+        CAPTURE(transpose_a);
+        CAPTURE(transpose_b);
+        const auto [rows, inner, columns] = size;
+        gg::Graph graph;
+        const Output a =
+            value(graph, transpose_a ? Shape{inner, rows} : Shape{rows, inner}, 1, "a");
+        const Output b =
+            value(graph, transpose_b ? Shape{columns, inner} : Shape{inner, columns}, 2, "b");
+        body(graph, gg::matmul(a, b, {transpose_a, transpose_b}), size);
+      }
+}
+
 }  // namespace
 
 TEST_SUITE("cuda products") {
   TEST_CASE("products of all layouts take in what follows") {
-    const Sizes all[] = {{32, 64, 16}, {36, 68, 20},  {31, 65, 15}, {1, 3, 33},
-                         {70, 7, 10},  {200, 9, 190}, {644, 6, 322}};
-    for (const Sizes& size : all)
-      for (const bool transpose_a : {false, true})
-        for (const bool transpose_b : {false, true}) {
-          CAPTURE(size.rows);
-          CAPTURE(transpose_a);
-          CAPTURE(transpose_b);
-          const auto [rows, inner, columns] = size;
-          gg::Graph graph;
-          const auto value = [&](const Shape& shape, std::uint32_t seed, const char* name) {
-            return gg::variable(gg::constant(graph, noise(shape, seed).cast(gg::float32)), name);
+    for_each_layout(
+        {{32, 64, 16},
+         {36, 68, 20},
+         {31, 65, 15},
+         {1, 3, 33},
+         {70, 7, 10},
+         {200, 9, 190},
+         {644, 6, 322}},
+        [](gg::Graph& graph, const Output& product, const Sizes& size) {
+          const auto own = [&](const Shape& shape, std::uint32_t seed, const char* name) {
+            return value(graph, shape, seed, name);
           };
-          const Output a = value(transpose_a ? Shape{inner, rows} : Shape{rows, inner}, 1, "a");
-          const Output b =
-              value(transpose_b ? Shape{columns, inner} : Shape{inner, columns}, 2, "b");
-          const Output y =
-              gg::relu(gg::matmul(a, b, {transpose_a, transpose_b}) + value({columns}, 3, "c")) *
-                  value({rows, columns}, 4, "m") -
-              value({rows, 1}, 5, "r") / value({}, 6, "s");
+          const Output y = gg::relu(product + own({size.columns}, 3, "c")) *
+                               own({size.rows, size.columns}, 4, "m") -
+                           own({size.rows, 1}, 5, "r") / own({}, 6, "s");
           gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
           const Tensor expected = host.run({}, {y})[0];
           gg::tests::in_every_setting([&] {
@@ -52,42 +72,27 @@ TEST_SUITE("cuda products") {
             CHECK(contains(session.explain_passes({}, {y}), "fuse_epilogue: "));
             CHECK(close(session.run({}, {y})[0], expected, 1e-4));
           });
-        }
+        });
   }
 
   TEST_CASE("products alone, of few results") {
-    for (const Sizes& size : {Sizes{32, 64, 16}, {31, 65, 15}, {1, 512, 33}})
-      for (const bool transpose_a : {false, true})
-        for (const bool transpose_b : {false, true}) {
-          CAPTURE(size.rows);
-          CAPTURE(transpose_a);
-          CAPTURE(transpose_b);
-          const auto [rows, inner, columns] = size;
-          gg::Graph graph;
-          const auto value = [&](const Shape& shape, std::uint32_t seed) {
-            return gg::variable(graph, noise(shape, seed).cast(gg::float32), "v");
-          };
-          const Output y =
-              gg::matmul(value(transpose_a ? Shape{inner, rows} : Shape{rows, inner}, 1),
-                         value(transpose_b ? Shape{columns, inner} : Shape{inner, columns}, 2),
-                         {transpose_a, transpose_b});
-          gg::Session host(graph, {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
-          const Tensor expected = host.run({}, {y})[0];
-          gg::tests::in_every_setting([&] {
-            gg::Session session(graph, {.device = "cuda:0"});
-            CHECK(close(session.run({}, {y})[0], expected, 1e-4));
-          });
-        }
+    for_each_layout({{32, 64, 16}, {31, 65, 15}, {1, 512, 33}},
+                    [](gg::Graph& graph, const Output& product, const Sizes&) {
+                      gg::Session host(graph,
+                                       {.device = "cpu", .disabled_passes = {"fuse_epilogue"}});
+                      const Tensor expected = host.run({}, {product})[0];
+                      gg::tests::in_every_setting([&] {
+                        gg::Session session(graph, {.device = "cuda:0"});
+                        CHECK(close(session.run({}, {product})[0], expected, 1e-4));
+                      });
+                    });
   }
 
   TEST_CASE("steps behind a product, with it on either side") {
     gg::Graph graph;
-    const auto value = [&](const Shape& shape, std::uint32_t seed, const char* name) {
-      return gg::variable(gg::constant(graph, noise(shape, seed).cast(gg::float32)), name);
-    };
-    const Output a = value({20, 40}, 1, "a"), b = value({40, 24}, 2, "b");
-    const Output full = value({20, 24}, 3, "full"), row = value({24}, 4, "row"),
-                 column = value({20, 1}, 5, "column"), one = value({}, 6, "one");
+    const Output a = value(graph, {20, 40}, 1, "a"), b = value(graph, {40, 24}, 2, "b");
+    const Output full = value(graph, {20, 24}, 3, "full"), row = value(graph, {24}, 4, "row"),
+                 column = value(graph, {20, 1}, 5, "column"), one = value(graph, {}, 6, "one");
     const auto ab = [&] { return gg::matmul(a, b); };
     const auto check = [&](const char* what, const Output& y, bool takes_in) {
       CAPTURE(what);

@@ -58,11 +58,13 @@ struct AttentionNodes {
   bool keys_are_columns() const { return !scores->attributes().get<bool>("transpose_b"); }
 };
 
-/// The same where rows stand in front of heads, and are brought to the other order only for this:
-/// what stands in front of these transposes, and behind them. What attention lacks is empty.
-struct HeadsInside {
+/// What attention reads, and what becomes of it. Where rows stand in front of heads, and are
+/// brought to the other order only for this: what stands in front of these transposes, and behind
+/// them. What it lacks is empty.
+struct Ends {
   Output queries, keys, values, grad;
-  Node *result = nullptr, *q_grad = nullptr, *k_grad = nullptr, *v_grad = nullptr;
+  Node *result, *q_grad, *k_grad, *v_grad;
+  bool heads_inside;
 };
 
 std::int64_t from_last(const Shape& shape, int axis) { return shape[shape.rank() - 1 - axis]; }
@@ -78,9 +80,7 @@ class AttentionFusion : public WholeGraphPass {
     for (Node* node : topology_.order()) {
       if (!softmax_.matches(*node) || log_.is_spent()) continue;
       AttentionNodes found{.softmax = node};
-      if (!match(found)) continue;
-      const auto inside = find_heads_inside(found);
-      rewrite(found, inside ? &*inside : nullptr);
+      if (match(found)) rewrite(found, find_ends(found));
     }
     update_made();
   }
@@ -307,10 +307,12 @@ class AttentionFusion : public WholeGraphPass {
     }
     return true;
   }
-  std::optional<HeadsInside> find_heads_inside(const AttentionNodes& found) const {
+  Ends find_ends(const AttentionNodes& found) const {
+    const Ends own = {found.queries(), found.keys(), found.values, found.grad, found.result,
+                      found.q_grad,    found.k_grad, found.v_grad, false};
     if (found.keys_are_columns() || found.k_grad_is_columns ||
         !context_.takes_heads_inside(*found.softmax))
-      return std::nullopt;
+      return own;
     bool are_all = true;
     const auto before = [&](const Output& value) -> Output {
       if (!value) return {};
@@ -323,17 +325,15 @@ class AttentionFusion : public WholeGraphPass {
       are_all = are_all && reader && swaps(*reader, found);
       return reader;
     };
-    const HeadsInside inside = {before(found.queries()), before(found.keys()),
-                                before(found.values),    before(found.grad),
-                                behind(found.result),    behind(found.q_grad),
-                                behind(found.k_grad),    behind(found.v_grad)};
-    return are_all ? std::optional(inside) : std::nullopt;
+    const Ends inside = {before(own.queries), before(own.keys),   before(own.values),
+                         before(own.grad),    behind(own.result), behind(own.q_grad),
+                         behind(own.k_grad),  behind(own.v_grad), true};
+    return are_all ? inside : own;
   }
 
-  void rewrite(const AttentionNodes& found, const HeadsInside* inside) {
+  void rewrite(const AttentionNodes& found, const Ends& ends) {
     Attempt attempt(graph_, context_);
-    std::vector<Output> inputs = {found.queries(), found.keys(), found.values};
-    if (inside) inputs = {inside->queries, inside->keys, inside->values};
+    std::vector<Output> inputs = {ends.queries, ends.keys, ends.values};
     if (found.keys_are_columns()) inputs[1] = turned(found, inputs[1]);
     Output mask;
     for (const ScoreStep& step : found.steps)
@@ -344,7 +344,7 @@ class AttentionFusion : public WholeGraphPass {
     const Attributes attributes = {{"scale", found.scale},
                                    {"hidden", found.hidden},
                                    {"keeps_weights", keeps},
-                                   {"heads_inside", inside != nullptr}};
+                                   {"heads_inside", ends.heads_inside}};
     const auto make = [&](const Node& original, std::string_view op, std::vector<Output> operands,
                           Output weights = {}) -> Node& {
       if (mask) operands.push_back(mask);
@@ -356,21 +356,20 @@ class AttentionFusion : public WholeGraphPass {
     Output weights;
     if (found.result) {
       Node& result = make(*found.result, kAttention, inputs);
-      replacements.emplace_back(inside ? inside->result : found.result, result.output(0));
+      replacements.emplace_back(ends.result, result.output(0));
       if (keeps) weights = result.output(1);
     }
     if (found.grad) {
-      inputs.push_back(inside ? inside->grad : found.grad);
+      inputs.push_back(ends.grad);
       const Node& original = found.q_grad ? *found.q_grad : *found.k_grad;
       Node& grads = make(original, kAttentionGrad, inputs, weights);
       const auto add = [&](Node* node, const Output& value) {
         if (node) replacements.emplace_back(node, value);
       };
-      add(inside ? inside->q_grad : found.q_grad, grads.output(0));
+      add(ends.q_grad, grads.output(0));
       const Output k_grad = grads.output(1);
-      add(inside ? inside->k_grad : found.k_grad,
-          found.k_grad_is_columns ? turned(found, k_grad) : k_grad);
-      add(inside ? inside->v_grad : found.v_grad, grads.output(2));
+      add(ends.k_grad, found.k_grad_is_columns ? turned(found, k_grad) : k_grad);
+      add(ends.v_grad, grads.output(2));
     }
     const auto describe = [&] {
       return fmt::format("'{}' is part of attention{}", found.softmax->name(),

@@ -244,6 +244,24 @@ struct Mask {
 };
 static_assert(kMostKeys / kLanes <= 32);
 
+/// Which query a thread has a part in, of a block's: those of a head from `first` on.
+struct Query {
+  int head, first, number;
+  bool is_there;
+  int64_t row;  ///< among all heads'
+
+  __device__ Query(const Problem& p, const Place& at, int task) {
+    head = task / tiles(p);
+    first = task % tiles(p) * kRows;
+    number = first + at.row;
+    is_there = number < p.queries;
+    row = int64_t{head} * p.queries + number;
+  }
+  __device__ static int tiles(const Problem& p) { return (p.queries + kRows - 1) / kRows; }
+  /// Of all blocks.
+  __device__ static int tasks(const Problem& p) { return p.heads * tiles(p); }
+};
+
 /// How much the row's query, which lies in `own`, takes from each key; of those that are not
 /// there something. `weights` has what is to be added to scores.
 __device__ void weigh(const Problem& p, const Place& at, const Rows& keys, bool is_there,
@@ -273,11 +291,9 @@ __device__ void weigh(const Problem& p, const Place& at, const Rows& keys, bool 
 __global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Problem p, int pitch) {
   const Shared shared(p, pitch, false);
   const Place at;
-  const int tiles = (p.queries + kRows - 1) / kRows;
-  for (int task = static_cast<int>(blockIdx.x); task < p.heads * tiles;
+  for (int task = static_cast<int>(blockIdx.x); task < Query::tasks(p);
        task += static_cast<int>(gridDim.x)) {
-    const int head = task / tiles, first = task % tiles * kRows, query = first + at.row;
-    const bool is_there = query < p.queries;
+    const auto [head, first, query, is_there, row] = Query(p, at, task);
     const Rows keys = p.rows_of(p.k, head, p.keys), values = p.value_rows_of(p.v, head, p.keys);
     float* const weights = shared.weights + at.row * (p.keys + 1);
     Mask mask;
@@ -285,7 +301,6 @@ __global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Probl
     __syncthreads();
     p.rows_of(p.q, head, p.queries).bring(first, kRows, shared.own, pitch);
     weigh(p, at, keys, is_there, mask, shared.own, shared.brought, pitch, weights);
-    const int64_t row = int64_t{head} * p.queries + query;
     if (p.weights && is_there)
       for (int key = at.lane; key < p.keys; key += kLanes)
         p.weights[row * p.weights_row + key] = weights[key];
@@ -301,12 +316,9 @@ __global__ void __launch_bounds__(kThreads)
     attend_back(const __grid_constant__ Problem p, int pitch) {
   const Shared shared(p, pitch, true);
   const Place at;
-  const int tiles = (p.queries + kRows - 1) / kRows;
-  for (int task = static_cast<int>(blockIdx.x); task < p.heads * tiles;
+  for (int task = static_cast<int>(blockIdx.x); task < Query::tasks(p);
        task += static_cast<int>(gridDim.x)) {
-    const int head = task / tiles, first = task % tiles * kRows, query = first + at.row;
-    const bool is_there = query < p.queries;
-    const int64_t row = int64_t{head} * p.queries + query;
+    const auto [head, first, query, is_there, row] = Query(p, at, task);
     const Rows keys = p.rows_of(p.k, head, p.keys), values = p.value_rows_of(p.v, head, p.keys);
     float* const weights = shared.weights + at.row * (p.keys + 1);
     float* const grads = shared.grads + at.row * (p.keys + 1);
