@@ -40,6 +40,9 @@ struct Launch {
   bool is_update = false;
   std::int32_t step = 0;  ///< of those that are recorded together
 };
+/// A stream keeps apart what is refused in so many steps, one after the other, that are recorded
+/// together: their launches that may refuse values, and updates, may run side by side.
+inline constexpr std::int32_t kRefusingSteps = 3;
 /// Throws a RunError that names op, node and line of the launch whose kernel threw `error`.
 [[noreturn]] void refuse(const Launch& launch, const KernelError& error);
 /// Calls the kernel; a KernelError becomes a RunError as above.
@@ -66,7 +69,7 @@ class Recorder {
 
 /// Work of one device, done in the order in which it is issued. Holds what kernels need for each
 /// stream (native handle, libraries' handles) and the error of work that failed. From the first
-/// failure until `check` later updates of the stream do nothing; all other work goes on. Used by
+/// failure until `check` updates of its step and of later ones do nothing; all other work goes on. Used by
 /// one thread at a time. The device outlives it; what was issued is done before it ends.
 class Stream {
  public:

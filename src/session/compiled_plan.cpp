@@ -194,6 +194,7 @@ void CompiledPlan::plan_with_kernels(SpecializedGraph& specialized,
   // Steps are what is checked, and know what they read by where it was made.
   options.shares_parts = !session_options.check_numerics;
   plan_ = make_plan(*graph_, placement_, options);
+  rooms_ = std::move(options.rooms);
 }
 
 void CompiledPlan::find_variables() {

@@ -14,6 +14,7 @@
 #include "plan/plan.h"
 #include "session/checking/numerics.h"
 #include "session/device_costs.h"
+#include "session/early_values.h"
 #include "session/memory.h"
 #include "session/nested_plan.h"
 #include "session/rewritten_copy.h"
@@ -131,6 +132,8 @@ class CompiledPlan {
     std::vector<SteppedResult> results;
     /// RunInfos, then feeds; results. On the host and on the device; of more than one step.
     DeviceBuffer host_inputs, inputs, host_results, results_on_device;
+    EarlyValues early;
+    DeviceBuffer early_memory;  ///< twice, for odd steps and even ones; empty: in the arena
     std::vector<Launch> launches;
     std::unique_ptr<Recording> recording;  ///< first to go
   };
@@ -144,6 +147,7 @@ class CompiledPlan {
   /// What the arena may take so that kernels which could run side by side do: not much of the
   /// device, of what is free only half, and nothing where the user counts bytes.
   ArenaRoom room_on(std::size_t device, const SessionOptions& options) const;
+  DeviceBuffer memory_for(const EarlyValues& early, const std::shared_ptr<Device>& device) const;
   void plan_with_kernels(SpecializedGraph& specialized, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
@@ -183,6 +187,7 @@ class CompiledPlan {
   PlacementOptions placement_options_;
   Placement placement_;
   Plan plan_;
+  std::vector<ArenaRoom> rooms_;           ///< by device
   std::vector<std::size_t> used_devices_;  ///< beside the host
   int threads_ = 1;
 

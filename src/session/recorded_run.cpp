@@ -26,11 +26,16 @@ Range range_of(const void* memory, std::size_t bytes, bool writes) {
   return {begin, begin + bytes, writes};
 }
 
-/// What a stream knows of refused values, as if it were memory: kernels that may refuse one write
-/// it, in their order; updates read it.
+/// What a stream knows of values that are refused in each of kRefusingSteps, as if it were memory:
+/// kernels that may refuse one write it, in their order; updates read it, but for what the next
+/// step's kernels write.
 constexpr std::uintptr_t kRefusals = 1;
+Range refusals_of(std::int32_t step, bool writes) {
+  const std::uintptr_t begin = kRefusals + at(step % kRefusingSteps);
+  return {begin, begin + 1, writes};
+}
 /// In the same way, copies of what is fed come one after the other.
-constexpr std::uintptr_t kInputs = 2;
+constexpr std::uintptr_t kInputs = kRefusals + kRefusingSteps;
 /// From so many bytes on, what is fed to one of several steps has a copy of its own.
 constexpr std::size_t kLargeInput = std::size_t{64} << 10;
 
@@ -91,6 +96,7 @@ class CompiledPlan::StepRecorder {
       copy_inputs(run);
       for (std::int64_t k = 0; k < run.steps; ++k) {
         const auto step = static_cast<std::size_t>(k);
+        move_early_values(run, k);
         for (const SteppedFeed& feed : run.feeds)
           patch(feed.value, bytes_at(run.inputs, feed.offset + step * feed.stride));
         for (const SteppedResult& result : run.results)
@@ -125,6 +131,18 @@ class CompiledPlan::StepRecorder {
   void patch(std::int32_t value, void* address) {
     for (std::size_t i = 0; i < plan_.addresses_.size(); ++i)
       if (plan_.plan_.step_values[i] == value) plan_.addresses_[i] = address;
+  }
+
+  /// Into the places that they had two steps before.
+  void move_early_values(const RecordedSteps& run, std::int64_t k) {
+    if (!run.early_memory.get()) return;
+    early_ = bytes_at(run.early_memory, at(k % 2) * run.early.bytes);
+    for (std::size_t i = 0; i < plan_.addresses_.size(); ++i) {
+      const std::int32_t value = plan_.plan_.step_values[i];
+      if (value == kNoValue) continue;
+      const std::size_t offset = run.early.value_offset[at(value)];
+      if (offset != EarlyValues::kNowhere) plan_.addresses_[i] = early_ + offset;
+    }
   }
 
   void begin_piece() {
@@ -169,8 +187,10 @@ class CompiledPlan::StepRecorder {
     if (launch.args.workspace)
       ranges_.push_back(range_of(launch.args.workspace, step.workspace_bytes, true));
     if (launch.args.run) ranges_.push_back(range_of(launch.args.run, sizeof(RunInfo), false));
-    if (may_fail(*step.node)) ranges_.push_back({kRefusals, kRefusals + 1, true});
-    if (launch.is_update) ranges_.push_back({kRefusals, kRefusals + 1, false});
+    if (may_fail(*step.node)) ranges_.push_back(refusals_of(launch.step, true));
+    if (launch.is_update)
+      for (std::int32_t earlier = 0; earlier + 1 < kRefusingSteps; ++earlier)
+        ranges_.push_back(refusals_of(launch.step + kRefusingSteps - earlier, false));
     begin_piece();
     stream_.launch(launch);
   }
@@ -220,6 +240,9 @@ class CompiledPlan::StepRecorder {
       launch_of_step.step = static_cast<std::int32_t>(k);
       if (launch_of_step.args.run)
         launch_of_step.args.run = static_cast<const RunInfo*>(run.inputs.get()) + k;
+      const std::size_t workspace = run.early.workspace_offset[at(plan_.launched_step_[index])];
+      if (early_ && workspace != EarlyValues::kNowhere)
+        launch_of_step.args.workspace = early_ + workspace;
       launch(launch_of_step, plan_.plan_.steps[at(plan_.launched_step_[index])]);
     } else if (command.kind == CommandKind::copy) {
       const PlannedStep& step = plan_.plan_.steps[at(command.index)];
@@ -234,6 +257,7 @@ class CompiledPlan::StepRecorder {
   std::size_t device_;
   Stream& stream_;
   Recorder& recorder_;
+  std::byte* early_ = nullptr;  ///< where the step's early values are, if not in the arena
   MemoryOrder order_;
   std::vector<Range> ranges_;
 };
@@ -251,6 +275,22 @@ bool CompiledPlan::run_recorded(std::vector<Tensor>& results) {
   for (std::size_t i = first_after_finish_; i < commands_.size(); ++i)
     execute(commands_[i], results);
   return true;
+}
+
+/// Twice what they take, where that is not much of what the device has to spare.
+DeviceBuffer CompiledPlan::memory_for(const EarlyValues& early,
+                                      const std::shared_ptr<Device>& device) const {
+  constexpr std::size_t kMost = std::size_t{64} << 20;
+  const std::size_t bytes = checked_mul(early.bytes, std::size_t{2});
+  const Device::Memory memory = device->memory();
+  if (bytes == 0 || bytes > std::min(kMost, rooms_[used_devices_.front()].spare) ||
+      (memory.total > 0 && bytes > memory.free / 2))
+    return {};
+  try {
+    return {device, bytes};
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
 }
 
 CompiledPlan::RecordedSteps& CompiledPlan::recorded_steps(std::int64_t steps,
@@ -292,6 +332,8 @@ CompiledPlan::RecordedSteps& CompiledPlan::recorded_steps(std::int64_t steps,
                     device->name(), readable_bytes(checked_add(input_bytes, result_bytes)),
                     available(*device)));
   }
+  run->early = find_early_values(plan_, static_cast<std::int32_t>(used_devices_.front()));
+  run->early_memory = memory_for(run->early, device);
   // What lies between values is copied with them.
   std::memset(run->host_inputs.get(), 0, run->host_inputs.bytes());
   std::memset(run->host_results.get(), 0, run->host_results.bytes());

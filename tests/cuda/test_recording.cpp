@@ -147,6 +147,36 @@ TEST_SUITE("cuda recording") {
     gg::tests::in_every_setting([&] { gg::tests::check_close(run_on("cuda"), expected, 1e-6); });
   }
 
+  TEST_CASE("of steps that refuse values side by side the first one counts") {
+    gg::Graph graph;
+    const auto data = gg::constant(graph, Tensor{1.f, 2.f, 4.f, 8.f, 16.f});
+    const auto rows = gg::placeholder(graph, gg::int64, {2}, "rows");
+    const auto total = gg::variable(graph, Tensor{0.f, 0.f}, "total");
+    // Nothing here waits for the update of the step before.
+    const auto batch = gg::gather(data, rows);
+    const auto sum = gg::assign_add(total, batch);
+    const auto run_on = [&](const char* device, const std::vector<std::int64_t>& bad_steps) {
+      gg::Session session(graph, {.device = device});
+      gg::Callable step = session.prepare({rows}, {batch, sum});
+      Tensor indices = Tensor::full(gg::int64, {9, 2}, 1);
+      step.run_steps(9, {indices});
+      step.run_steps(9, {indices});
+      for (const std::int64_t k : bad_steps)
+        indices.data<std::int64_t>()[2 * k + 1] = 10 + k;
+      const std::string message = message_of([&] { step.run_steps(9, {indices}); });
+      CHECK(contains(message, "index " + std::to_string(10 + bad_steps.front()) +
+                                  " (number 1) is outside [0,5)"));
+      CHECK(session.step() == 18 + bad_steps.front());
+      return session.value(total);
+    };
+    for (const std::vector<std::int64_t>& bad : std::vector<std::vector<std::int64_t>>{
+             {0}, {0, 1}, {1, 2}, {2, 3, 4, 5}, {3, 6}, {4, 5, 8}, {8}}) {
+      CAPTURE(bad.front());
+      const Tensor expected = run_on("cpu", bad);
+      gg::tests::in_every_setting([&] { CHECK(same_bits(run_on("cuda", bad), expected)); });
+    }
+  }
+
   TEST_CASE("what a plan holds moves: it is recorded anew") {
     gg::Graph graph;
     const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");

@@ -7,8 +7,8 @@
 
 namespace cuda_emulation {
 
-void note_atomic(const void* memory, std::size_t bytes) {
-  note_access(memory, bytes, {true, true, true, __builtin_return_address(0)});
+void note_atomic(const void* memory, std::size_t bytes, bool writes) {
+  note_access(memory, bytes, {writes, true, true, __builtin_return_address(0)});
 }
 
 }  // namespace cuda_emulation

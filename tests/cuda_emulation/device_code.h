@@ -49,7 +49,7 @@ Exchanged warp_exchange(unsigned mask, std::uint64_t word, Line here, bool order
 [[noreturn]] void refuse(const char* what, Line here);
 void* dynamic_shared();
 /// For the access checks, before an atomic operation.
-void note_atomic(const void* address, std::size_t bytes);
+void note_atomic(const void* address, std::size_t bytes, bool writes = true);
 
 /// How to call a kernel whose arguments' addresses are known.
 struct Signature {
@@ -119,6 +119,12 @@ __attribute__((no_sanitize("thread"), noinline)) T atomic(T* address, F change) 
   const T old = *address;
   *address = change(old);
   return old;
+}
+
+template <class T>
+__attribute__((no_sanitize("thread"), noinline)) T load_relaxed(const T* address) {
+  note_atomic(address, sizeof(T), false);
+  return *address;
 }
 
 // Tensor cores.

@@ -190,7 +190,9 @@ class PtxKernel::Reader {
     }
     if (words.size() == 1 || instruction.code == Code::branch) return;
     instruction.type = type_of(words.back());
-    if (std::ranges::find(words, "v4") != words.end()) instruction.width = 4;
+    const auto has = [&](const char* word) { return std::ranges::find(words, word) != words.end(); };
+    if (has("v4")) instruction.width = 4;
+    instruction.is_relaxed = has("relaxed");
     if (instruction.code != Code::convert) return;
     instruction.from = instruction.type;
     instruction.type = type_of(words[words.size() - 2]);
@@ -370,7 +372,10 @@ void PtxKernel::run(void* const* arguments) const {
             0)
           refuse("an address that is no multiple of the access's size");
         for (std::size_t i = 0; i < instruction.registers.size(); ++i)
-          if (instruction.code == Code::load)
+          if (instruction.is_relaxed)
+            reg(instruction.registers[i]) =
+                load_relaxed(reinterpret_cast<const std::uint32_t*>(memory));
+          else if (instruction.code == Code::load)
             reg(instruction.registers[i]) = load(instruction.type, memory + i * bytes);
           else
             store(instruction.type, memory + i * bytes, reg(instruction.registers[i]));

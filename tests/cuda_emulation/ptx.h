@@ -56,6 +56,7 @@ class PtxKernel {
     int predicate = -1;          ///< a register, or always
     int width = 1;               ///< elements of a load or store
     int target = 0;              ///< of a branch; the number of a step
+    bool is_relaxed = false;     ///< of a load
     std::vector<int> registers;  ///< that are loaded, or stored
     std::vector<Operand> operands;
   };

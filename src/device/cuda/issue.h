@@ -54,14 +54,14 @@ __device__ inline std::int64_t num_threads() {
   return static_cast<std::int64_t>(gridDim.x) * blockDim.x;
 }
 
-/// Whether an update must do nothing (CudaStream::stopper).
-__device__ inline bool is_stopped(const unsigned long long* stopper) {
-  return stopper && *stopper != 0;
+__device__ inline bool is_stopped(const Stopper& stopper) {
+  return stopper.earliest && load_relaxed(stopper.earliest) >= stopper.rank;
 }
 
-/// Notes a value that a kernel refuses; of all that do the first one counts.
+/// Notes a value that a kernel refuses; of all that do in a step the first one counts.
 __device__ inline void refuse(const RefusalSlot& slot, const Refused& refused) {
-  if (atomicCAS(&slot.device->launch, 0ull, slot.launch) != 0) return;
+  if (atomicCAS(slot.first, 0ull, slot.launch) != 0) return;
+  atomicMax(slot.earliest, slot.rank);
   slot.host->message = refused.message;
   slot.host->index = refused.index;
   slot.host->number = refused.number;

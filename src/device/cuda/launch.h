@@ -32,6 +32,17 @@ __device__ T* dynamic_shared() {
 #endif
 }
 
+/// What another launch may be changing just now, by atomic operations.
+__device__ inline unsigned load_relaxed(const unsigned* address) {
+#ifdef __CUDACC__
+  unsigned value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+  return value;
+#else
+  return cuda_emulation::load_relaxed(address);
+#endif
+}
+
 /// The nearest number of 11 significant bits.
 __device__ inline float round_to_tf32(float x) {
 #ifdef __CUDACC__

@@ -1,5 +1,8 @@
 #include "device/cuda/stream.h"
 
+#include <algorithm>
+#include <span>
+
 #include "device/cuda/status.h"
 #include "device/shared/index_error.h"
 
@@ -46,11 +49,12 @@ CudaStream::CudaStream(Device& device, int number) : Stream(device), number_(num
     cuda::check(status, device.name(), "making a stream");
   };
   require(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-  require(cudaMalloc(reinterpret_cast<void**>(&refused_), sizeof(Refused)));
-  require(cudaMemsetAsync(refused_, 0, sizeof(Refused), stream_));
-  require(cudaHostAlloc(reinterpret_cast<void**>(&refused_on_host_), sizeof(Refused),
+  require(cudaMalloc(reinterpret_cast<void**>(&refusals_), sizeof(Refusals)));
+  require(cudaMemsetAsync(refusals_, 0, sizeof(Refusals), stream_));
+  require(cudaHostAlloc(reinterpret_cast<void**>(&refused_on_host_),
+                        kRefusingSteps * sizeof(Refused),
                         cudaHostAllocMapped | cudaHostAllocPortable));
-  *refused_on_host_ = {};
+  std::fill_n(refused_on_host_, kRefusingSteps, Refused());
 }
 
 CudaStream::~CudaStream() {
@@ -59,7 +63,7 @@ CudaStream::~CudaStream() {
   if (cublas_) cuda::cublas().cublasDestroy_v2(cublas_);
   for (void* workspace : cublas_workspaces_) cudaFree(workspace);
   cudaFreeHost(refused_on_host_);
-  cudaFree(refused_);
+  cudaFree(refusals_);
   cudaStreamDestroy(stream_);
 }
 
@@ -97,13 +101,20 @@ void CudaStream::synchronize() {
 }
 
 void CudaStream::check() {
-  if (refused_on_host_->launch == 0) return;
-  const Refused refused = *refused_on_host_;
-  *refused_on_host_ = {};
+  const Launch* earliest = nullptr;
+  Refused first;
+  for (const Refused& refused : std::span(refused_on_host_, kRefusingSteps)) {
+    const auto* const launch = reinterpret_cast<const Launch*>(refused.launch);
+    if (!launch || (earliest && earliest->step < launch->step)) continue;
+    earliest = launch;
+    first = refused;
+  }
+  if (!earliest) return;
+  std::fill_n(refused_on_host_, kRefusingSteps, Refused());
   use_device(number_);
-  cuda::check(cudaMemsetAsync(refused_, 0, sizeof(Refused), stream_), device().name(),
+  cuda::check(cudaMemsetAsync(refusals_, 0, sizeof(Refusals), stream_), device().name(),
               "forgetting an error");
-  refuse_launch(*reinterpret_cast<const Launch*>(refused.launch), error_of(refused));
+  refuse_launch(*earliest, error_of(first));
 }
 
 Recorder* CudaStream::recorder() {
@@ -140,11 +151,17 @@ void CudaStream::clear(void* memory, std::size_t bytes) {
 }
 
 RefusalSlot CudaStream::refusal_slot() const {
-  return {refused_, refused_on_host_, reinterpret_cast<std::uintptr_t>(launch_)};
+  const int place = launch_->step % kRefusingSteps;
+  return {.first = &refusals_->launches[place],
+          .earliest = &refusals_->earliest,
+          .host = refused_on_host_ + place,
+          .launch = reinterpret_cast<std::uintptr_t>(launch_),
+          .rank = rank_of(launch_->step)};
 }
 
-const unsigned long long* CudaStream::stopper() const {
-  return launch_->is_update ? &refused_->launch : nullptr;
+Stopper CudaStream::stopper() const {
+  if (!launch_->is_update) return {};
+  return {&refusals_->earliest, rank_of(launch_->step)};
 }
 
 }  // namespace gradgraph::cuda

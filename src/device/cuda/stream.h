@@ -49,13 +49,14 @@ class CudaStream final : public Stream {
   void clear(void* memory, std::size_t bytes);  ///< to zeros
   /// Where a kernel notes that it refuses a value.
   RefusalSlot refusal_slot() const;
-  /// An update must do nothing where this is not 0; null for other launches.
-  const unsigned long long* stopper() const;
+  /// What tells an update to do nothing.
+  Stopper stopper() const;
 
  private:
   int number_;
   cudaStream_t stream_ = nullptr;
-  Refused *refused_ = nullptr, *refused_on_host_ = nullptr;
+  Refusals* refusals_ = nullptr;
+  Refused* refused_on_host_ = nullptr;  ///< as many as Refusals has launches
   cublasHandle_t cublas_ = nullptr;
   void provide_workspace(void*& workspace);
   /// Products that may run side by side, as they are recorded, have one each: those behind the

@@ -23,7 +23,7 @@ constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
 
 template <bool kHalves, bool kFunctions, class Code>
 __global__ void __launch_bounds__(kFloatThreads)
-    run_float_program(const __grid_constant__ Code code, const unsigned long long* stopper) {
+    run_float_program(const __grid_constant__ Code code, Stopper stopper) {
   auto* const registers = dynamic_shared<Quad<float>>();
   auto* const uniforms = reinterpret_cast<float*>(registers + code.num_registers * kFloatThreads);
   if (bring_uniforms<kHalves>(code, uniforms, stopper)) return;
@@ -101,9 +101,9 @@ class GeneratedFirst {
     for (std::size_t i = 0; i < size; ++i) addresses[i] = addresses_.find(args, i);
     const void* const kernel = generated_.kernel({addresses, size});
     if (!kernel) return otherwise_.run(args);
-    const unsigned long long* stopper = stream_of(args).stopper();
+    Stopper stopper = stream_of(args).stopper();
     std::int32_t count = count_;
-    void* arguments[] = {addresses, &stopper, &count};
+    void* arguments[] = {addresses, &stopper.earliest, &stopper.rank, &count};
     issue_compiled(args, kernel, grid_, kGeneratedThreads, arguments);
   }
 

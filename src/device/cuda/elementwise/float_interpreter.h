@@ -215,8 +215,7 @@ __device__ void run_steps(const Code& code, Quad<float>* registers, int pitch,
 /// Brings the values that are the same for all elements, for all threads of a block, and returns
 /// whether these must do nothing.
 template <bool kHalves, class Code>
-__device__ bool bring_uniforms(const Code& code, float* uniforms,
-                               const unsigned long long* stopper) {
+__device__ bool bring_uniforms(const Code& code, float* uniforms, const Stopper& stopper) {
   for (int i = static_cast<int>(threadIdx.x); i < code.num_uniforms;
        i += static_cast<int>(blockDim.x))
     uniforms[i] = element<kHalves>(code, code.uniforms[i], 0);

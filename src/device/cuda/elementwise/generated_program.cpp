@@ -56,14 +56,15 @@ class Writer {
 
   void begin() {
     put(".version 7.1\n.target sm_80\n.address_size 64");
-    put(".visible .entry program(.param .align 8 .b8 addresses[{}], .param .u64 stopper, "
-        ".param .u32 count)",
+    put(".visible .entry program(.param .align 8 .b8 addresses[{}], .param .u64 earliest, "
+        ".param .u32 rank, .param .u32 count)",
         8 * num_addresses(table_));
     put(".maxntid {}, 1, 1\n{{", kGeneratedThreads);
     put(".reg .b32 %at, %count, %stride, %block, %threads, %set, %rest, %bits, %axis<{}>, "
         "%view<{}>;",
         Shape::kMaxRank, kMaxViews);
-    put(".reg .b64 %table, %own, %stopper, %stop, %input<{}>, %output<{}>, %address;", kMaxInputs,
+    put(".reg .b32 %earliest, %rank;");
+    put(".reg .b64 %table, %own, %stopper, %input<{}>, %output<{}>, %address;", kMaxInputs,
         kMaxOutputs);
     put(".reg .b16 %half<4>;\n.reg .pred %more, %stops;");
     put(".reg .f32 %uniform<{}>, %constant<{}>, %last<4>, %value<{}>;", kMaxFloatUniforms,
@@ -74,9 +75,9 @@ class Writer {
     if (lanes_ == 4) put("shl.b32 %at, %at, 2;\nshl.b32 %stride, %stride, 2;");
     put("ld.param.u32 %count, [count];\nsetp.ge.u32 %more, %at, %count;\n@%more bra $end;");
     if (!may_stop_) return;
-    put("ld.param.u64 %stopper, [stopper];\nmov.b64 %stop, 0;");
-    put("setp.ne.u64 %more, %stopper, 0;\n@%more ld.global.u64 %stop, [%stopper];");
-    put("setp.ne.u64 %stops, %stop, 0;");
+    put("ld.param.u64 %stopper, [earliest];\nld.param.u32 %rank, [rank];");
+    put("mov.b32 %earliest, 0;\nsetp.ne.u64 %more, %stopper, 0;");
+    put("@%more ld.relaxed.gpu.global.u32 %earliest, [%stopper];\nsetp.ge.u32 %stops, %earliest, %rank;");
   }
 
   void bring_addresses() {

@@ -202,8 +202,8 @@ class Interpreter {
 /// `message` says what is wrong with operands that are refused.
 template <class Word, int kElements>
 __global__ void __launch_bounds__(kProgramThreads)
-    run_program(const __grid_constant__ ProgramCode code, const unsigned long long* stopper,
-                const char* message, RefusalSlot refusal) {
+    run_program(const __grid_constant__ ProgramCode code, Stopper stopper, const char* message,
+                RefusalSlot refusal) {
   if (is_stopped(stopper)) return;
   constexpr int kTile = kElements * kProgramThreads;
   bool refused = false;
