@@ -40,12 +40,10 @@ inline Tensor compute(const Output& output, int threads, bool reference = false)
   return compute_all(output.node(), threads, reference)[static_cast<std::size_t>(output.index())];
 }
 
-/// At every level of the instruction set up to the best one.
+/// At every level of the instruction set that can be used here.
 template <class Visit>
 void for_each_isa(const Visit& visit) {
-  const Isa best = best_isa();
-  for (const Isa level : {Isa::baseline, Isa::avx2, Isa::avx512}) {
-    if (level > best) continue;
+  for (const Isa level : usable_levels()) {
     CAPTURE(static_cast<int>(level));
     const IsaScope scope(level);
     visit();

@@ -81,8 +81,7 @@ TEST_SUITE("early values") {
     const auto names = early.names();
     for (const char* name : {"batch", "masked"})
       CHECK(std::ranges::find(names, name) != names.end());
-    for (const char* name : {"loss", "w"})
-      CHECK(std::ranges::find(names, name) == names.end());
+    for (const char* name : {"loss", "w"}) CHECK(std::ranges::find(names, name) == names.end());
     for (const std::string& name : names) CHECK(name.find("matmul") == std::string::npos);
 
     const std::vector<Place> places = early.places();

@@ -59,13 +59,6 @@ const Function kFunctions[] = {
 };
 #undef GRADGRAPH_FUNCTION
 
-std::vector<Isa> levels() {
-  std::vector<Isa> result;
-  for (const Isa level : {Isa::baseline, Isa::avx2, Isa::avx512})
-    if (level <= best_isa()) result.push_back(level);
-  return result;
-}
-
 template <class T>
 using Values = std::vector<T>;
 std::int64_t size_of(const auto& values) { return static_cast<std::int64_t>(values.size()); }
@@ -234,7 +227,7 @@ Values<T> check(const Function& function, const Values<T>& x) {
     if (error > worst) worst = error, worst_at = x[i];
   }
   CHECK_MESSAGE(worst <= 2, function.op, " of ", worst_at, " is off by ", worst);
-  for (const Isa level : levels()) {
+  for (const Isa level : usable_levels()) {
     const IsaScope scope(level);
     for (const Values<T>& y : {by_loop(function.op, x), by_links(function.op, x)}) {
       CHECK_MESSAGE(count_differing(first, y) == 0, function.op, " at level ",
@@ -332,7 +325,7 @@ void check_powers(std::uint64_t expected, const Pairs<T>& special, const Pairs<T
     }
     CHECK_MESSAGE(worst <= 2, pairs->base[worst_at], " to the power of ",
                   pairs->exponent[worst_at], " is off by ", worst);
-    for (const Isa level : levels()) {
+    for (const Isa level : usable_levels()) {
       const IsaScope scope(level);
       for (const Values<T>& y : {powers_by_loop(*pairs), powers_by_links(*pairs)})
         CHECK(count_differing(first, y) == 0);
@@ -382,7 +375,7 @@ TEST_SUITE("math functions") {
 
   TEST_CASE("denormals are zero where processors take them for zero") {
     const FloatModeScope flushing(flushing_denormals(float_mode()));
-    for (const Isa level : levels()) {
+    for (const Isa level : usable_levels()) {
       const IsaScope scope(level);
       const Values<float> x(128, 1e-40f), far(128, -88.5f);
       for (const auto& evaluate : {by_loop<float>, by_links<float>}) {

@@ -215,9 +215,7 @@ TEST_CASE("no kernel leaves upper halves of vector registers in use, at any leve
   clear_upper_halves();
   REQUIRE(seen);
   REQUIRE_FALSE(upper_halves_in_use());
-  const Isa best = best_isa();
-  for (const Isa level : {Isa::baseline, Isa::avx2, Isa::avx512}) {
-    if (level > best) continue;
+  for (const Isa level : usable_levels()) {
     CAPTURE(static_cast<int>(level));
     const IsaScope scope(level);
     WatchedDevice::guilty.clear();

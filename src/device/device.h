@@ -69,8 +69,9 @@ class Recorder {
 
 /// Work of one device, done in the order in which it is issued. Holds what kernels need for each
 /// stream (native handle, libraries' handles) and the error of work that failed. From the first
-/// failure until `check` updates of its step and of later ones do nothing; all other work goes on. Used by
-/// one thread at a time. The device outlives it; what was issued is done before it ends.
+/// failure until `check` updates of its step and of later ones do nothing; all other work goes
+/// on. Used by one thread at a time. The device outlives it; what was issued is done before it
+/// ends.
 class Stream {
  public:
   explicit Stream(Device& device) : device_(device) {}

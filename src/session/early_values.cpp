@@ -55,8 +55,8 @@ class Finder {
       return;
     for (int i = step.num_inputs; i < step.num_inputs + step.num_outputs; ++i)
       if (const std::int32_t output = value(step, i); output != kNoValue)
-        is_made_[whole(output)] = plan_.values[whole(output)].storage == Storage::arena &&
-                                  !is_late_[whole(output)];
+        is_made_[whole(output)] =
+            plan_.values[whole(output)].storage == Storage::arena && !is_late_[whole(output)];
     if (step.workspace_bytes > 0) early_.workspace_offset.back() = take(step.workspace_bytes);
   }
   /// Early values that share the arena's memory, one after the other, share this too.
@@ -75,7 +75,7 @@ class Finder {
 
   const Plan& plan_;
   std::int32_t device_;
-  std::vector<bool> is_late_;  ///< by value, of whole ones
+  std::vector<bool> is_late_;          ///< by value, of whole ones
   std::vector<bool> is_made_;          ///< by value, of whole ones: by early steps alone
   std::vector<std::size_t> place_of_;  ///< by buffer of the device's arena
   EarlyValues early_;

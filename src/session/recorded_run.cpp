@@ -26,9 +26,9 @@ Range range_of(const void* memory, std::size_t bytes, bool writes) {
   return {begin, begin + bytes, writes};
 }
 
-/// What a stream knows of values that are refused in each of kRefusingSteps, as if it were memory:
-/// kernels that may refuse one write it, in their order; updates read it, but for what the next
-/// step's kernels write.
+/// What a stream knows of values that are refused in each of kRefusingSteps, as if it were
+/// memory: kernels that may refuse one write it, in their order; updates read it, but for what
+/// the next step's kernels write.
 constexpr std::uintptr_t kRefusals = 1;
 Range refusals_of(std::int32_t step, bool writes) {
   const std::uintptr_t begin = kRefusals + at(step % kRefusingSteps);

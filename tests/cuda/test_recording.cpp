@@ -161,8 +161,7 @@ TEST_SUITE("cuda recording") {
       Tensor indices = Tensor::full(gg::int64, {9, 2}, 1);
       step.run_steps(9, {indices});
       step.run_steps(9, {indices});
-      for (const std::int64_t k : bad_steps)
-        indices.data<std::int64_t>()[2 * k + 1] = 10 + k;
+      for (const std::int64_t k : bad_steps) indices.data<std::int64_t>()[2 * k + 1] = 10 + k;
       const std::string message = message_of([&] { step.run_steps(9, {indices}); });
       CHECK(contains(message, "index " + std::to_string(10 + bad_steps.front()) +
                                   " (number 1) is outside [0,5)"));

@@ -190,7 +190,9 @@ class PtxKernel::Reader {
     }
     if (words.size() == 1 || instruction.code == Code::branch) return;
     instruction.type = type_of(words.back());
-    const auto has = [&](const char* word) { return std::ranges::find(words, word) != words.end(); };
+    const auto has = [&](const char* word) {
+      return std::ranges::find(words, word) != words.end();
+    };
     if (has("v4")) instruction.width = 4;
     instruction.is_relaxed = has("relaxed");
     if (instruction.code != Code::convert) return;

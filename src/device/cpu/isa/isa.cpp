@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
 
 #include "core/text.h"
+#include "device/cpu/isa/compiled_levels.h"
 #include "gradgraph/error.h"
 
 namespace gradgraph {
@@ -13,16 +15,20 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kNames = {"baseline", "avx2", "avx512"};
 
-#ifdef GRADGRAPH_ISA_LEVELS
-constexpr Isa kHighest = Isa::avx512;
-#else
-constexpr Isa kHighest = Isa::baseline;
-#endif
+#define GRADGRAPH_LEVEL(own) Isa::own,
+constexpr Isa kCompiled[] = {GRADGRAPH_EACH_LEVEL(GRADGRAPH_LEVEL)};
+constexpr const char* kRemedy = "configure it with -Disa_levels=all";
+
+std::string_view name_of(Isa level) { return kNames[static_cast<std::size_t>(level)]; }
 
 Isa& current_isa() {
   static Isa isa = [] {
     const char* name = std::getenv("GRADGRAPH_ISA");
-    return isa_named(name ? name : "", std::min(processor_isa(), kHighest));
+    const Isa level = isa_named(name ? name : "", best_compiled_isa(processor_isa()));
+    if (std::ranges::find(kCompiled, level) == std::end(kCompiled))
+      throw Error(fmt::format("GRADGRAPH_ISA is {}, but this build has {} alone: {}", name,
+                              name_of(kCompiled[0]), kRemedy));
+    return level;
   }();
   return isa;
 }
@@ -51,11 +57,25 @@ Isa isa_named(std::string_view name, Isa best) {
   if (level > best)
     throw Error(
         fmt::format("GRADGRAPH_ISA is {}, but this build has {} at most on this processor", name,
-                    kNames[static_cast<std::size_t>(best)]));
+                    name_of(best)));
   return level;
 }
 
+Isa best_compiled_isa(Isa processor) {
+  for (auto level = std::rbegin(kCompiled); level != std::rend(kCompiled); ++level)
+    if (*level <= processor) return *level;
+  throw Error(
+      fmt::format("this build has code for {} alone, which this processor does not run: {}",
+                  name_of(kCompiled[0]), kRemedy));
+}
+
 Isa best_isa() { return current_isa(); }
+
+std::vector<Isa> usable_levels() {
+  std::vector<Isa> levels(std::begin(kCompiled), std::end(kCompiled));
+  std::erase_if(levels, [](Isa level) { return level > best_isa(); });
+  return levels;
+}
 
 IsaScope::IsaScope(Isa level) : before_(best_isa()) { current_isa() = level; }
 IsaScope::~IsaScope() { current_isa() = before_; }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 /// Levels of the instruction set that own vector code is compiled for.
 namespace gradgraph {
@@ -9,7 +10,8 @@ enum class Isa { baseline, avx2, avx512 };
 
 /// The level of kernels that are made from now on: the highest that this build has and this
 /// processor runs, or the one that $GRADGRAPH_ISA names, which is read once. avx2 includes fused
-/// multiply-add; avx512 is F, BW, DQ and VL. Throws as `isa_named` does.
+/// multiply-add; avx512 is F, BW, DQ and VL. Throws as `isa_named` and `best_compiled_isa` do,
+/// and for a name of a level that is not compiled.
 Isa best_isa();
 
 /// The highest level that this processor runs, whatever this build has.
@@ -18,7 +20,14 @@ Isa processor_isa();
 /// `best` where `name` is empty. Throws an Error where it is no level's, or one's above `best`.
 Isa isa_named(std::string_view name, Isa best);
 
-/// Within the scope kernels are made for `level`, which best_isa() must reach (for tests; not
+/// The highest level that this build has and a processor which reaches `processor` runs. Throws
+/// an Error where there is none.
+Isa best_compiled_isa(Isa processor);
+
+/// Those that this build has and this processor runs, from the lowest to best_isa().
+std::vector<Isa> usable_levels();
+
+/// Within the scope kernels are made for `level`, one of usable_levels() (for tests; not
 /// for several threads).
 class IsaScope {
  public:

@@ -77,7 +77,8 @@ class Writer {
     if (!may_stop_) return;
     put("ld.param.u64 %stopper, [earliest];\nld.param.u32 %rank, [rank];");
     put("mov.b32 %earliest, 0;\nsetp.ne.u64 %more, %stopper, 0;");
-    put("@%more ld.relaxed.gpu.global.u32 %earliest, [%stopper];\nsetp.ge.u32 %stops, %earliest, %rank;");
+    put("@%more ld.relaxed.gpu.global.u32 %earliest, [%stopper];\nsetp.ge.u32 %stops, %earliest, "
+        "%rank;");
   }
 
   void bring_addresses() {

@@ -21,11 +21,11 @@ inline constexpr int kMaxAddresses = 480;
 /// The size of the row that a kernel takes, of which it reads what there is.
 int num_addresses(const AddressTable& table);
 
-/// The program as a kernel of PTX, which the driver compiles: `program(addresses, earliest,
-/// rank, count)`. Programs that differ in nothing but sizes have one text, unless inputs are repeated.
-/// A thread has `lanes` elements at a time, one or four; four need is_aligned of all addresses,
-/// and a code that has_quads. `may_stop`: it does nothing where the Stopper says so. Empty where
-/// a step has no PTX.
+/// The program as a kernel of PTX, which the driver compiles: `program(addresses, earliest, rank,
+/// count)`, where a Stopper has earliest and rank. Programs that differ in nothing but sizes have
+/// one text, unless inputs are repeated. A thread has `lanes` elements at a time, one or four;
+/// four need is_aligned of all addresses, and a code that has_quads. `may_stop`: it does nothing
+/// where the Stopper says so. Empty where a step has no PTX.
 std::string write_program(const FloatCode& code, const AddressTable& table, int lanes,
                           bool may_stop);
 /// Whether all elements come four by four.
