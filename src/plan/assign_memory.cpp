@@ -16,20 +16,6 @@ namespace {
 /// Beyond so many steps, what knows their order takes more memory and time than it is worth.
 constexpr std::size_t kMostSteps = 8192;
 
-std::int32_t whole_of(const Plan& plan, std::int32_t value) {
-  const std::int32_t whole = plan.values[at(value)].whole;
-  return whole == kNoValue ? value : whole;
-}
-std::span<const std::int32_t> values_of(const Plan& plan, const PlannedStep& step) {
-  return {plan.step_values.data() + step.first_value, at(step.num_inputs + step.num_outputs)};
-}
-std::span<const std::int32_t> inputs_of(const Plan& plan, const PlannedStep& step) {
-  return values_of(plan, step).first(at(step.num_inputs));
-}
-std::span<const std::int32_t> outputs_of(const Plan& plan, const PlannedStep& step) {
-  return values_of(plan, step).last(at(step.num_outputs));
-}
-
 /// Which steps come after which, whatever runs side by side: those that read what others made.
 class StepOrder {
  public:
@@ -38,16 +24,16 @@ class StepOrder {
     for (const PlannedStep& step : plan.steps) {
       const std::size_t s = before_.size();
       auto& before = before_.emplace_back(s / kBits + 1, 0);
-      for (const std::int32_t value : inputs_of(plan, step)) {
+      for (const std::int32_t value : plan.inputs_of(step)) {
         if (value == kNoValue) continue;
-        for (const std::int32_t writer : writers[at(whole_of(plan, value))]) {
+        for (const std::int32_t writer : writers[at(plan.whole_of(value))]) {
           const auto& implied = before_[at(writer)];
           for (std::size_t word = 0; word < implied.size(); ++word) before[word] |= implied[word];
           before[at(writer) / kBits] |= std::uint64_t{1} << at(writer) % kBits;
         }
       }
-      for (const std::int32_t value : outputs_of(plan, step)) {
-        auto& own = writers[at(whole_of(plan, value))];
+      for (const std::int32_t value : plan.outputs_of(step)) {
+        auto& own = writers[at(plan.whole_of(value))];
         if (step.node->op().traits.updates_variable) own.clear();
         own.push_back(static_cast<std::int32_t>(s));
       }
@@ -77,9 +63,9 @@ class MemoryPlanner {
  public:
   explicit MemoryPlanner(Plan& plan) : plan_(plan), uses_(plan.values.size()) {
     for (std::size_t s = 0; s < plan_.steps.size(); ++s)
-      for (const std::int32_t value : values_of(plan_, plan_.steps[s])) {
+      for (const std::int32_t value : plan_.values_of(plan_.steps[s])) {
         if (value == kNoValue) continue;
-        auto& uses = uses_[at(whole_of(plan_, value))];
+        auto& uses = uses_[at(plan_.whole_of(value))];
         if (uses.empty() || at(uses.back()) != s) uses.push_back(static_cast<std::int32_t>(s));
       }
   }
@@ -121,14 +107,14 @@ class MemoryPlanner {
       const PlannedStep& step = plan_.steps[s];
       const auto index = static_cast<std::int32_t>(s);
       const std::int32_t reused = reusable_input(step, index, order);
-      for (const std::int32_t value : outputs_of(plan_, step)) {
-        const std::int32_t whole = whole_of(plan_, value);
+      for (const std::int32_t value : plan_.outputs_of(step)) {
+        const std::int32_t whole = plan_.whole_of(value);
         const PlannedValue& output = plan_.values[at(whole)];
         // Another part has been there before.
         if (output.storage != Storage::arena || has_buffer[at(whole)]) continue;
         has_buffer[at(whole)] = true;
         const std::vector<std::int32_t>& uses = uses_[at(whole)];
-        if (reused != kNoValue && value == outputs_of(plan_, step)[0]) {
+        if (reused != kNoValue && value == plan_.outputs_of(step)[0]) {
           const std::size_t buffer = layout.buffer_of[at(whole)] = layout.buffer_of[at(reused)];
           layout.buffers[at(output.device)][buffer].last = uses.back();
           if (order) {
@@ -159,9 +145,9 @@ class MemoryPlanner {
                               const StepOrder* order) const {
     const Traits& traits = step.node->op().traits;
     if (!traits.in_place || step.num_outputs == 0) return kNoValue;
-    const PlannedValue& output = plan_.values[at(outputs_of(plan_, step)[0])];
+    const PlannedValue& output = plan_.values[at(plan_.outputs_of(step)[0])];
     if (output.whole != kNoValue) return kNoValue;
-    const auto inputs = inputs_of(plan_, step);
+    const auto inputs = plan_.inputs_of(step);
     const int candidates = traits.elementwise ? step.num_inputs : std::min(step.num_inputs, 1);
     for (int i = 0; i < candidates; ++i) {
       const std::int32_t value = inputs[at(i)];
@@ -186,7 +172,7 @@ class MemoryPlanner {
     for (std::size_t v = 0; v < plan_.values.size(); ++v) {
       PlannedValue& value = plan_.values[v];
       if (value.storage != Storage::arena || value.device != device) continue;
-      value.buffer = layout.buffer_of[at(whole_of(plan_, static_cast<std::int32_t>(v)))];
+      value.buffer = layout.buffer_of[at(plan_.whole_of(static_cast<std::int32_t>(v)))];
       value.offset += buffers[value.buffer].offset;
     }
     for (std::size_t s = 0; s < plan_.steps.size(); ++s)

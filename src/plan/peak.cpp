@@ -12,12 +12,11 @@ std::vector<std::int32_t> values_in(const Plan& plan, std::int32_t device, std::
   std::vector<std::int32_t> held(buffers.size(), kNoValue);
   for (std::int32_t s = 0; s <= step; ++s) {
     const PlannedStep& before = plan.steps[at(s)];
-    for (std::int32_t i = 0; i < before.num_outputs; ++i) {
-      const std::int32_t value = plan.step_values[at(before.first_value + before.num_inputs + i)];
+    for (const std::int32_t value : plan.outputs_of(before)) {
       const PlannedValue& output = plan.values[at(value)];
       if (output.storage == Storage::arena && output.device == device &&
           buffers[output.buffer].last >= step)
-        held[output.buffer] = output.whole == kNoValue ? value : output.whole;
+        held[output.buffer] = plan.whole_of(value);
     }
   }
   std::erase(held, kNoValue);

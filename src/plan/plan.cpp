@@ -335,10 +335,8 @@ std::vector<Access> accesses_of(const Plan& plan, const PlannedStep& step) {
       case Storage::feed: return;
     }
   };
-  const std::int32_t *values = plan.step_values.data() + step.first_value,
-                     *outputs = values + step.num_inputs;
-  for (std::int32_t i = 0; i < step.num_inputs; ++i) add(values[i], false);
-  for (std::int32_t i = 0; i < step.num_outputs; ++i) add(outputs[i], true);
+  for (const std::int32_t value : plan.inputs_of(step)) add(value, false);
+  for (const std::int32_t value : plan.outputs_of(step)) add(value, true);
   if (step.workspace_bytes > 0)
     accesses.push_back(
         {step.device, step.workspace_offset, step.workspace_offset + step.workspace_bytes, true});

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "gradgraph/graph.h"
@@ -101,6 +102,26 @@ struct Plan {
   /// Steps that a device's computing stream waits for then, so that the host need not.
   std::vector<std::int32_t> joins;
   std::vector<bool> is_host;  ///< by device, as in PlanOptions
+
+  /// What a step reads, and writes: numbers of values, kNoValue for what is left out.
+  std::span<const std::int32_t> inputs_of(const PlannedStep& step) const {
+    return {step_values.data() + step.first_value, static_cast<std::size_t>(step.num_inputs)};
+  }
+  std::span<const std::int32_t> outputs_of(const PlannedStep& step) const {
+    return {step_values.data() + step.first_value + step.num_inputs,
+            static_cast<std::size_t>(step.num_outputs)};
+  }
+  /// Both, one behind the other.
+  std::span<const std::int32_t> values_of(const PlannedStep& step) const {
+    return {step_values.data() + step.first_value,
+            static_cast<std::size_t>(step.num_inputs + step.num_outputs)};
+  }
+  /// The value that another is a part of, or itself; kNoValue of that.
+  std::int32_t whole_of(std::int32_t value) const {
+    if (value == kNoValue) return kNoValue;
+    const std::int32_t whole = values[static_cast<std::size_t>(value)].whole;
+    return whole == kNoValue ? value : whole;
+  }
 };
 
 /// How much an arena may take beyond the least, and altogether where it takes more than that.

@@ -18,20 +18,16 @@ namespace {
 
 /// The step's values, each part as the whole that it belongs to: inputs, then outputs.
 std::vector<std::int32_t> wholes_of(const Plan& plan, const PlannedStep& step) {
-  const auto first = plan.step_values.begin() + step.first_value;
-  std::vector<std::int32_t> values(first, first + step.num_inputs + step.num_outputs);
-  for (std::int32_t& value : values)
-    if (value != kNoValue && plan.values[at(value)].whole != kNoValue)
-      value = plan.values[at(value)].whole;
-  return values;
+  std::vector<std::int32_t> wholes;
+  for (const std::int32_t value : plan.values_of(step)) wholes.push_back(plan.whole_of(value));
+  return wholes;
 }
 
 /// Parts lie in what they are parts of, and steps write no two of them to the same place.
 void verify_parts(const Plan& plan) {
   std::map<std::int32_t, std::vector<std::int32_t>> written;
   for (const PlannedStep& step : plan.steps)
-    for (std::int32_t i = step.num_inputs; i < step.num_inputs + step.num_outputs; ++i) {
-      const std::int32_t value = plan.step_values[at(step.first_value + i)];
+    for (const std::int32_t value : plan.outputs_of(step)) {
       const std::int32_t whole = plan.values[at(value)].whole;
       if (whole != kNoValue) written[whole].push_back(value);
     }

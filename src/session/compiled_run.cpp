@@ -333,8 +333,8 @@ void CompiledPlan::execute_timed(std::vector<Tensor>& results, RunStats& stats,
 }
 
 CopyKind CompiledPlan::copy_kind(const PlannedStep& step) const {
-  const PlannedValue& from = plan_.values[at(plan_.step_values[at(step.first_value)])];
-  const PlannedValue& to = plan_.values[at(plan_.step_values[at(step.first_value + 1)])];
+  const PlannedValue& from = plan_.values[at(plan_.inputs_of(step)[0])];
+  const PlannedValue& to = plan_.values[at(plan_.outputs_of(step)[0])];
   const bool from_host = plan_.is_host[at(from.device)], to_host = plan_.is_host[at(to.device)];
   return from_host != to_host ? (to_host ? CopyKind::to_host : CopyKind::to_device)
          : from_host || from.device == to.device ? CopyKind::within
@@ -343,7 +343,7 @@ CopyKind CompiledPlan::copy_kind(const PlannedStep& step) const {
 
 void CompiledPlan::copy_between(const Command& command) {
   const PlannedStep& step = plan_.steps[at(command.index)];
-  const PlannedValue& from = plan_.values[at(plan_.step_values[at(step.first_value)])];
+  const PlannedValue& from = plan_.values[at(plan_.inputs_of(step)[0])];
   command.stream->copy(addresses_[at(step.first_value + 1)], addresses_[at(step.first_value)],
                        from.bytes, copy_kind(step));
 }

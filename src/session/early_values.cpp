@@ -1,5 +1,8 @@
 #include "session/early_values.h"
 
+#include <algorithm>
+#include <span>
+
 #include "core/checked.h"
 #include "core/index.h"
 #include "gradgraph/op.h"
@@ -18,34 +21,29 @@ class Finder {
     // A variable's value is late if anything updates it, also behind its readers: those of the
     // next step come after it.
     for (const PlannedStep& step : plan_.steps)
-      for (int i = 0; i < num_updates(*step.node); ++i) set_late(step, i);
+      set_late(plan_.inputs_of(step).first(at(num_updates(*step.node))));
     for (const PlannedStep& step : plan_.steps)
-      if (num_updates(*step.node) > 0 || has_late_inputs(step))
-        for (int i = 0; i < step.num_outputs; ++i) set_late(step, step.num_inputs + i);
+      if (num_updates(*step.node) > 0 || has_late_inputs(step)) set_late(plan_.outputs_of(step));
     early_.value_offset.assign(plan_.values.size(), EarlyValues::kNowhere);
     place_of_.assign(plan_.buffers[at(device_)].size(), EarlyValues::kNowhere);
     is_made_.assign(plan_.values.size(), false);
     for (const PlannedStep& step : plan_.steps) add(step);
     for (std::size_t v = 0; v < plan_.values.size(); ++v)
-      if (is_made_[whole(static_cast<std::int32_t>(v))]) place(v);
+      if (is_made_[at(plan_.whole_of(static_cast<std::int32_t>(v)))]) place(v);
     return early_;
   }
 
  private:
-  std::int32_t value(const PlannedStep& step, int i) const {
-    return plan_.step_values[at(step.first_value + i)];
+  bool is_late(std::int32_t value) const {
+    return value != kNoValue && is_late_[at(plan_.whole_of(value))];
   }
-  std::size_t whole(std::int32_t value) const {
-    const std::int32_t whole = plan_.values[at(value)].whole;
-    return at(whole == kNoValue ? value : whole);
-  }
-  void set_late(const PlannedStep& step, int i) {
-    if (value(step, i) != kNoValue) is_late_[whole(value(step, i))] = true;
+  void set_late(std::span<const std::int32_t> values) {
+    for (const std::int32_t value : values)
+      if (value != kNoValue) is_late_[at(plan_.whole_of(value))] = true;
   }
   bool has_late_inputs(const PlannedStep& step) const {
-    for (int i = 0; i < step.num_inputs; ++i)
-      if (value(step, i) != kNoValue && is_late_[whole(value(step, i))]) return true;
-    return false;
+    return std::ranges::any_of(plan_.inputs_of(step),
+                               [&](std::int32_t value) { return is_late(value); });
   }
 
   void add(const PlannedStep& step) {
@@ -53,10 +51,11 @@ class Finder {
     if (step.device != device_ || step.node->op().traits.moves_value ||
         num_updates(*step.node) > 0 || has_late_inputs(step))
       return;
-    for (int i = step.num_inputs; i < step.num_inputs + step.num_outputs; ++i)
-      if (const std::int32_t output = value(step, i); output != kNoValue)
-        is_made_[whole(output)] =
-            plan_.values[whole(output)].storage == Storage::arena && !is_late_[whole(output)];
+    for (const std::int32_t output : plan_.outputs_of(step)) {
+      if (output == kNoValue || is_late(output)) continue;
+      const std::size_t whole = at(plan_.whole_of(output));
+      is_made_[whole] = plan_.values[whole].storage == Storage::arena;
+    }
     if (step.workspace_bytes > 0) early_.workspace_offset.back() = take(step.workspace_bytes);
   }
   /// Early values that share the arena's memory, one after the other, share this too.

@@ -78,7 +78,7 @@ void NestedPlan::locate_values(const SpecializedGraph& subgraph) {
   for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlannedStep& step = plan_.steps[s];
     if (!step.node->op().traits.moves_value) continue;
-    const PlannedValue& value = plan_.values[at(plan_.step_values[at(step.first_value)])];
+    const PlannedValue& value = plan_.values[at(plan_.inputs_of(step)[0])];
     if (value.storage == Storage::arena && at(plan_.buffers.front()[value.buffer].last) == s)
       output_of_.emplace(value.buffer, result_of(step, subgraph));
   }
@@ -106,7 +106,7 @@ void NestedPlan::add_steps(const SpecializedGraph& subgraph) {
   for (const PlannedStep& planned : plan_.steps) {
     Step step;
     if (planned.node->op().traits.moves_value) {
-      const PlannedValue& value = plan_.values[at(plan_.step_values[at(planned.first_value)])];
+      const PlannedValue& value = plan_.values[at(plan_.inputs_of(planned)[0])];
       step.from = at(planned.first_value);
       step.output = result_of(planned, subgraph);
       step.bytes = value.bytes;

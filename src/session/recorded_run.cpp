@@ -60,13 +60,13 @@ void CompiledPlan::find_recordable() {
   const auto is_copied = [&](std::int32_t value) {
     return std::ranges::any_of(plan_.steps, [&](const PlannedStep& step) {
       return step.node->op().traits.moves_value && step.num_outputs > 0 &&
-             plan_.step_values[at(step.first_value + 1)] == value;
+             plan_.outputs_of(step)[0] == value;
     });
   };
   gives_results_alone_ = backups_.empty();
   for (std::size_t i = first_after_finish_; i < commands_.size(); ++i)
     if (commands_[i].kind != CommandKind::fetch ||
-        !is_copied(plan_.step_values[at(plan_.steps[at(commands_[i].index)].first_value)]))
+        !is_copied(plan_.inputs_of(plan_.steps[at(commands_[i].index)])[0]))
       gives_results_alone_ = false;
 }
 
@@ -216,8 +216,7 @@ class CompiledPlan::StepRecorder {
       case CommandKind::copy: {
         const PlannedStep& step = plan_.plan_.steps[at(command.index)];
         copy(plan_.addresses_[at(step.first_value + 1)], plan_.addresses_[at(step.first_value)],
-             plan_.plan_.values[at(plan_.plan_.step_values[at(step.first_value)])].bytes,
-             plan_.copy_kind(step));
+             plan_.plan_.values[at(plan_.plan_.inputs_of(step)[0])].bytes, plan_.copy_kind(step));
         break;
       }
       case CommandKind::backup: {
@@ -248,8 +247,7 @@ class CompiledPlan::StepRecorder {
       const PlannedStep& step = plan_.plan_.steps[at(command.index)];
       if (plan_.copy_kind(step) != CopyKind::to_host) return;  // a feed, which is there
       copy(plan_.addresses_[at(step.first_value + 1)], plan_.addresses_[at(step.first_value)],
-           plan_.plan_.values[at(plan_.plan_.step_values[at(step.first_value)])].bytes,
-           CopyKind::within);
+           plan_.plan_.values[at(plan_.plan_.inputs_of(step)[0])].bytes, CopyKind::within);
     }
   }
 
@@ -308,8 +306,7 @@ CompiledPlan::RecordedSteps& CompiledPlan::recorded_steps(std::int64_t steps,
   std::size_t input_bytes = aligned(checked_mul(count, sizeof(RunInfo))), result_bytes = 0;
   for (const PlannedStep& step : plan_.steps) {
     if (!step.node->op().traits.moves_value || step.num_outputs == 0) continue;
-    const std::int32_t from = plan_.step_values[at(step.first_value)],
-                       to = plan_.step_values[at(step.first_value + 1)];
+    const std::int32_t from = plan_.inputs_of(step)[0], to = plan_.outputs_of(step)[0];
     const std::size_t bytes = plan_.values[at(from)].bytes, stride = aligned(bytes);
     if (copy_kind(step) == CopyKind::to_host) {
       run->results.push_back({to, result_bytes, bytes, stride});
@@ -380,8 +377,8 @@ std::int64_t CompiledPlan::run_steps(std::int64_t steps, const Tensor* feeds,
   for (VariableSlot* variable : updated_variables_) variable->initialized = true;
   for (std::size_t i = first_after_finish_; i < commands_.size(); ++i) {
     const PlannedStep& step = plan_.steps[at(commands_[i].index)];
-    const auto from = std::ranges::find(run.results, plan_.step_values[at(step.first_value)],
-                                        &SteppedResult::staged);
+    const auto from =
+        std::ranges::find(run.results, plan_.inputs_of(step)[0], &SteppedResult::staged);
     auto* const to = static_cast<std::byte*>(results[at(result_of_[slot(*step.node)])].raw());
     for (std::size_t k = 0; k < static_cast<std::size_t>(made) && from->bytes > 0; ++k)
       std::memcpy(to + k * from->bytes,

@@ -132,8 +132,7 @@ void NumericsCheck::check(const PlannedStep& step, const void* const* addresses,
 bool NumericsCheck::may_make(const PlannedStep& step, const ValueRange& result) const {
   if (result.is_finite() || step.node->op().traits.runs_subgraphs) return true;
   bool reads_nan = false, reads_infinity = !has_finite_attributes(*step.node);
-  for (std::int32_t i = 0; i < step.num_inputs; ++i) {
-    const std::int32_t index = plan_.step_values[at(step.first_value + i)];
+  for (const std::int32_t index : plan_.inputs_of(step)) {
     if (index == kNoValue) continue;
     reads_nan = reads_nan || ranges_[at(index)].has_nan();
     reads_infinity = reads_infinity || ranges_[at(index)].has_infinity();
@@ -142,14 +141,13 @@ bool NumericsCheck::may_make(const PlannedStep& step, const ValueRange& result) 
 }
 
 void NumericsCheck::check_copy(const PlannedStep& step) {
-  ranges_[at(plan_.step_values[at(step.first_value + 1)])] =
-      ranges_[at(plan_.step_values[at(step.first_value)])];
+  ranges_[at(plan_.outputs_of(step)[0])] = ranges_[at(plan_.inputs_of(step)[0])];
 }
 
 std::string NumericsCheck::inputs_in_words(const PlannedStep& step) const {
   std::vector<std::string> words;
   for (std::int32_t i = 0; i < step.num_inputs; ++i) {
-    const std::int32_t index = plan_.step_values[at(step.first_value + i)];
+    const std::int32_t index = plan_.inputs_of(step)[at(i)];
     if (index == kNoValue) continue;
     const Output& input = step.node->input(i);
     std::string text = fmt::format("'{}' {}", name_of(input),
