@@ -316,7 +316,11 @@ TEST_CASE("optimizers: wrong settings and arguments name what is wrong and the l
   fails([&] { Adam{}.minimize(loss, {input}); }, "'input' is a placeholder, no variable");
   fails([&] { Adam{}.minimize(loss, {Output()}); }, "a variable is empty");
   fails([&] { Adam{}.minimize(loss, {x, x}); }, "'x' is given twice");
-  fails([&] { Adam{}.minimize(sum(stop_gradient(x))); }, "no gradient reaches any variable ('x'");
+  fails([&] { Adam{}.minimize(sum(stop_gradient(x))); },
+        "no gradient reaches any variable ('x'): 'stop_gradient' (stop_gradient) in");
+  fails([&] { Adam{}.minimize(sum(cast(greater(exp(x), 1.0), float64))); },
+        "('x'): 'greater' (greater) in");
+  fails([&] { Adam{}.minimize(sum(input), {x}); }, "does not depend on it");
   fails([&] { Adam{}.apply({}); }, "no variable to update");
   fails([&] { Adam{}.apply({{x, sum(x)}}); }, "'x' is float64[2], its gradient float64[]");
   fails([&] { Adam{}.apply({{x, cast(x, float32)}}); }, "its gradient float32[2]");

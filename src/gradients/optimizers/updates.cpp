@@ -42,9 +42,42 @@ void require_pair(std::string_view optimizer, const GradientPair& pair, const Gr
          where);
 }
 
-std::vector<GradientPair> connected(std::string_view optimizer,
-                                    const std::vector<GradientPair>& pairs,
+/// By node id: whether the loss depends on the node.
+std::vector<bool> needed_for(const Output& loss) {
+  std::vector<bool> needed(slot(loss) + 1);
+  needed.back() = true;
+  // Inputs come before their readers.
+  for (std::size_t id = needed.size(); id-- > 0;)
+    if (needed[id])
+      for (const Output& input : loss.graph().nodes()[id].inputs()) needed[slot(input)] = true;
+  return needed;
+}
+
+/// Why no gradient of `loss` reaches any of these variables.
+std::string why_none(const Output& loss, const std::vector<GradientPair>& pairs) {
+  const std::vector<bool> needed = needed_for(loss);
+  std::vector<bool> depends(needed.size());
+  for (const auto& [variable, grad] : pairs)
+    if (slot(variable) < depends.size()) depends[slot(variable)] = true;
+  const Node* end = nullptr;  // what is nearest to the loss
+  for (std::size_t id = 0; id < needed.size(); ++id) {
+    const Node& node = loss.graph().nodes()[id];
+    if (!std::ranges::any_of(node.inputs(),
+                             [&](const Output& input) { return depends[slot(input)]; }))
+      continue;
+    depends[id] = true;
+    const bool passes_on = is_floating(node.dtype()) && node.op().name != "stop_gradient";
+    if (needed[id] && !passes_on) end = &node;
+  }
+  if (!depends.back()) return fmt::format("'{}' does not depend on it", loss.name());
+  if (!end) return "all ops between give none";
+  return fmt::format("'{}' ({}) in {} passes none on", end->name(), end->op().name,
+                     to_string(end->where()));
+}
+
+std::vector<GradientPair> connected(std::string_view optimizer, const LossGradients& gradients,
                                     SourceLocation where) {
+  const std::vector<GradientPair>& pairs = gradients.pairs;
   if (pairs.empty()) fail(optimizer, "there is no variable to update", where);
   std::set<const Node*> seen;
   std::vector<GradientPair> result;
@@ -55,9 +88,11 @@ std::vector<GradientPair> connected(std::string_view optimizer,
     if (pair.second) result.push_back(pair);
   }
   if (result.empty())
-    throw GradientError(fmt::format("{}: no gradient reaches any variable ('{}', ...)", optimizer,
-                                    pairs.front().first.name()),
-                        where);
+    throw GradientError(
+        fmt::format("{}: no gradient reaches any variable ('{}'{}){}", optimizer,
+                    pairs.front().first.name(), pairs.size() > 1 ? ", ..." : "",
+                    gradients.loss ? ": " + why_none(gradients.loss, pairs) : std::string()),
+        where);
   return result;
 }
 
@@ -97,23 +132,12 @@ Output make_scale(std::string_view optimizer, const Output& loss, const LossScal
   return variable(graph, Tensor(static_cast<float>(settings.initial)), "scale");
 }
 
-/// By node id: whether the loss depends on the node.
-std::vector<bool> needed_for(const Output& loss) {
-  std::vector<bool> needed(slot(loss) + 1);
-  needed.back() = true;
-  // Inputs come before their readers.
-  for (std::size_t id = needed.size(); id-- > 0;)
-    if (needed[id])
-      for (const Output& input : loss.graph().nodes()[id].inputs()) needed[slot(input)] = true;
-  return needed;
-}
-
 }  // namespace
 
 Updates::Updates(std::string_view optimizer, const LossGradients& gradients, const Clipping& clip,
                  SourceLocation where)
     : optimizer_(optimizer),
-      pairs_(connected(optimizer, gradients.pairs, where)),
+      pairs_(connected(optimizer, gradients, where)),
       graph_(pairs_.front().first.graph()),
       transaction_(graph_),
       guard_(graph_) {
@@ -304,7 +328,8 @@ LossGradients loss_gradients(std::string_view optimizer, const Output& loss,
   }
   for (const Output& variable : by) require_variable(optimizer, variable, where);
   LossGradients result{.loss_scale = loss_scale,
-                       .scale = make_scale(optimizer, loss, loss_scale, where)};
+                       .scale = make_scale(optimizer, loss, loss_scale, where),
+                       .loss = loss};
   std::vector<Output> seeds;
   if (result.scale) seeds.push_back(cast(result.scale, loss.dtype(), where));
   const std::vector<Output> grads =

@@ -14,6 +14,7 @@ struct LossGradients {
   std::vector<GradientPair> pairs;
   LossScale loss_scale = {};
   Output scale = {};  ///< that they are multiplied by: a float32 variable, or empty
+  Output loss = {};   ///< empty where only gradients are known
 };
 
 /// Settings of a group of variables.
