@@ -266,6 +266,29 @@ TEST_CASE("gather and scatter_add on large tables") {
   }
 }
 
+TEST_CASE("wide and narrow rows are added up in the order of the indices by any threads") {
+  for (const std::int64_t blocks : {1, 2, 5})
+    for (const std::int64_t columns : {1, 15, 16, 33, 100}) {
+      CAPTURE(columns);
+      Graph graph;
+      std::mt19937 random(7);
+      Tensor indices(int64, {3000});
+      for (std::int64_t& index : indices.span<std::int64_t>())
+        index = static_cast<std::int64_t>(random() % 40);
+      const Tensor rows = noise({blocks, 3000, columns}, 3, float32);
+      Tensor sums = Tensor::zeros(float32, {blocks, 40, columns});
+      for (std::int64_t b = 0; b < blocks; ++b)
+        for (std::int64_t i = 0; i < 3000; ++i)
+          for (std::int64_t j = 0; j < columns; ++j)
+            sums.data<float>()[(b * 40 + indices.data<std::int64_t>()[i]) * columns + j] +=
+                rows.data<float>()[(b * 3000 + i) * columns + j];
+      const Output scattered = scatter_add({blocks, 40, columns}, constant(graph, indices),
+                                           constant(graph, rows), 1);
+      for (const int threads : {1, 2, 3, 7})
+        CHECK(same_bits(compute(scattered, threads), sums));
+    }
+}
+
 TEST_CASE("an index out of range is refused, with its number and the bound") {
   Graph graph;
   const Output x = constant(graph, Tensor{1.f, 2.f, 3.f});

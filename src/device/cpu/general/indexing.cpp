@@ -34,25 +34,40 @@ void gather(const Indexed& at, int threads, const KernelArgs& args) {
     parallel_for(at.outer * at.count, grain_of(at.inner), threads, rows);
 }
 
-/// Each thread owns rows of the result and adds what belongs there in the order of the indices.
+/// Adds in the order of the indices. Whoever shares the work on a block has rows of its own, and
+/// goes through all indices to find what belongs there: so there are no more parts than threads,
+/// and none where rows are short.
 template <class T, class I>
 void scatter_add(const Indexed& at, int threads, const KernelArgs& args) {
+  constexpr std::int64_t kShort = 64 / sizeof(T);
   const I* indices = args.input<I>(1);
   const T* updates = args.input<T>(2);
   T* out = args.output<T>();
   check_indices(indices, at.count, at.size);
-  const auto rows = [&](std::int64_t begin, std::int64_t end) {
-    std::fill(out + begin * at.inner, out + end * at.inner, T{});
-    for (std::int64_t o = begin / at.size; o * at.size < end; ++o)
-      for (std::int64_t i = 0; i < at.count; ++i) {
-        const std::int64_t row = o * at.size + indices[i];
-        if (row < begin || row >= end) continue;
-        const T* from = updates + (o * at.count + i) * at.inner;
-        T* to = out + row * at.inner;
-        for (std::int64_t j = 0; j < at.inner; ++j) to[j] = static_cast<T>(to[j] + from[j]);
+  parallel_for(
+      at.outer * at.size * at.inner, kParallelGrain, threads,
+      [&](std::int64_t begin, std::int64_t end) { std::fill(out + begin, out + end, T{}); });
+  const std::int64_t additions = at.count * at.inner;
+  if (at.outer * additions == 0) return;
+  const std::int64_t most = at.inner < kShort ? 1 : additions / kParallelGrain;
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(most, 1, std::max<std::int64_t>(threads / at.outer, 1));
+  const auto add = [=, size = at.size, count = at.count, inner = at.inner](std::int64_t begin,
+                                                                           std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t block = task / parts, part = task % parts;
+      const std::int64_t first = size * part / parts, last = size * (part + 1) / parts;
+      const T* from = updates + block * additions;
+      T* const rows = out + block * size * inner;
+      for (std::int64_t i = 0; i < count; ++i, from += inner) {
+        const std::int64_t row = indices[i];
+        if (row < first || row >= last) continue;
+        T* const to = rows + row * inner;
+        for (std::int64_t j = 0; j < inner; ++j) to[j] = static_cast<T>(to[j] + from[j]);
       }
+    }
   };
-  if (at.size * at.inner > 0) parallel_for(at.outer * at.size, grain_of(at.inner), threads, rows);
+  parallel_for(at.outer * parts, grain_of(additions / parts), threads, add);
 }
 
 Kernel make_gather(const KernelSite& site) {
