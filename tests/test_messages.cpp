@@ -280,6 +280,27 @@ TEST_SUITE("messages") {
     CHECK(stderr_of([&] { grow(1001); }).empty());
   }
 
+  TEST_CASE("a training whose loss is not finite is told so once, and where to look") {
+    const auto told = [](double rate) {
+      gg::Graph graph;
+      const auto x = gg::placeholder(graph, gg::float32, {gg::any}, "x");
+      const auto w = gg::variable(graph, Tensor(1.f), "w");
+      gg::TrainingStep step{.batch = {.arrays = {{"x", x}}}};
+      step.loss = gg::mean(gg::square(w * x));
+      step.train = gg::GradientDescent{.learning_rate = rate}.minimize(step.loss);
+      gg::Session session(graph);
+      const gg::data::Dataset data{{"x", Tensor{1.f, 2.f, 3.f, 4.f}}};
+      return stderr_of([&] {
+        gg::fit(session, step, data, {.epochs = 5, .batch_size = 2, .progress_bar = false});
+      });
+    };
+    const std::string text = told(1e30);
+    CHECK_MESSAGE(text.starts_with("warning: the loss is not finite; "), text);
+    CHECK(text.find("check_numerics") != std::string::npos);
+    CHECK(text.find("warning", 1) == std::string::npos);
+    CHECK(told(1e-3).empty());
+  }
+
   TEST_CASE("a loop that fetches what is there, or in many ways, is told nothing") {
     gg::Graph graph;
     const auto v = gg::variable(graph, Tensor{1.f, 2.f}, "v");

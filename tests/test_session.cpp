@@ -160,12 +160,13 @@ TEST_SUITE("step semantics") {
   TEST_CASE("bad input: two updates without an order") {
     Graph graph;
     const Output w = variable(graph, Tensor(1.f), "w");
+    assign_add(w, 4.f);  // not of this run
     const Output a = assign_add(w, 1.f);
     const Output b = assign_add(w, 2.f);
     Session session(graph);
-    const std::string message = message_of([&] { session.run({}, {a, b}); });
-    CHECK(contains(message, "[variable] 'w': 'assign_add' (test_session.cpp:"));
-    CHECK(contains(message, ") and 'assign_add_1' (test_session.cpp:"));
+    const std::string message = message_of([&] { session.run({}, {b, a}); });
+    CHECK(contains(message, "[variable] 'w': 'assign_add_1' (test_session.cpp:"));
+    CHECK(contains(message, ") and 'assign_add_2' (test_session.cpp:"));
     CHECK(contains(message, "update it, and this run has no order for them"));
     CHECK(contains(message, line(__LINE__ - 7)));
     CHECK(session.value(w).item<float>() == 1.f);

@@ -155,7 +155,13 @@ TEST_CASE("shapes that do not fit are refused where they are written") {
   check_refused([&] { squeeze(x, {0, 2}); }, {"axis 2 is outside [-2,2)"});
   check_refused([&] { broadcast_to(x, {2, 4}); }, {"[2,3] does not broadcast to [2,4]"});
   check_refused([&] { broadcast_to(x, {3}); }, {"[2,3] does not broadcast to [3]"});
-  check_refused([&] { broadcast_to(x, {-1, 3}); }, {"entry -1 of input 1 is below 0"});
+  check_refused(
+      [&] {
+        broadcast_to(x, {-1, 3});
+      },
+      {"entry -1 of input 1 is below 0; for a dimension that only a run knows, take the vector "
+       "that "
+       "gg::shape_of gives"});
   check_refused([&] { sum_to(x, {2}); }, {"[2] does not broadcast to [2,3]"});
   check_refused([&] { sum_to(v.input({2}, boolean), {}); }, {"[sum_to]", "not bool"});
   check_refused([&] { fill({2}, x); }, {"[fill]", "input 1 must have 0 axes"});

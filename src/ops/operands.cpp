@@ -114,7 +114,10 @@ void require_entries(const InferContext& context, int i, std::int64_t lowest) {
   if (!value || value->dtype() != int64) return;
   for (const std::int64_t entry : value->span<std::int64_t>())
     if (entry < lowest)
-      context.fail(fmt::format("entry {} of input {} is below {}", entry, i, lowest));
+      context.fail(fmt::format("entry {} of input {} is below {}{}", entry, i, lowest,
+                               entry == any ? "; for a dimension that only a run knows, take the "
+                                              "vector that gg::shape_of gives"
+                                            : ""));
 }
 
 Output unbroadcast(Output grad, Output like) {

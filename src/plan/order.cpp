@@ -266,14 +266,21 @@ class Orderer {
     }
   }
 
-  /// Names the user's updates: passes may have made one node of several.
+  /// Names the user's updates: all of the variable's where passes may have made one node of
+  /// several.
   [[noreturn]] static void fail_unordered(const Node& variable, const Node& a, const Node& b) {
     std::vector<const Node*> updates;
-    if (const Node* original = variable.origin())
+    const Node* const original = variable.origin();
+    const auto is_update = [&](const Node* node) {
+      return node && node->op().traits.updates_variable && &node->input(0).node() == original;
+    };
+    if (is_update(a.origin()) && is_update(b.origin()) && a.origin() != b.origin())
+      updates = {a.origin(), b.origin()};
+    else if (original)
       for (const Node& node : original->graph().nodes())
-        if (node.op().traits.updates_variable && &node.input(0).node() == original)
-          updates.push_back(&node);
+        if (is_update(&node)) updates.push_back(&node);
     if (updates.size() < 2) updates = {&a, &b};
+    std::ranges::sort(updates, {}, &Node::id);
     std::vector<std::string> names;
     for (const Node* update : updates)
       names.push_back(fmt::format("'{}' ({})", update->name(), to_string(update->where())));

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <numeric>
 #include <utility>
@@ -283,11 +284,21 @@ class Training {
       options_.log(entry);
     else if (std::printf("%s\n", entry.line().c_str()) < 0 || std::fflush(stdout) != 0)
       throw DataError("cannot write the log", where_);
+    if (!options_.log) warn_of_infinity(entry);
     metrics_file_->write(entry, where_);
     if (events_) write_events(entry);
     if (options_.profile) options_.profile->skip_time();
     if (epoch_is_done) result_.epochs.push_back(std::move(entry));
     return true;
+  }
+
+  /// Once.
+  void warn_of_infinity(const TrainingLog& entry) {
+    if (has_warned_ || std::isfinite(entry.metrics.front().training)) return;
+    has_warned_ = true;
+    std::fprintf(stderr,
+                 "warning: the loss is not finite; SessionOptions::check_numerics, or "
+                 "--check-numerics, names the node that is first to make such numbers\n");
   }
 
   /// Curves over the training steps, and how weights are distributed at the end of an epoch.
@@ -413,6 +424,7 @@ class Training {
   std::optional<StepRunner> evaluate_;
   Means means_;
   BestWeights best_;
+  bool has_warned_ = false;
   std::optional<Checkpoints> checkpoints_;
   std::optional<data::Batches> batches_, validation_batches_;  ///< where they are fed
   std::optional<MetricsFile> metrics_file_;

@@ -72,8 +72,7 @@ class Attention {
                      fmt::format("the mask must be boolean, not {}", mask.dtype()));
       const std::int64_t steps = queries.shape()[1];
       layer_.require(
-          mask.rank() != 2 || steps == any || mask.shape()[0] == any || mask.shape()[0] == 1 ||
-              mask.shape()[0] == steps,
+          mask.rank() != 2 || steps == any || mask.shape()[0] == 1 || mask.shape()[0] == steps,
           fmt::format("a mask of two axes is [queries,keys], here [{},...], not {}: one "
                       "of [N,keys] must be [N,1,1,keys]",
                       steps, mask.shape()));
