@@ -280,6 +280,15 @@ TEST_SUITE("messages") {
     CHECK(stderr_of([&] { grow(1001); }).empty());
   }
 
+  TEST_CASE("a mask of keys by sample is none of queries and keys, also of unknown samples") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {gg::any, 4, 6}, "x");
+    const auto mask = gg::placeholder(graph, gg::boolean, {gg::any, 4}, "mask");
+    const std::string message =
+        message_of([&] { gg::nn::MultiHeadAttention({})(x, {.mask = mask}); });
+    CHECK(message.find("one of [N,keys] must be [N,1,1,keys]") != std::string::npos);
+  }
+
   TEST_CASE("a training whose loss is not finite is told so once, and where to look") {
     const auto told = [](double rate) {
       gg::Graph graph;
