@@ -75,7 +75,7 @@ class Finder {
   const Plan& plan_;
   std::int32_t device_;
   std::vector<bool> is_late_;          ///< by value, of whole ones
-  std::vector<bool> is_made_;          ///< by value, of whole ones: by early steps alone
+  std::vector<bool> is_made_;          ///< by value, of whole ones: early steps write it
   std::vector<std::size_t> place_of_;  ///< by buffer of the device's arena
   EarlyValues early_;
 };
