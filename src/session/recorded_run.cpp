@@ -90,7 +90,7 @@ class CompiledPlan::StepRecorder {
   /// Several runs: what is fed comes in one copy, before all of them, but for what is large,
   /// which comes step by step, while others run; what they give goes in one, behind them.
   void record_several(RecordedSteps& run) {
-    const std::vector<void*> addresses = plan_.addresses_;
+    const AddressScope scope(plan_.addresses_);
     run.launches.reserve(plan_.launches_.size() * static_cast<std::size_t>(run.steps));
     record_pieces(run, [&] {
       copy_inputs(run);
@@ -98,7 +98,8 @@ class CompiledPlan::StepRecorder {
         const auto step = static_cast<std::size_t>(k);
         move_early_values(run, k);
         for (const SteppedFeed& feed : run.feeds)
-          patch(feed.value, bytes_at(run.inputs, feed.offset + step * feed.stride));
+          if (!is_part(feed.value))
+            patch(feed.value, bytes_at(run.inputs, feed.offset + step * feed.stride));
         for (const SteppedResult& result : run.results)
           patch(result.staged,
                 bytes_at(run.results_on_device, result.offset + step * result.stride));
@@ -108,10 +109,23 @@ class CompiledPlan::StepRecorder {
       copy(run.host_results.get(), run.results_on_device.get(), run.host_results.bytes(),
            CopyKind::to_host);
     });
-    plan_.addresses_ = addresses;
   }
 
  private:
+  /// Puts addresses back as they were.
+  class AddressScope {
+   public:
+    explicit AddressScope(std::vector<void*>& addresses)
+        : addresses_(addresses), before_(addresses) {}
+    ~AddressScope() { addresses_.swap(before_); }
+    AddressScope(const AddressScope&) = delete;
+    AddressScope& operator=(const AddressScope&) = delete;
+
+   private:
+    std::vector<void*>& addresses_;
+    std::vector<void*> before_;
+  };
+
   template <class Body>
   void record_pieces(RecordedSteps& run, const Body& body) {
     recorder_.begin();
@@ -127,11 +141,15 @@ class CompiledPlan::StepRecorder {
     run.recording = recorder_.end();
   }
 
-  /// In place: launches hold on to the addresses' memory.
-  void patch(std::int32_t value, void* address) {
+  /// In place: launches hold on to the addresses' memory. Of a value and its parts.
+  void patch(std::int32_t value, std::byte* address) {
+    const std::size_t begin = plan_.plan_.values[at(value)].offset;
     for (std::size_t i = 0; i < plan_.addresses_.size(); ++i)
-      if (plan_.plan_.step_values[i] == value) plan_.addresses_[i] = address;
+      if (const std::int32_t part = plan_.plan_.step_values[i];
+          part != kNoValue && plan_.plan_.whole_of(part) == value)
+        plan_.addresses_[i] = address + (plan_.plan_.values[at(part)].offset - begin);
   }
+  bool is_part(std::int32_t value) const { return plan_.plan_.whole_of(value) != value; }
 
   /// Into the places that they had two steps before.
   void move_early_values(const RecordedSteps& run, std::int64_t k) {
@@ -245,10 +263,20 @@ class CompiledPlan::StepRecorder {
       launch(launch_of_step, plan_.plan_.steps[at(plan_.launched_step_[index])]);
     } else if (command.kind == CommandKind::copy) {
       const PlannedStep& step = plan_.plan_.steps[at(command.index)];
-      if (plan_.copy_kind(step) != CopyKind::to_host) return;  // a feed, which is there
+      if (plan_.copy_kind(step) != CopyKind::to_host) return copy_feed(step, run, k);
       copy(plan_.addresses_[at(step.first_value + 1)], plan_.addresses_[at(step.first_value)],
            plan_.plan_.values[at(plan_.plan_.inputs_of(step)[0])].bytes, CopyKind::within);
     }
+  }
+
+  /// Into what it is a part of; others are read where they are.
+  void copy_feed(const PlannedStep& step, const RecordedSteps& run, std::int64_t k) {
+    const std::int32_t value = plan_.plan_.outputs_of(step)[0];
+    if (!is_part(value)) return;
+    const auto feed = std::ranges::find(run.feeds, value, &SteppedFeed::value);
+    copy(plan_.addresses_[at(step.first_value + 1)],
+         bytes_at(run.inputs, feed->offset + at(k) * feed->stride), feed->bytes,
+         CopyKind::within);
   }
 
   CompiledPlan& plan_;

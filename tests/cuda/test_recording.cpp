@@ -8,6 +8,7 @@
 #include "kernel_helpers.h"
 #include "messages.h"
 #include "models.h"
+#include "noise.h"
 #include "op_rows.h"
 #include "settings.h"
 
@@ -174,6 +175,31 @@ TEST_SUITE("cuda recording") {
       const Tensor expected = run_on("cpu", bad);
       gg::tests::in_every_setting([&] { CHECK(same_bits(run_on("cuda", bad), expected)); });
     }
+  }
+
+  TEST_CASE("parts of what is fed, and what it is put together with") {
+    constexpr std::int64_t kRow = 16;  // floats: as long as an arena's alignment
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {6, kRow}, "x");
+    const auto w = gg::variable(graph, gg::tests::noise({kRow, kRow}, 1, gg::float32), "w");
+    const auto part = gg::slice(x, {2, 0}, {2, kRow});
+    const auto drawn = gg::random_uniform(graph, {3, kRow});
+    const auto moved = gg::assign_sub(w, gg::matmul(part, part, {.transpose_a = true}));
+    const std::vector<gg::Output> fetches = {
+        gg::matmul(part, w), gg::matmul(gg::concat({x, drawn}, 0), w),
+        gg::matmul(gg::concat({gg::exp(w), x}, 0), w), moved};
+    const Tensor steps = gg::tests::noise({5, 6, kRow}, 2, gg::float32);
+    const auto run_on = [&](const char* device, bool record) {
+      gg::Session session(graph, {.device = device, .record_steps = record});
+      gg::Callable step = session.prepare({x}, fetches);
+      step.run_steps(5, {steps});
+      session.initialize();
+      std::vector<Tensor> results;
+      for (const Tensor& result : step.run_steps(5, {steps})) results.push_back(result.clone());
+      return results;
+    };
+    const std::vector<Tensor> expected = run_on("cuda", false);
+    gg::tests::in_every_setting([&] { check_same(run_on("cuda", true), expected); });
   }
 
   TEST_CASE("what a plan holds moves: it is recorded anew") {

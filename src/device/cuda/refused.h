@@ -34,7 +34,7 @@ struct RefusalSlot {
 /// What an update is given, which must do nothing once its step or an earlier one was refused.
 struct Stopper {
   const unsigned* earliest = nullptr;  ///< null for other launches
-  unsigned rank = 0;
+  unsigned rank = ~0U;
 };
 
 }  // namespace gradgraph::cuda
