@@ -112,12 +112,12 @@ class CompiledPlan::StepRecorder {
   }
 
  private:
-  /// Puts addresses back as they were.
+  /// Puts addresses back as they were, in place, as `patch` does.
   class AddressScope {
    public:
     explicit AddressScope(std::vector<void*>& addresses)
         : addresses_(addresses), before_(addresses) {}
-    ~AddressScope() { addresses_.swap(before_); }
+    ~AddressScope() { std::ranges::copy(before_, addresses_.begin()); }
     AddressScope(const AddressScope&) = delete;
     AddressScope& operator=(const AddressScope&) = delete;
 

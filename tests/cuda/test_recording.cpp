@@ -202,6 +202,28 @@ TEST_SUITE("cuda recording") {
     gg::tests::in_every_setting([&] { check_same(run_on("cuda", true), expected); });
   }
 
+  TEST_CASE("calls of several numbers of steps, and single ones, each with what it is fed") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {100}, "x");
+    const auto total = gg::variable(graph, Tensor::zeros(gg::float32, {100}), "total");
+    const auto sum = gg::assign_add(total, x);
+    const auto run_on_gpu = [&] {
+      gg::Session session(graph, {.device = "cuda"});
+      gg::Callable step = session.prepare({x}, {sum});
+      float expected = 0;
+      for (const std::int64_t count : {1, 3, 4, 0, 5, 1, 3, 0, 4, 6, 0, 5}) {
+        const auto value = static_cast<float>(count + 1);
+        if (count == 0)
+          step({Tensor::full(gg::float32, {100}, value)});
+        else
+          step.run_steps(count, {Tensor::full(gg::float32, {count, 100}, value)});
+        expected += value * static_cast<float>(std::max<std::int64_t>(count, 1));
+        CHECK(same_bits(session.value(total), Tensor::full(gg::float32, {100}, expected)));
+      }
+    };
+    gg::tests::in_every_setting(run_on_gpu);
+  }
+
   TEST_CASE("what a plan holds moves: it is recorded anew") {
     gg::Graph graph;
     const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");
