@@ -57,6 +57,12 @@ void CompiledPlan::find_recordable() {
         (!is_of_device || command.kind == CommandKind::host_wait))
       is_recordable_ = false;
   }
+  // What comes from the host comes from what is fed: a variable there is in no staging memory.
+  for (const PlannedStep& step : plan_.steps)
+    if (step.node->op().traits.moves_value && step.num_outputs > 0 &&
+        copy_kind(step) == CopyKind::to_device &&
+        feed_of(plan_.values[at(plan_.inputs_of(step)[0])]) == feed_nodes_.size())
+      is_recordable_ = false;
   const auto is_copied = [&](std::int32_t value) {
     return std::ranges::any_of(plan_.steps, [&](const PlannedStep& step) {
       return step.node->op().traits.moves_value && step.num_outputs > 0 &&

@@ -224,6 +224,26 @@ TEST_SUITE("cuda recording") {
     gg::tests::in_every_setting(run_on_gpu);
   }
 
+  TEST_CASE("a variable of the host that the GPU reads: steps run one by one") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {4}, "x");
+    gg::Output w;
+    {
+      const auto on_host = gg::device_scope(graph, "cpu");
+      w = gg::variable(graph, Tensor{1.f, 2.f, 3.f, 4.f}, "w");
+    }
+    const auto y = x * w;
+    gg::Session session(graph, {.device = "cuda"});
+    gg::Callable step = session.prepare({x}, {y});
+    const Tensor ones = Tensor::full(gg::float32, {4}, 1),
+                 many = Tensor::full(gg::float32, {3, 4}, 1);
+    for (int call = 0; call < 4; ++call) {
+      CHECK(same_bits(step({ones})[0], session.value(w)));
+      const Tensor& all = step.run_steps(3, {many})[0];
+      for (int i = 0; i < 12; ++i) CHECK(all.data<float>()[i] == static_cast<float>(i % 4 + 1));
+    }
+  }
+
   TEST_CASE("what a plan holds moves: it is recorded anew") {
     gg::Graph graph;
     const auto x = gg::placeholder(graph, gg::float32, {gg::any, 100}, "x");
