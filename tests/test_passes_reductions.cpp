@@ -45,13 +45,17 @@ TEST_SUITE("passes") {
     CHECK(draw(graph, {columns}) ==
           "add = add(x, b)\nrelu = relu(add)\nsum = sum(relu) axes=(0)\nfetch(sum)\n");
     CHECK(draw(graph, {columns}, kFuse) ==
-          "relu = fused_sums(x, b) program=add(0, 1); relu(2) leading=true split=1\n"
+          "relu = fused_sums(x, b) program=add(0, 1); relu(2) leading=true first=0 split=1\n"
           "fetch(relu)\n");
     CHECK(draw(graph, {rows, y}, kFuse) ==
-          "relu = fused_sums(x, b) program=add(0, 1); relu(2) split=1 mean=true "
+          "relu = fused_sums(x, b) program=add(0, 1); relu(2) first=0 split=1 mean=true "
           "keeps_elements=true\n"
           "fetch(relu)\n"
           "fetch(relu:1)\n");
+    const Output images = placeholder(graph, float32, {2, 20, 20, 3}, "images");
+    CHECK(draw(graph, {sum(relu(images + b), {1, 2})}, kFuse) ==
+          "relu_1 = fused_sums(images, b) program=add(0, 1); relu(2) leading=true first=1 "
+          "split=3\nfetch(relu_1)\n");
     CHECK(tests::rewrites(graph, {columns}, {"fuse_reductions"}) ==
           "fuse_reductions: 'sum' = sum of 'relu'");
   }
@@ -63,8 +67,8 @@ TEST_SUITE("passes") {
     const auto stays = [&](Output value) {
       CHECK(draw(graph, {value}, kFuse).find("fused_sums") == std::string::npos);
     };
-    stays(sum(exp(x), 1));             // neither the first axes nor the last ones
-    stays(sum(exp(x), {0, 2}));        //
+    stays(sum(exp(x), {0, 2}));        // axes apart from each other
+    stays(sum(exp(x), 1));             // samples of few elements
     stays(gradgraph::max(exp(x), 0));  // no sum
     stays(sum(n + n));                 // integers
     stays(sum(softmax(x), 0));         // not elementwise
@@ -93,7 +97,14 @@ TEST_SUITE("passes") {
                           {{20, 30, 40}, 0},
                           {{20, 30, 40}, {0, 1}},
                           {{20, 30, 40}, {1, 2}},
+                          {{20, 30, 40}, 1},
                           {{20, 30, 40}, 2},
+                          {{3, 20, 30, 4}, {1, 2}},
+                          {{3, 2, 5000}, 1},
+                          {{2, 9000, 33}, 1},
+                          {{40, 1, 7}, 1},
+                          {{4, 0, 3}, 1},
+                          {{0, 4, 3}, 1},
                           {{2, 3, 4}, {}},
                           {{100000}, {}}};
     for (const DType dtype : {float32, float64})

@@ -61,8 +61,9 @@ void infer_product(InferContext& context) {
     context.output(program.dtype(result), program.shape);
 }
 
-/// The program's result, where "keeps_elements", and its sums over the axes before "split"
-/// ("leading") or from it on, as an array of "shape"; with "mean" divided by their number.
+/// The program's result, where "keeps_elements", and its sums over the axes from "first" to
+/// "split" ("leading") or from "split" on, as an array of "shape"; with "mean" divided by their
+/// number.
 void infer_fused_sums(InferContext& context) {
   const ElementwiseProgram& program = checked_program(context);
   context.require(program.results.size() == 1, "the program must have one result");
@@ -70,9 +71,18 @@ void infer_fused_sums(InferContext& context) {
   if (context.attribute<bool>("keeps_elements")) context.output(dtype, program.shape);
   const auto split = static_cast<std::size_t>(context.attribute<std::int64_t>("split"));
   const auto dims = program.shape.dims();
-  const Shape left(context.attribute<bool>("leading") ? dims.subspan(split) : dims.first(split));
+  const auto product = [](std::span<const std::int64_t> sizes) {
+    return Shape(sizes).num_elements();
+  };
+  std::int64_t left = 0;
+  if (context.attribute<bool>("leading")) {
+    const auto first = static_cast<std::size_t>(context.attribute<std::int64_t>("first"));
+    left = product(dims.first(first)) * product(dims.subspan(split));
+  } else {
+    left = product(dims.first(split));
+  }
   const Shape& shape = context.attribute<Shape>("shape");
-  context.require(left.num_elements() == shape.num_elements(), "there are not as many sums");
+  context.require(left == shape.num_elements(), "there are not as many sums");
   context.output(dtype, shape);
 }
 
@@ -108,6 +118,7 @@ void register_fused_ops(OpRegistry& registry) {
       .required_attribute<std::shared_ptr<const ElementwiseProgram>>(
           "program", "what is computed for each element")
       .required_attribute<bool>("leading", "axes before the split are summed")
+      .attribute("first", std::int64_t{0}, "the first of these")
       .required_attribute<std::int64_t>("split", "the first of the other axes")
       .required_attribute<bool>("mean", "divided by their number")
       .required_attribute<bool>("keeps_elements", "the program's result is a result")

@@ -11,8 +11,8 @@
 #include "passes/rewriting/known_op.h"
 #include "passes/topology.h"
 
-/// A sum or mean over the first or the last axes is taken while an elementwise node computes what
-/// goes into it:
+/// A sum or mean over neighbouring axes is taken while an elementwise node computes what goes
+/// into it:
 ///
 ///     x ── fused ─┬─ ...              x ── fused_sums ─┬─ ...
 ///                 └─ sum      =>                       └─ sum
@@ -21,22 +21,28 @@ namespace {
 
 /// Rows of column sums are kept in the cache.
 constexpr std::int64_t kMaxColumns = 8192;
+/// Elements that go into the sums of a sample, which the program starts anew for.
+constexpr std::int64_t kLeastSample = 1024;
 
 /// Which axes of a shape a reduction is over.
 struct Split {
-  bool leading = false;  ///< over those before `axis`, else over those from it on
-  std::int64_t axis = 0;
+  bool leading = false;  ///< over those from `first` to `axis`, else over those from `axis` on
+  std::int64_t first = 0, axis = 0;
 };
 
 std::optional<Split> find_split(const Shape& shape, const std::vector<std::int64_t>& axes) {
   const auto count = static_cast<std::int64_t>(axes.size());
   if (count == 0) return std::nullopt;
-  if (axes[0] == shape.rank() - count) return Split{false, axes[0]};  // sorted
-  if (axes.back() != count - 1) return std::nullopt;
+  if (axes[0] == shape.rank() - count) return Split{false, 0, axes[0]};  // sorted
+  const std::int64_t behind = axes.back() + 1;
+  if (axes[0] != behind - count) return std::nullopt;
   std::int64_t columns = 1;
-  for (int axis = static_cast<int>(count); axis < shape.rank(); ++axis) columns *= shape[axis];
+  for (int axis = static_cast<int>(behind); axis < shape.rank(); ++axis) columns *= shape[axis];
   if (columns > kMaxColumns) return std::nullopt;
-  return Split{true, count};
+  std::int64_t rows = 1;
+  for (const std::int64_t axis : axes) rows *= shape[static_cast<int>(axis)];
+  if (axes[0] > 0 && rows * columns < kLeastSample) return std::nullopt;
+  return Split{true, axes[0], behind};
 }
 
 class ReductionFusion {
@@ -88,6 +94,7 @@ class ReductionFusion {
         node, *fused_sums_, {std::vector<Output>(node.inputs().begin(), node.inputs().end())},
         {{"program", std::make_shared<const ElementwiseProgram>(make_program(node))},
          {"leading", split.leading},
+         {"first", split.first},
          {"split", split.axis},
          {"mean", mean_.matches(*reduction)},
          {"keeps_elements", keeps_elements},

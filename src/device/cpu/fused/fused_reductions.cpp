@@ -25,7 +25,8 @@ constexpr int64_t kLeastRows = 8;
 /// Rows of long column sums that are added before their sum is.
 constexpr int64_t kRowsAtOnce = 32;
 
-/// The program's elements as [rows, columns], one of which is summed over.
+/// The program's elements as [samples, rows, columns]: rows are summed over, or columns, and then
+/// it is one sample.
 class SumsSite {
  public:
   explicit SumsSite(const KernelSite& site)
@@ -33,9 +34,9 @@ class SumsSite {
         leading_(site.attribute<bool>("leading")),
         keeps_elements_(site.attribute<bool>("keeps_elements")) {
     const Shape& shape = program_of(site.node()).shape;
-    const auto split = site.attribute<int64_t>("split");
+    const auto first = site.attribute<int64_t>("first"), split = site.attribute<int64_t>("split");
     for (int axis = 0; axis < shape.rank(); ++axis)
-      (axis < split ? rows_ : columns_) *= shape[axis];
+      (axis < first ? samples_ : axis < split ? rows_ : columns_) *= shape[axis];
     const int64_t summed = leading_ ? rows_ : columns_;
     count_ = site.attribute<bool>("mean") ? static_cast<double>(summed) : 1;
     const int64_t most_parts = is_single() ? kMaxParts : rows_ / kLeastRows;
@@ -43,6 +44,8 @@ class SumsSite {
     block_rows_ = std::max<int64_t>(kBlock / std::max<int64_t>(columns_, 1), 1);
     int64_t tasks = parts_;
     if (has_long_sums()) tasks = strips();
+    if (samples_ > 1)
+      tasks = std::min(tasks * samples_, samples_ * rows_ * columns_ / kParallelGrain);
     if (!leading_ && !is_single())
       tasks = std::min(rows_, std::max<int64_t>(rows_ * columns_ / kParallelGrain, 1));
     workers_ = workers_for(tasks, site.threads());
@@ -79,12 +82,13 @@ class SumsSite {
 
   static std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-  /// A part's sums: one, or a row.
+  /// The parts of all samples, and a part's sums: one, or a row.
+  int64_t all_parts() const { return samples_ * parts_; }
   int64_t sums_each() const { return leading_ ? columns_ : 1; }
   template <class T>
   std::size_t sums_bytes() const {
     if (has_long_sums()) return 0;
-    return whole_lines(static_cast<std::size_t>(parts_ * sums_each()) * sizeof(T));
+    return whole_lines(static_cast<std::size_t>(all_parts() * sums_each()) * sizeof(T));
   }
   template <class T>
   T* sums_of(const KernelArgs& args, int64_t part) const {
@@ -146,12 +150,13 @@ class SumsSite {
       sum_strips<T>(args);
       return;
     }
-    parallel_tasks(parts_, workers_, [&](int64_t part, int64_t index) {
+    parallel_tasks(all_parts(), workers_, [&](int64_t task, int64_t index) {
       const Worker<T> own = worker<T>(args, index);
-      T* total = sums_of<T>(args, part);
+      T* total = sums_of<T>(args, task);
       std::fill_n(total, columns_, start<T>());
-      const int64_t end = rows_ * (part + 1) / parts_;
-      for (int64_t row = rows_ * part / parts_; row < end; row += block_rows_) {
+      const int64_t before = task / parts_ * rows_, part = task % parts_;
+      const int64_t end = before + rows_ * (part + 1) / parts_;
+      for (int64_t row = before + rows_ * part / parts_; row < end; row += block_rows_) {
         const int64_t stop = std::min(row + block_rows_, end);
         const T* x = compute(args, own, row * columns_, stop * columns_);
         std::copy_n(x, columns_, own.sum);
@@ -159,21 +164,25 @@ class SumsSite {
         add(own.sum, columns_, total);
       }
     });
-    T* y = result<T>(args);
-    std::copy_n(sums_of<T>(args, 0), columns_, y);
-    for (int64_t part = 1; part < parts_; ++part) add(sums_of<T>(args, part), columns_, y);
-    for (int64_t i = 0; i < columns_; ++i) y[i] = finished(y[i]);
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      T* y = result<T>(args) + sample * columns_;
+      std::copy_n(sums_of<T>(args, sample * parts_), columns_, y);
+      for (int64_t part = 1; part < parts_; ++part)
+        add(sums_of<T>(args, sample * parts_ + part), columns_, y);
+      for (int64_t i = 0; i < columns_; ++i) y[i] = finished(y[i]);
+    }
   }
 
   template <class T>
   void sum_strips(const KernelArgs& args) const {
-    parallel_tasks(strips(), workers_, [&](int64_t strip, int64_t index) {
+    parallel_tasks(samples_ * strips(), workers_, [&](int64_t task, int64_t index) {
       const Worker<T> own = worker<T>(args, index);
-      const int64_t first = strip * kBlock, width = std::min(kBlock, columns_ - first);
-      T* y = result<T>(args) + first;
+      const int64_t sample = task / strips(), first = task % strips() * kBlock;
+      const int64_t width = std::min(kBlock, columns_ - first);
+      T* y = result<T>(args) + sample * columns_ + first;
       std::fill_n(y, width, start<T>());
-      for (int64_t row = 0; row < rows_;) {
-        const int64_t stop = std::min(row + kRowsAtOnce, rows_);
+      for (int64_t row = sample * rows_, end = row + rows_; row < end;) {
+        const int64_t stop = std::min(row + kRowsAtOnce, end);
         std::fill_n(own.sum, width, start<T>());
         for (; row < stop; ++row) {
           const int64_t begin = row * columns_ + first;
@@ -234,7 +243,7 @@ class SumsSite {
 
   ProgramRunner program_;
   bool leading_, keeps_elements_;
-  int64_t rows_ = 1, columns_ = 1;
+  int64_t samples_ = 1, rows_ = 1, columns_ = 1;
   int64_t parts_ = 1, workers_ = 1, block_rows_ = 1;
   double count_ = 1;  ///< what sums are divided by
 };

@@ -20,6 +20,17 @@ constexpr int64_t kShortestRun = 256;
 /// Columns from which a patch goes row by row: strips would be fetched in pieces all over memory.
 constexpr int64_t kLongRow = 512;
 
+/// How many elements of an array of shape `whole` one row of its length in `part`, which is
+/// broadcast, is repeated for: 0 if it is not.
+int64_t elements_of_a_row(const Shape& whole, const Shape& part) {
+  const int behind = whole.rank() - part.rank();
+  int axis = whole.rank() - 1;
+  int64_t count = whole[axis];
+  if (part.rank() == 0 || part[axis - behind] != count) return 0;
+  while (--axis >= 0 && (axis < behind || part[axis - behind] == 1)) count *= whole[axis];
+  return count > whole[whole.rank() - 1] ? count : 0;
+}
+
 int64_t element_size(DType dtype) { return static_cast<int64_t>(size_of(dtype)); }
 
 }  // namespace
@@ -33,7 +44,13 @@ struct ProgramRunner::Tile {
   const char** expanded;  ///< where each expanded input is
   const char* chunk;      ///< at this tile
   int64_t position, length;
-  bool keeps_rows = false;  ///< inputs that repeat a row are laid out as they must be
+  int64_t kept_from = -1;  ///< the tile before, if it is no shorter and of the same columns
+
+  /// Whether a row that goes on for `repeats` elements lies there as it must already.
+  bool keeps_row(int64_t repeats) const {
+    return kept_from >= 0 && repeats > 0 &&
+           kept_from / repeats == (position + length - 1) / repeats;
+  }
 };
 
 ProgramRunner::ProgramRunner(const ElementwiseProgram& given, std::span<const Shape> shapes,
@@ -91,15 +108,17 @@ void ProgramRunner::add_input(const ElementwiseProgram& program, const Shape& sh
     chunk_size_ = reg.size;
   } else if (!program.reads.empty() && program.reads[at(index)].row > 0) {
     reg.kind = Register::expanded_input;
-    expanded_.push_back({index, input, Broadcast<1>(program.shape, {program.shape}), false,
+    expanded_.push_back({index, input, Broadcast<1>(program.shape, {program.shape}), 0,
                          program.reads[at(index)]});
   } else if (shape.num_elements() == 1 && count != 1) {
     reg.kind = Register::fixed_input;
   } else if (shape.num_elements() != count) {
     reg.kind = Register::expanded_input;
-    const bool repeats_a_row =
-        shape.num_elements() == row_length_ && shape[shape.rank() - 1] == row_length_;
-    expanded_.push_back({index, input, Broadcast<1>(program.shape, {shape}), repeats_a_row, {}});
+    expanded_.push_back({index,
+                         input,
+                         Broadcast<1>(program.shape, {shape}),
+                         elements_of_a_row(program.shape, shape),
+                         {}});
   }
   registers_.push_back(reg);
 }
@@ -195,8 +214,11 @@ void ProgramRunner::make_chain(const ElementwiseProgram& program) {
     fixed.push_back(reg.kind == Register::fixed_input || reg.kind == Register::run_input);
   for (const std::int32_t result : results_) kept[at(result)] = true;
   chain_ = Chain(program, fixed, kept);
+  const auto repeats_everywhere = [&](const Expanded& input) {
+    return input.repeats == program.shape.num_elements();
+  };
   runs_strips_ = chain_ && run_length_ == 0 &&
-                 std::ranges::all_of(expanded_, &Expanded::repeats_a_row) &&
+                 std::ranges::all_of(expanded_, repeats_everywhere) &&
                  std::ranges::all_of(results_, [&](std::int32_t result) {
                    return registers_[at(result)].kind == Register::output;
                  });
@@ -204,11 +226,10 @@ void ProgramRunner::make_chain(const ElementwiseProgram& program) {
 
 bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* const> outputs,
                         void* scratch, int64_t begin, int64_t end, const void* chunk) const {
-  int64_t length = 0, longest = 0;
+  int64_t length = 0;
   bool accepted = true;
   for (int64_t position = begin; position < end; position += length) {
-    const bool same_columns = position > begin && length % row_length_ == 0;
-    longest = same_columns ? longest : 0;
+    const int64_t before = length;
     length = end - position;
     if (steps_.size() > 1 || buffers_ > 0) length = std::min(length, kTile);
     if (run_length_ > 0) length = std::min(length, run_length_ - position % run_length_);
@@ -217,8 +238,7 @@ bool ProgramRunner::run(std::span<const void* const> inputs, std::span<void* con
     const char* given = static_cast<const char*>(chunk);
     if (given) given += (position - begin) * chunk_size_;
     Tile tile = tile_in(inputs, outputs, scratch, position, length, given);
-    tile.keeps_rows = length <= longest;
-    longest = std::max(longest, length);
+    if (before >= length && before % row_length_ == 0) tile.kept_from = position - before;
     accepted &= run_tile(tile, as_chain);
   }
   return accepted;
@@ -255,13 +275,12 @@ ProgramRunner::Tile ProgramRunner::tile_in(std::span<const void* const> inputs,
   auto* const buffers = static_cast<char*>(scratch);
   char* const links = buffers + at(buffers_) * kBufferBytes;
   auto* const expanded = reinterpret_cast<const char**>(links + chain_.scratch_bytes());
-  return {inputs, outputs, buffers, links, expanded, chunk, position, length, false};
+  return {inputs, outputs, buffers, links, expanded, chunk, position, length};
 }
 
 bool ProgramRunner::run_tile(const Tile& tile, bool as_chain) const {
   for (std::size_t i = 0; i < expanded_.size(); ++i)
-    if (!tile.keeps_rows || !expanded_[i].repeats_a_row)
-      tile.expanded[i] = expand(expanded_[i], tile);
+    if (!tile.keeps_row(expanded_[i].repeats)) tile.expanded[i] = expand(expanded_[i], tile);
   if (as_chain)
     chain_.run(tile.length / chain_.block_elements(), tile.links, [&](std::int32_t reg) {
       return Chain::Place{address(reg, tile), chain_.line_elements() * registers_[at(reg)].size};
@@ -371,7 +390,7 @@ void repeat(const char* element, int64_t size, char* to, int64_t count) {
 
 /// `bytes` of a row after row, each copy twice as long as the one before.
 void repeat_row(const char* row, int64_t row_bytes, char* to, int64_t bytes) {
-  std::memcpy(to, row, at(row_bytes));
+  std::memcpy(to, row, at(std::min(row_bytes, bytes)));
   for (int64_t done = row_bytes; done < bytes; done *= 2)
     std::memcpy(to + done, to, at(std::min(done, bytes - done)));
 }
@@ -385,8 +404,12 @@ const char* ProgramRunner::expand(const Expanded& input, const Tile& tile) const
   char* const to = tile.scratch + at(reg.index) * kBufferBytes;
   if (input.part.row > 0) return expand_part(input, tile, to);
   if (run_length_ > 0) return from + input.walk.offsets_at(tile.position)[0] * size;
-  if (input.repeats_a_row && tile.length > row_length_ && tile.position % row_length_ == 0) {
-    repeat_row(from, row_length_ * size, to, tile.length * size);
+  if (input.repeats > 0 && tile.length > row_length_ && tile.position % row_length_ == 0) {
+    for (int64_t i = tile.position, end = i + tile.length, next = 0; i < end; i = next) {
+      next = std::min(end, (i / input.repeats + 1) * input.repeats);
+      repeat_row(from + input.walk.offsets_at(i)[0] * size, row_length_ * size,
+                 to + (i - tile.position) * size, (next - i) * size);
+    }
     return to;
   }
   const char* place = to;

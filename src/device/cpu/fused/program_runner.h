@@ -88,7 +88,7 @@ class ProgramRunner {
   struct Expanded {
     std::int32_t reg, input;
     Broadcast<1> walk;
-    bool repeats_a_row;              ///< as long as the program's rows
+    std::int64_t repeats;  ///< for so many elements a row as long as the program's; 0 for none
     ElementwiseProgram::Place part;  ///< with a row: in place of the walk
 
     /// How many elements lie together.
