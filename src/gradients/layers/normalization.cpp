@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <utility>
 
-#include "core/checked.h"
 #include "core/index.h"
 #include "core/text.h"
 #include "gradgraph/gradients.h"
@@ -84,6 +84,90 @@ Output normalize(const Output& x, const Output& scale, const Output& offset,
   return custom_gradient({x, scale, offset, norm.mean, norm.rest, norm.variance}, forward,
                          backward)[0];
 }
+
+/// Statistics of groups of channels of each sample of x, each at all channels of its group:
+/// [N,1,1,C] for images [N,H,W,C]. They are made of statistics of channels, since sums over all
+/// else are fast wherever the channels are, and leave little.
+class GroupNormal {
+ public:
+  GroupNormal(const Output& x, int axis, std::int64_t groups, double epsilon)
+      : axis_(axis), groups_(groups), epsilon_(epsilon) {
+    for (int i = 1; i < x.rank(); ++i) {
+      if (i == axis) continue;
+      others_.push_back(i);
+      places_ *= static_cast<double>(x.shape()[i]);
+    }
+    mean_ = of_groups(channel_means(wide(x)));
+    rest_ = stop_gradient(of_groups(channel_means(distance(x))));
+    // In float64, since float32 has no room for squares of what is huge or tiny.
+    variance_ = of_groups(channel_means(square(cast(distance(x) - rest_, float64))));
+  }
+
+  /// x normalised, times scale, plus offset. Written as one function, as that of ChannelNorm is.
+  Output normalize(const Output& x, const Output& scale, const Output& offset) const {
+    const auto with = [same = *this](const std::vector<Output>& in) {
+      GroupNormal result = same;
+      result.mean_ = in[3];
+      result.rest_ = in[4];
+      result.variance_ = in[5];
+      return result;
+    };
+    const auto forward = [with](const std::vector<Output>& in) {
+      return std::vector<Output>{with(in).normal(in[0], in[1], in[2])};
+    };
+    const auto backward = [with](const std::vector<Output>& in, const std::vector<Output>&,
+                                 const std::vector<Output>& grads) {
+      std::vector<Output> result = with(in).gradient(in[0], in[1], grads[0]);
+      result.resize(in.size());
+      return result;
+    };
+    return custom_gradient({x, scale, offset, mean_, rest_, variance_}, forward, backward)[0];
+  }
+
+ private:
+  /// Sums may be beyond float16, and would be rounded.
+  static Output wide(const Output& x) { return is_half(x.dtype()) ? cast(x, float32) : x; }
+
+  /// From the rounded mean. What lacks, the rest, is added to what is calculated of channels.
+  Output distance(const Output& x) const { return wide(x) - mean_; }
+  Output inverse() const { return cast(rsqrt(variance_ + epsilon_), mean_.dtype()); }
+
+  Output normal(const Output& x, const Output& scale, const Output& offset) const {
+    const Output factor = wide(line_up_with(scale, x, axis_)) * inverse();
+    const Output start = wide(line_up_with(offset, x, axis_)) - rest_ * factor;
+    return cast(distance(x) * factor + start, x.dtype());
+  }
+
+  /// By x, scale and offset. With y = (distance(x) - rest) inverse, h = g scale and means over a
+  /// group, it is by x (h - mean(h) - y mean(h y)) inverse.
+  std::vector<Output> gradient(const Output& x, const Output& scale, const Output& grad) const {
+    const Output g = wide(grad), d = distance(x), s = wide(line_up_with(scale, x, axis_));
+    const Output factor = inverse(), mean_g = channel_means(g);
+    const Output mean_gy = (channel_means(g * d) - rest_ * mean_g) * factor;
+    const Output slope = of_groups(mean_gy * s) * factor;
+    const Output by_x = g * (s * factor) - d * factor * slope -
+                        (of_groups(mean_g * s) * factor - rest_ * factor * slope);
+    const auto total = [&](const Output& means) {
+      return cast(reshape(sum(means, 0), {-1}) * places_, scale.dtype());
+    };
+    return {cast(by_x, x.dtype()), total(mean_gy), total(mean_g)};
+  }
+
+  Output channel_means(const Output& x) const {
+    return others_.empty() ? x : mean(x, Axes(others_), true);
+  }
+  Output of_groups(const Output& channels) const {
+    const Output split = reshape(channels, {-1, groups_, channels.shape()[axis_] / groups_});
+    return reshape(broadcast_to(mean(split, -1, true), shape_of(split)), shape_of(channels));
+  }
+
+  int axis_;
+  std::vector<std::int64_t> others_;
+  double places_ = 1;  ///< elements of a channel of a sample
+  std::int64_t groups_;
+  double epsilon_;
+  Output mean_, rest_, variance_;
+};
 
 }  // namespace
 
@@ -173,27 +257,14 @@ Output GroupNorm::operator()(Output x, SourceLocation where) const {
   layer.require(channels % groups == 0,
                 fmt::format("{} groups do not divide {} channels", groups, channels));
 
-  // Each group of a sample becomes a row.
-  std::vector<std::int64_t> shape = {x.shape()[0] == any ? -1 : x.shape()[0]};
-  std::int64_t before = 1, behind = 1;
-  for (int i = 1; i < x.rank(); ++i) {
-    shape.push_back(layer.size(x, i));
-    std::int64_t& size = i < axis ? before : behind;
-    if (i != axis) size = checked_mul(size, shape.back());
-  }
-  const std::int64_t samples = shape[0], each = channels / groups;
-  const std::vector<std::int64_t> group_first = {0, 2, 1, 3, 4};  // and last again
-  const Output split = reshape(x, {samples, before, groups, each, behind}, where);
-  const Output rows =
-      reshape(transpose(split, group_first, where),
-              {samples, groups, checked_mul(checked_mul(before, each), behind)}, where);
-  const Output normal = reshape(standardize(rows, options_.epsilon, where),
-                                {samples, groups, before, each, behind}, where);
-  const Output y = reshape(transpose(normal, group_first, where), shape, where);
-
+  std::int64_t least = channels;
+  for (int i = 1; i < x.rank(); ++i) least = std::min(least, layer.size(x, i));
   const Output scale = layer.trainable("scale", {channels}, x.dtype(), ones());
   const Output offset = layer.trainable("offset", {channels}, x.dtype(), zeros());
-  return layer.finish(y * line_up_with(scale, x, axis) + line_up_with(offset, x, axis));
+  // Nothing has no mean.
+  if (least == 0)
+    return layer.finish(x * line_up_with(scale, x, axis) + line_up_with(offset, x, axis));
+  return layer.finish(GroupNormal(x, axis, groups, options_.epsilon).normalize(x, scale, offset));
 }
 
 Output group_norm(Output x, GroupNormOptions options, std::string_view name,
