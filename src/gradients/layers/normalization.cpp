@@ -1,6 +1,6 @@
-#include <algorithm>
 #include <utility>
 
+#include "core/checked.h"
 #include "core/index.h"
 #include "core/text.h"
 #include "gradgraph/gradients.h"
@@ -85,9 +85,9 @@ Output normalize(const Output& x, const Output& scale, const Output& offset,
                          backward)[0];
 }
 
-/// Statistics of groups of channels of each sample of x, each at all channels of its group:
-/// [N,1,1,C] for images [N,H,W,C]. They are made of statistics of channels, since sums over all
-/// else are fast wherever the channels are, and leave little.
+/// Statistics of groups of channels that lie apart in a sample of x, each at all channels of its
+/// group: [N,1,1,C] for images [N,H,W,C]. They are made of statistics of channels, which are sums
+/// of rows: so nothing is transposed.
 class GroupNormal {
  public:
   GroupNormal(const Output& x, int axis, std::int64_t groups, double epsilon)
@@ -153,9 +153,7 @@ class GroupNormal {
     return {cast(by_x, x.dtype()), total(mean_gy), total(mean_g)};
   }
 
-  Output channel_means(const Output& x) const {
-    return others_.empty() ? x : mean(x, Axes(others_), true);
-  }
+  Output channel_means(const Output& x) const { return mean(x, Axes(others_), true); }
   Output of_groups(const Output& channels) const {
     const Output split = reshape(channels, {-1, groups_, channels.shape()[axis_] / groups_});
     return reshape(broadcast_to(mean(split, -1, true), shape_of(split)), shape_of(channels));
@@ -257,14 +255,25 @@ Output GroupNorm::operator()(Output x, SourceLocation where) const {
   layer.require(channels % groups == 0,
                 fmt::format("{} groups do not divide {} channels", groups, channels));
 
-  std::int64_t least = channels;
-  for (int i = 1; i < x.rank(); ++i) least = std::min(least, layer.size(x, i));
+  std::vector<std::int64_t> shape = {x.shape()[0] == any ? -1 : x.shape()[0]};
+  std::int64_t before = 1, in_group = 1;
+  for (int i = 1; i < x.rank(); ++i) {
+    shape.push_back(layer.size(x, i));
+    if (i < axis) before = checked_mul(before, shape.back());
+    in_group = checked_mul(in_group, i == axis ? channels / groups : shape.back());
+  }
   const Output scale = layer.trainable("scale", {channels}, x.dtype(), ones());
   const Output offset = layer.trainable("offset", {channels}, x.dtype(), zeros());
-  // Nothing has no mean.
-  if (least == 0)
-    return layer.finish(x * line_up_with(scale, x, axis) + line_up_with(offset, x, axis));
-  return layer.finish(GroupNormal(x, axis, groups, options_.epsilon).normalize(x, scale, offset));
+  if (in_group > 0 && before > 1 && groups > 1)
+    return layer.finish(
+        GroupNormal(x, axis, groups, options_.epsilon).normalize(x, scale, offset));
+  // Each group of a sample is a row already, if it has any element.
+  Output normal = x;
+  if (in_group > 0)
+    normal = reshape(
+        standardize(reshape(x, {shape[0], groups, in_group}, where), options_.epsilon, where),
+        shape, where);
+  return layer.finish(normal * line_up_with(scale, x, axis) + line_up_with(offset, x, axis));
 }
 
 Output group_norm(Output x, GroupNormOptions options, std::string_view name,
