@@ -99,6 +99,26 @@ Tensor normalized(const Tensor& x, int axis, std::int64_t groups, double epsilon
   return session.run({{layer.x, x}}, layer.y);
 }
 
+/// The gradient by x of a weighted sum.
+Tensor gradient_by_x(const Tensor& x, int axis, std::int64_t groups, double epsilon) {
+  Graph graph;
+  const Layer layer = make_layer(graph, x.dtype(), x.shape(), axis, groups, epsilon);
+  // Bits that any dtype has.
+  const Tensor weights = noise(x.shape(), 8).cast(bfloat16).cast(x.dtype());
+  const Output by_x = gradients({sum(layer.y * constant(graph, weights))}, {layer.x})[0];
+  Session session(graph);
+  layer.set_variables(session);
+  return session.run({{layer.x, x}}, by_x);
+}
+
+Tensor times(const Tensor& x, double factor) {
+  Tensor result(float64, x.shape());
+  const Tensor from = x.cast(float64);
+  for (std::int64_t i = 0; i < x.num_elements(); ++i)
+    result.data<double>()[i] = from.data<double>()[i] * factor;
+  return result;
+}
+
 double worst_difference(const Tensor& actual, const Tensor& expected) {
   REQUIRE(actual.shape() == expected.shape());
   const Tensor found = actual.cast(float64);
@@ -191,15 +211,18 @@ TEST_SUITE("group_norm") {
       for (const double offset : {1e2, 1e4, 1e6, 1e8, -1e8}) {
         CAPTURE(c.shape);
         CAPTURE(offset);
-        // A spread that float32 has some hundred steps for at this offset.
-        Tensor x = noise(c.shape, 7);
-        for (double& value : x.span<double>())
-          value = offset + value * std::max(1.0, std::fabs(offset) * 3e-5);
+        // Float32 has some hundred steps for it at this offset.
+        const double spread = std::max(1.0, std::fabs(offset) * 3e-5);
+        Tensor x = times(noise(c.shape, 7), spread);
+        for (double& value : x.span<double>()) value += offset;
         x = x.cast(float32);
         const Tensor expected = by_definition(x, c.axis, 2, 1e-5);
         CHECK(worst_difference(normalized(x, c.axis, 2, 1e-5), expected) <= 3e-6);
         CHECK(worst_difference(normalized(x, c.axis, 2, 1e-5, {.exact_rewrites = true}),
                                expected) <= 3e-6);
+        CHECK(worst_difference(times(gradient_by_x(x, c.axis, 2, 1e-5), spread),
+                               times(gradient_by_x(x.cast(float64), c.axis, 2, 1e-5), spread)) <=
+              1e-5);
       }
   }
 
@@ -208,31 +231,11 @@ TEST_SUITE("group_norm") {
     const auto check = [&](double size, DType dtype, double tolerance) {
       CAPTURE(size);
       CAPTURE(dtype);
-      Tensor x = noise(shape, 7);
-      for (double& value : x.span<double>()) value *= size;
-      x = x.cast(dtype);
+      const Tensor x = times(noise(shape, 7), size).cast(dtype);
       CHECK(worst_difference(normalized(x, 3, 2, 0), by_definition(x, 3, 2, 0)) <= tolerance);
-
       // A gradient is that of x / size, divided by it.
-      Graph graph;
-      const Layer layer = make_layer(graph, dtype, shape, 3, 2, 0);
-      const Output by_x =
-          gradients({sum(layer.y * cast(constant(graph, noise(shape, 8)), dtype))}, {layer.x})[0];
-      Session session(graph);
-      layer.set_variables(session);
-      Tensor found = session.run({{layer.x, x}}, by_x).cast(float64);
-      Tensor small = x.cast(float64);
-      for (double& value : small.span<double>()) value /= size;
-      Graph exact_graph;
-      const Layer exact = make_layer(exact_graph, float64, shape, 3, 2, 0);
-      const Output exact_by_x = gradients(
-          {sum(exact.y * cast(cast(constant(exact_graph, noise(shape, 8)), dtype), float64))},
-          {exact.x})[0];
-      Session exact_session(exact_graph);
-      exact.set_variables(exact_session);
-      const Tensor expected = exact_session.run({{exact.x, small}}, exact_by_x);
-      for (double& value : found.span<double>()) value *= size;
-      CHECK(worst_difference(found, expected) <= tolerance * 10);
+      CHECK(worst_difference(times(gradient_by_x(x, 3, 2, 0), size),
+                             gradient_by_x(times(x, 1 / size), 3, 2, 0)) <= tolerance * 10);
     };
     check(1e30, float32, 2e-6);
     check(1e-25, float32, 2e-6);
