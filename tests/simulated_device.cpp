@@ -206,7 +206,11 @@ class SimulatedDevice::SimulatedStream final : public Stream {
     if (args.workspace)
       args.workspace = device_.real(args.workspace, launch.kernel->workspace_bytes);
     if (args.run) args.run = static_cast<const RunInfo*>(device_.real(args.run, sizeof(RunInfo)));
-    execute(launch, args);
+    try {
+      launch.kernel->run(args);
+    } catch (const KernelError& error) {
+      throw RefusedValue(launch, error);
+    }
   }
 
   void perform_copy(const Command& command) const {

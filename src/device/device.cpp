@@ -13,8 +13,12 @@
 
 namespace gradgraph {
 
+RefusedValue::RefusedValue(const Launch& launch, const KernelError& error)
+    : RunError(refusal(*launch.node, error.what()), blamed(*launch.node).where()),
+      launch(&launch) {}
+
 void refuse(const Launch& launch, const KernelError& error) {
-  throw RunError(refusal(*launch.node, error.what()), blamed(*launch.node).where());
+  throw RunError(RefusedValue(launch, error));
 }
 
 void execute(const Launch& launch, const KernelArgs& args) {
@@ -23,11 +27,6 @@ void execute(const Launch& launch, const KernelArgs& args) {
   } catch (const KernelError& error) {
     refuse(launch, error);
   }
-}
-
-void Stream::refuse_launch(const Launch& launch, const KernelError& error) {
-  refusing_launch_ = &launch;
-  refuse(launch, error);
 }
 
 Device::Memory host_memory() {

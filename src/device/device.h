@@ -45,6 +45,12 @@ struct Launch {
 inline constexpr std::int32_t kRefusingSteps = 3;
 /// Throws a RunError that names op, node and line of the launch whose kernel threw `error`.
 [[noreturn]] void refuse(const Launch& launch, const KernelError& error);
+/// What a stream's `check` throws for a kernel that refused a value: the same error. Updates of
+/// that launch's step and of later ones have not happened.
+struct RefusedValue : RunError {
+  RefusedValue(const Launch& launch, const KernelError& error);
+  const Launch* launch;
+};
 /// Calls the kernel; a KernelError becomes a RunError as above.
 void execute(const Launch& launch, const KernelArgs& args);
 
@@ -90,19 +96,12 @@ class Stream {
   virtual void synchronize() = 0;
   /// Throws the first error of what is done, and forgets it. Does not wait.
   virtual void check() = 0;
-  /// The launch whose kernel gave the error that `check` threw last; null where none did.
-  const Launch* refusing_launch() const { return refusing_launch_; }
 
   /// Null where a device has no such thing.
   virtual Recorder* recorder() { return nullptr; }
 
- protected:
-  /// For `check`: throws what `refuse` throws.
-  [[noreturn]] void refuse_launch(const Launch& launch, const KernelError& error);
-
  private:
   Device& device_;
-  const Launch* refusing_launch_ = nullptr;
 };
 
 /// Where kernels run. Host code may touch a device's memory only where `host_memory` says so.

@@ -132,8 +132,6 @@ class CompiledPlan {
     std::vector<SteppedResult> results;
     /// RunInfos, then feeds; results. On the host and on the device; of more than one step.
     DeviceBuffer host_inputs, inputs, host_results, results_on_device;
-    EarlyValues early;
-    DeviceBuffer early_memory;  ///< twice, for odd steps and even ones; empty: in the arena
     std::vector<Launch> launches;
     std::unique_ptr<Recording> recording;  ///< first to go
   };
@@ -147,7 +145,7 @@ class CompiledPlan {
   /// What the arena may take so that kernels which could run side by side do: not much of the
   /// device, of what is free only half, and nothing where the user counts bytes.
   ArenaRoom room_on(std::size_t device, const SessionOptions& options) const;
-  DeviceBuffer memory_for(const EarlyValues& early, const std::shared_ptr<Device>& device) const;
+  void provide_early_values();
   void plan_with_kernels(SpecializedGraph& specialized, const SessionOptions& options);
   void make_commands();
   void add_commands(std::int32_t s, std::vector<std::int32_t>& event_of);
@@ -198,6 +196,8 @@ class CompiledPlan {
   std::size_t first_after_finish_ = 0;       ///< of the commands
   std::vector<std::int32_t> launched_step_;  ///< by launch, of the plan
 
+  EarlyValues early_;           ///< of recordings of several steps; empty before there is one
+  DeviceBuffer early_memory_;   ///< for them, in odd steps and even ones; empty: in the arena
   std::deque<Kernel> kernels_;  ///< for the launches, in their order; addresses are stable
   std::unique_ptr<RecordedSteps> recorded_run_;  ///< of a single step; goes before its kernels
   std::vector<std::unique_ptr<RecordedSteps>> recorded_steps_;

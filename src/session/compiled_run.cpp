@@ -189,6 +189,9 @@ void CompiledPlan::run(const Tensor* feeds, std::vector<Tensor>& results, const 
   } catch (const KernelError& error) {  // of a call: launches tell themselves
     recover();
     refuse(launches_[at(current->index)], error);
+  } catch (const RefusedValue&) {  // as foreseen: nothing was updated, or there is a backup
+    recover();
+    throw;
   } catch (const RunError& error) {
     recover();
     fail_at(current, error);

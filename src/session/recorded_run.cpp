@@ -102,7 +102,7 @@ class CompiledPlan::StepRecorder {
       copy_inputs(run);
       for (std::int64_t k = 0; k < run.steps; ++k) {
         const auto step = static_cast<std::size_t>(k);
-        move_early_values(run, k);
+        if (run.steps > 1) move_early_values(k);
         for (const SteppedFeed& feed : run.feeds)
           if (!is_part(feed.value))
             patch(feed.value, bytes_at(run.inputs, feed.offset + step * feed.stride));
@@ -158,13 +158,13 @@ class CompiledPlan::StepRecorder {
   bool is_part(std::int32_t value) const { return plan_.plan_.whole_of(value) != value; }
 
   /// Into the places that they had two steps before.
-  void move_early_values(const RecordedSteps& run, std::int64_t k) {
-    if (!run.early_memory.get()) return;
-    early_ = bytes_at(run.early_memory, at(k % 2) * run.early.bytes);
+  void move_early_values(std::int64_t k) {
+    if (!plan_.early_memory_.get()) return;
+    early_ = bytes_at(plan_.early_memory_, at(k % 2) * plan_.early_.bytes);
     for (std::size_t i = 0; i < plan_.addresses_.size(); ++i) {
       const std::int32_t value = plan_.plan_.step_values[i];
       if (value == kNoValue) continue;
-      const std::size_t offset = run.early.value_offset[at(value)];
+      const std::size_t offset = plan_.early_.value_offset[at(value)];
       if (offset != EarlyValues::kNowhere) plan_.addresses_[i] = early_ + offset;
     }
   }
@@ -263,9 +263,10 @@ class CompiledPlan::StepRecorder {
       launch_of_step.step = static_cast<std::int32_t>(k);
       if (launch_of_step.args.run)
         launch_of_step.args.run = static_cast<const RunInfo*>(run.inputs.get()) + k;
-      const std::size_t workspace = run.early.workspace_offset[at(plan_.launched_step_[index])];
-      if (early_ && workspace != EarlyValues::kNowhere)
-        launch_of_step.args.workspace = early_ + workspace;
+      if (early_) {
+        const std::size_t offset = plan_.early_.workspace_offset[at(plan_.launched_step_[index])];
+        if (offset != EarlyValues::kNowhere) launch_of_step.args.workspace = early_ + offset;
+      }
       launch(launch_of_step, plan_.plan_.steps[at(plan_.launched_step_[index])]);
     } else if (command.kind == CommandKind::copy) {
       const PlannedStep& step = plan_.plan_.steps[at(command.index)];
@@ -309,19 +310,22 @@ bool CompiledPlan::run_recorded(std::vector<Tensor>& results) {
   return true;
 }
 
-/// Twice what they take, where that is not much of what the device has to spare.
-DeviceBuffer CompiledPlan::memory_for(const EarlyValues& early,
-                                      const std::shared_ptr<Device>& device) const {
+/// Once, for recordings of any number of steps: one runs at a time. Memory is twice what they
+/// take, where that is not much of what the device has to spare.
+void CompiledPlan::provide_early_values() {
+  if (!early_.value_offset.empty()) return;
   constexpr std::size_t kMost = std::size_t{64} << 20;
-  const std::size_t bytes = checked_mul(early.bytes, std::size_t{2});
+  const std::size_t number = used_devices_.front();
+  early_ = find_early_values(plan_, static_cast<std::int32_t>(number));
+  const std::size_t bytes = checked_mul(early_.bytes, std::size_t{2});
+  const std::shared_ptr<Device>& device = memory_.device(number);
   const Device::Memory memory = device->memory();
-  if (bytes == 0 || bytes > std::min(kMost, rooms_[used_devices_.front()].spare) ||
+  if (bytes == 0 || bytes > std::min(kMost, rooms_[number].spare) ||
       (memory.total > 0 && bytes > memory.free / 2))
-    return {};
+    return;
   try {
-    return {device, bytes};
-  } catch (const std::bad_alloc&) {
-    return {};
+    early_memory_ = DeviceBuffer(device, bytes);
+  } catch (const std::bad_alloc&) {  // they stay in the arena
   }
 }
 
@@ -363,8 +367,7 @@ CompiledPlan::RecordedSteps& CompiledPlan::recorded_steps(std::int64_t steps,
                     device->name(), readable_bytes(checked_add(input_bytes, result_bytes)),
                     available(*device)));
   }
-  run->early = find_early_values(plan_, static_cast<std::int32_t>(used_devices_.front()));
-  run->early_memory = memory_for(run->early, device);
+  if (steps > 1) provide_early_values();
   // What lies between values is copied with them.
   std::memset(run->host_inputs.get(), 0, run->host_inputs.bytes());
   std::memset(run->host_results.get(), 0, run->host_results.bytes());
@@ -396,16 +399,16 @@ std::int64_t CompiledPlan::run_steps(std::int64_t steps, const Tensor* feeds,
   }
   std::int64_t made = steps;
   backups_made_ = 0;
-  Stream& own = stream(used_devices_.front());
   try {
     run.recording->replay();
     finish();
+  } catch (const RefusedValue& refused) {
+    error = std::current_exception();
+    made = refused.launch->step;
+    recover();
   } catch (...) {
     error = std::current_exception();
-    // A launch of another recording is left from an earlier error, and may be gone.
-    const auto refusing = std::ranges::find(run.launches, own.refusing_launch(),
-                                            [](const Launch& launch) { return &launch; });
-    made = refusing == run.launches.end() ? 0 : refusing->step;
+    made = 0;
     recover();
   }
   for (VariableSlot* variable : updated_variables_) variable->initialized = true;

@@ -63,6 +63,31 @@ TEST_SUITE("cuda faults") {
     check_close(session.run({{x, zeros}}, {y}), {Tensor{1.f, 1.f}}, 0);
   }
 
+  TEST_CASE("a step that cannot be recorded is an error, and the session goes on") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {2}, "x");
+    const auto total = gg::variable(graph, Tensor{0.f, 0.f}, "total");
+    const auto sum = gg::assign_add(total, x * 2.f);
+    gg::Session session(graph, {.device = "cuda:0"});
+    gg::Callable step = session.prepare({x}, {sum});
+    const Tensor one = Tensor::full(gg::float32, {2}, 1),
+                 three = Tensor::full(gg::float32, {3, 2}, 1);
+    const auto refused = [&](const auto& run) {
+      cuda_emulation::refuse_graphs(true);
+      CHECK(contains(message_of<gg::RunError>(run), "making a graph of a step"));
+      cuda_emulation::refuse_graphs(false);
+    };
+    step({one});
+    refused([&] { step({one}); });
+    refused([&] { step.run_steps(3, {three}); });
+    CHECK(session.step() == 1);
+    check_close(session.value(total), Tensor{2.f, 2.f}, 0);
+    step({one});
+    step.run_steps(3, {three});
+    CHECK(session.step() == 5);
+    check_close(session.value(total), Tensor{10.f, 10.f}, 0);
+  }
+
   TEST_CASE("what is missing is said in one line") {
     using cuda_emulation::Machine;
     const auto absence = [](const Machine& machine) {

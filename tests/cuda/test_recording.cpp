@@ -148,6 +148,31 @@ TEST_SUITE("cuda recording") {
     gg::tests::in_every_setting([&] { gg::tests::check_close(run_on("cuda"), expected, 1e-6); });
   }
 
+  TEST_CASE("a value that is refused, in the first run too: no variable is said to be updated") {
+    gg::Graph graph;
+    const auto data = gg::constant(graph, Tensor{1.f, 2.f, 4.f});
+    const auto rows = gg::placeholder(graph, gg::int64, {2}, "rows");
+    const auto total = gg::variable(graph, Tensor{0.f, 0.f}, "total");
+    const auto count = gg::variable(graph, Tensor{0.f}, "count");
+    const std::vector<gg::Output> updates = {gg::assign_add(total, gg::gather(data, rows)),
+                                             gg::assign_add(count, Tensor{1.f})};
+    gg::tests::in_every_setting([&] {
+      gg::Session session(graph, {.device = "cuda"});
+      gg::Callable step = session.prepare({rows}, updates);
+      const auto refuse = [&] {
+        const std::string message = message_of([&] { step({Tensor::full(gg::int64, {2}, 3)}); });
+        CHECK(contains(message, "index 3 (number 0) is outside [0,3)"));
+        CHECK(!contains(message, "updated"));
+      };
+      refuse();
+      CHECK(same_bits(session.value(count), Tensor{0.f}));
+      step({Tensor::zeros(gg::int64, {2})});
+      refuse();
+      CHECK(same_bits(session.value(count), Tensor{1.f}));
+      CHECK(same_bits(session.value(total), Tensor{1.f, 1.f}));
+    });
+  }
+
   TEST_CASE("of steps that refuse values side by side the first one counts") {
     gg::Graph graph;
     const auto data = gg::constant(graph, Tensor{1.f, 2.f, 4.f, 8.f, 16.f});

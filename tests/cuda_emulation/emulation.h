@@ -50,6 +50,8 @@ class OperandScope {
 std::string take_error();
 /// Makes device work fail from now on, as that of a GPU that is lost.
 void fail_device(const std::string& message);
+/// Makes graphs fail to be instantiated, for want of memory, or be so again.
+void refuse_graphs(bool refuse);
 
 /// Of two captures of the same work, at different steps of training, how their nodes differ: what
 /// replays would keep as it was at the capture. "" where they do not.

@@ -284,6 +284,10 @@ void fail_device(const std::string& message) {
   const std::scoped_lock lock(engine().mutex);
   engine().fail(message);
 }
+void refuse_graphs(bool refuse) {
+  const std::scoped_lock lock(engine().mutex);
+  engine().refuses_graphs = refuse;
+}
 void describe(const void* kernel, const Signature& signature) {
   const std::scoped_lock lock(engine().mutex);
   engine().kernels.try_emplace(kernel, signature);

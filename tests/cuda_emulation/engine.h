@@ -111,6 +111,7 @@ class Engine {
   std::unordered_map<const void*, std::size_t> shared_limits;
   std::string message;  ///< why `sticky` is not cudaSuccess
   cudaError_t sticky = cudaSuccess;
+  bool refuses_graphs = false;
   int captures = 0;  ///< those that forbid unsafe calls, of some thread
   int running_device = 0;
   std::uint64_t kernels_run = 0, allocations_made = 0, libraries_compiled = 0;

@@ -175,6 +175,7 @@ cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream,
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
+  if (engine().refuses_graphs) return result(cudaErrorMemoryAllocation);
   *executable = new CUgraphExec_st{std::make_shared<const std::vector<Node>>(graph->nodes)};
   return cudaSuccess;
 }

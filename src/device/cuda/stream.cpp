@@ -114,7 +114,7 @@ void CudaStream::check() {
   use_device(number_);
   cuda::check(cudaMemsetAsync(refusals_, 0, sizeof(Refusals), stream_), device().name(),
               "forgetting an error");
-  refuse_launch(*earliest, error_of(first));
+  throw RefusedValue(*earliest, error_of(first));
 }
 
 Recorder* CudaStream::recorder() {
