@@ -368,6 +368,21 @@ class RunScript(unittest.TestCase):
                               capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout, f"{prefix}/lib/pkgconfig:{prefix}\n")
 
+    def test_what_is_tested_or_installed_has_code_for_other_processors_too(self):
+        settings = self.root / "build/meson-private/cmd_line.txt"
+        settings.parent.mkdir()
+        self.tool("ninja", "exit 1")
+        log = self.folder / "meson.log"
+        self.tool("meson", f'echo "$*" >>"{log}"')
+        for native in (True, False):
+            settings.write_text("[options]\n" + "isa_levels = native\n" * native,
+                                encoding="utf-8")
+            for command in ("test", "bench", "install"):
+                log.write_text("", encoding="utf-8")
+                self.run_script(command)
+                changes = log.read_text().count("-Disa_levels=all")
+                self.assertEqual(changes, 1 if native else 0, (command, log.read_text()))
+
     # --- GPUs ---
 
     def test_a_pack_holds_what_another_machine_lacks(self):

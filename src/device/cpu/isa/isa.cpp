@@ -17,7 +17,7 @@ constexpr std::array<std::string_view, 3> kNames = {"baseline", "avx2", "avx512"
 
 #define GRADGRAPH_LEVEL(own) Isa::own,
 constexpr Isa kCompiled[] = {GRADGRAPH_EACH_LEVEL(GRADGRAPH_LEVEL)};
-constexpr const char* kRemedy = "configure it with -Disa_levels=all";
+constexpr const char* kRemedy = "`meson configure BUILD -Disa_levels=all` adds the others";
 
 std::string_view name_of(Isa level) { return kNames[static_cast<std::size_t>(level)]; }
 
