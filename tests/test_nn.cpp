@@ -132,6 +132,32 @@ TEST_CASE_FIXTURE(Fixture, "nn: dropout only works while training") {
   }
 }
 
+TEST_CASE_FIXTURE(Fixture, "nn: batch_norm of 16 bits loses no small move of what it tracks") {
+  for (const DType dtype : {bfloat16, float16}) {
+    CAPTURE(dtype);
+    const Output x = placeholder(graph, dtype, {any, 1}), train = training();
+    const nn::BatchNorm layer({.training = train, .epsilon = 0});
+    const auto norm = layer(x);
+    const Output mean = layer.variables()[2], variance = layer.variables()[3];
+    Session session(graph);
+    const auto feeds = [&](std::vector<double> values, bool is_training) {
+      const auto count = static_cast<std::int64_t>(values.size());
+      return Feeds{{x, Tensor::from(values, {count, 1}).cast(dtype)},
+                   {train, Tensor(is_training)}};
+    };
+    for (int i = 0; i < 2000; ++i) session.run(feeds({11, 13.0625}, true), norm.update);
+    // Halfway between two numbers of bfloat16.
+    CHECK(numbers(session.value(mean))[0] == doctest::Approx(12.03125).epsilon(1e-5));
+    CHECK(numbers(session.value(variance))[0] == doctest::Approx(1.0635).epsilon(1e-2));
+    // It counts where the mean is taken away.
+    CHECK(numbers(session.run(feeds({11}, false), norm.output))[0] ==
+          doctest::Approx(-1).epsilon(5e-3));
+    const double before = numbers(session.value(mean))[0];
+    session.run(feeds({100}, false), norm.update);
+    CHECK(numbers(session.value(mean))[0] == before);
+  }
+}
+
 TEST_CASE_FIXTURE(Fixture, "nn: batch_norm uses the batch while training, else what it tracked") {
   const Output x = placeholder(graph, float64, {any, 2}, "x"), train = training();
   const auto norm = nn::batch_norm(x, {.training = train, .momentum = 0.5, .epsilon = 0});

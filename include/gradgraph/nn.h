@@ -14,7 +14,7 @@
 #include "gradgraph/ops.h"
 
 /// Layers make variables ("fc1/kernel", "fc1/bias") and ops under a scope of their own, with the
-/// dtype of their input, which is float32 or float64. Those with variables come in two forms: an
+/// dtype of their input, which is a floating one. Those with variables come in two forms: an
 /// object, which may be applied several times and has its variables from the first time on,
 ///
 ///     const gg::nn::Dense encode({.units = 64, .activation = gg::tanh}, "encode");
@@ -216,8 +216,9 @@ class BatchNorm : public Module {
   BatchNormOptions options_;
 };
 /// x normalised over all axes but `axis`, of known size, times a scale, plus an offset: by the
-/// batch's mean and variance while training, else by their running averages.
-/// Source: Ioffe and Szegedy 2015; defaults of keras.layers.BatchNormalization.
+/// batch's mean and variance while training, else by their running averages, which are float32
+/// where x has 16 bits. Source: Ioffe and Szegedy 2015; defaults of
+/// keras.layers.BatchNormalization.
 BatchNormResult batch_norm(Output x, BatchNormOptions options,
                            std::string_view name = "batch_norm",
                            SourceLocation where = SourceLocation::current());

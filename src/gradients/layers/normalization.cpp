@@ -184,8 +184,10 @@ BatchNormResult BatchNorm::operator()(Output x, SourceLocation where) const {
   const Shape channels = {layer.size(x, axis)};
   const Output scale = layer.trainable("scale", channels, x.dtype(), ones());
   const Output offset = layer.trainable("offset", channels, x.dtype(), zeros());
-  const Output running_mean = layer.tracked("running_mean", channels, x.dtype(), zeros());
-  const Output running_variance = layer.tracked("running_variance", channels, x.dtype(), ones());
+  // Small moves are lost in 16 bits.
+  const DType wide = is_half(x.dtype()) ? float32 : x.dtype();
+  const Output running_mean = layer.tracked("running_mean", channels, wide, zeros());
+  const Output running_variance = layer.tracked("running_variance", channels, wide, ones());
 
   std::vector<std::int64_t> others;
   for (int i = 0; i < x.rank(); ++i)
@@ -196,24 +198,30 @@ BatchNormResult BatchNorm::operator()(Output x, SourceLocation where) const {
   const Output distance = x - line_up(rounded_mean);
   const Output rest = rest_of_mean(distance, others);
   const Output batch_variance = mean(square(distance - line_up(rest)), others);
+  const auto as = [](Output value, DType dtype) {
+    return value.dtype() == dtype ? value : cast(value, dtype);
+  };
   const auto choose = [&](Output batch, Output running) {
-    return gradgraph::where(options.training, batch, stop_gradient(running));
+    return gradgraph::where(options.training, batch, stop_gradient(as(running, x.dtype())));
   };
   const Output used_mean = choose(rounded_mean, running_mean);
-  const Output used_rest = gradgraph::where(options.training, rest, 0);
+  const Output used_rest =
+      wide == x.dtype() ? gradgraph::where(options.training, rest, 0)
+                        : choose(rest, running_mean - as(as(running_mean, x.dtype()), wide));
   const Output used_variance = choose(batch_variance, running_variance);
   const Output y = normalize(
       x, scale, offset,
       {axis, others, options.epsilon, options.training, used_mean, used_rest, used_variance});
 
   if (layer.is_repeated()) return {layer.finish(y), {}};
-  const auto move = [&](Output running, Output used) {
+  const auto move = [&](Output running, Output of_batch) {
+    const Output used = gradgraph::where(options.training, of_batch, running);
     return assign(running, running + (1 - options.momentum) * (used - running));
   };
-  const Output update =
-      group(x.graph(),
-            {move(running_mean, used_mean + used_rest), move(running_variance, used_variance)},
-            "update");
+  const Output update = group(x.graph(),
+                              {move(running_mean, as(rounded_mean, wide) + as(rest, wide)),
+                               move(running_variance, as(batch_variance, wide))},
+                              "update");
   layer.add_update(update);
   return {layer.finish(y), update};
 }
