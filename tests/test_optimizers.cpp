@@ -393,6 +393,69 @@ TEST_CASE("optimizers: variables by pattern") {
                  "'x' fits no variable: there are none"));
 }
 
+TEST_CASE("optimizers: averages of 16 bits lose no small moves, and two swaps change nothing") {
+  for (const DType dtype : {bfloat16, float16}) {
+    CAPTURE(dtype);
+    Graph graph;
+    const Output target = placeholder(graph, dtype, {}, "target");
+    const Output w = variable(graph, Tensor::full(dtype, {}, 0), "w");
+    const Output train = GradientDescent{.learning_rate = 1}.minimize(square(w - target) / 2);
+    const MovingAverages averages = moving_averages(train, 0.999);
+    const Output average = averages.averages[0].second;
+    Session session(graph);
+    Callable step = session.prepare({target}, {averages.train});
+    for (int i = 0; i < 10000; ++i) step({Tensor::full(dtype, {}, 0)});
+    for (int i = 0; i < 1000; ++i) step({Tensor::full(dtype, {}, 1)});
+    const Tensor kept = session.value(average);
+    CHECK(kept.cast(float64).item<double>() ==
+          doctest::Approx(1 - std::pow(0.999, 1000)).epsilon(1e-4));
+    session.run(averages.swap);
+    CHECK(session.value(w).cast(float32).item<float>() ==
+          kept.cast(dtype).cast(float32).item<float>());
+    CHECK(session.value(average).cast(float64).item<double>() == 1);
+    session.run(averages.swap);
+    CHECK(session.value(w).cast(float64).item<double>() == 1);
+    CHECK(session.value(average).item<float>() == kept.item<float>());
+  }
+}
+
+TEST_CASE("optimizers: one that runs after another goes on from what that leaves") {
+  for (const bool of_given_gradients : {false, true}) {
+    Graph graph;
+    const Output w = variable(graph, Tensor(1.0), "w"), v = variable(graph, Tensor(3.0), "v");
+    const Output first = GradientDescent{.learning_rate = 0.1}.minimize(square(w));
+    const Output loss = square(w - 2) + square(v);
+    const ContextGuard after = control_dependencies(graph, {first});
+    const AdamW second{.learning_rate = 0.1, .weight_decay = 0.5};
+    const Output both =
+        of_given_gradients ? second.apply(compute_gradients(loss)) : second.minimize(loss);
+    verify(graph);
+    Session session(graph);
+    session.run(both);
+    // Both gradients are those of w = 1; the second step and its decay are of w = 0.8.
+    CHECK(session.value(w).item<double>() == doctest::Approx(0.8 - 0.1 * 0.5 * 0.8 + 0.1));
+    CHECK(session.value(v).item<double>() == doctest::Approx(3 - 0.1 * 0.5 * 3 - 0.1));
+  }
+}
+
+TEST_CASE("optimizers: a schedule may be a lambda, and what is not there is told") {
+  Graph graph;
+  const Output w = variable(graph, Tensor(1.0), "w");
+  const Output train = GradientDescent{.learning_rate = [](Output step) {
+                         return 1.0 / (cast(step, float64) + 2);
+                       }}.minimize(square(w) / 2);
+  Session session(graph);
+  session.run(train);
+  session.run(train);
+  CHECK(session.value(w).item<double>() == doctest::Approx(1.0 / 2 * 2 / 3));
+  const std::string message = message_of([&] {
+    GradientDescent{.learning_rate = warm_up(10, 0.1, [](Output) { return Output(); })}.minimize(
+        square(w));
+  });
+  CHECK(contains(message, "warm_up: the schedule after it gives an empty Output"));
+  CHECK(contains(message, "test_optimizers.cpp:"));
+}
+
 TEST_CASE("optimizers: averages follow the variables, and change places with them") {
   for (const double decay : {0.6, 0.0}) {
     CAPTURE(decay);

@@ -41,12 +41,17 @@ class LearningRate {
   LearningRate(double rate) : value_(rate) {}                       // NOLINT: implicit
   LearningRate(Output rate) : value_(rate) {}                       // NOLINT: implicit
   LearningRate(Schedule schedule) : value_(std::move(schedule)) {}  // NOLINT: implicit
+  /// The same from a lambda.
+  template <std::invocable<Output> F>
+    requires std::convertible_to<std::invoke_result_t<F&, Output>, Output> LearningRate(
+        F schedule)
+        : LearningRate(Schedule(std::move(schedule))) {}  // NOLINT: implicit
 
-  /// The rate as a scalar of `dtype`, at the step that `step` counts.
-  Output at(Output step, DType dtype) const;
+    /// The rate as a scalar of `dtype`, at the step that `step` counts.
+    Output at(Output step, DType dtype) const;
 
- private:
-  std::variant<double, Output, Schedule> value_;
+   private:
+    std::variant<double, Output, Schedule> value_;
 };
 
 /// How gradients are clipped before they are applied; 0 means not at all.
@@ -258,7 +263,8 @@ struct MovingAverages {
   Output train;
   /// Variables and averages change places; so before an evaluation and after it.
   Output swap;
-  /// A variable, and its average: "<variable>/average", which begins at its initial value.
+  /// A variable, and its average: "<variable>/average", which begins at its initial value. In
+  /// float32 where the variable has 16 bits, which small moves would be too small for.
   std::vector<std::pair<Output, Output>> averages;
 };
 /// Averages of `variables`, when empty of all that are trainable, which move after each step of

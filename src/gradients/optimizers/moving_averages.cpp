@@ -44,16 +44,29 @@ MovingAverages moving_averages(Output train, double decay, const std::vector<Out
         where);
     context.scope = now.node().name() + "/";
     context.device = now.node().device();
+    const bool rounds = is_half(now.dtype());
+    const DType dtype = rounds ? float32 : now.dtype();
     const Output initial = graph.initial_value(now.node());
-    const Output average = initial ? variable(initial, "average")
-                                   : variable(graph, now.dtype(), now.shape(), "average");
+    const Output average = initial ? variable(rounds ? cast(initial, dtype) : initial, "average")
+                                   : variable(graph, dtype, now.shape(), "average");
     {
       // The variable as the train op leaves it.
       const ContextGuard after = control_dependencies(graph, {train}, where);
-      moves.push_back(assign(average, average + cast(weight, now.dtype()) * (now - average)));
+      const Output wide = rounds ? cast(now, dtype) : now;
+      moves.push_back(assign(average, average + cast(weight, dtype) * (wide - average)));
     }
-    swaps.push_back(assign(now, identity(average)));
-    swaps.push_back(assign(average, identity(now)));
+    if (rounds) {
+      // What the variable has no room for is kept beside, so that two swaps change nothing.
+      const Output rest =
+          variable(fill(now.shape(), constant(graph, Tensor(0.f))), "average_rest");
+      const Output rounded = cast(average, now.dtype());
+      swaps.push_back(assign(now, rounded));
+      swaps.push_back(assign(average, cast(now, dtype) + rest));
+      swaps.push_back(assign(rest, average - cast(rounded, dtype)));
+    } else {
+      swaps.push_back(assign(now, identity(average)));
+      swaps.push_back(assign(average, identity(now)));
+    }
     result.averages.emplace_back(now, average);
   }
   context.device.clear();

@@ -64,9 +64,11 @@ Schedule warm_up(std::int64_t steps, double rate, Schedule after, SourceLocation
   require_rate("warm_up", rate, where);
   require_steps("warm_up", steps, where);
   require(static_cast<bool>(after), "warm_up", "needs a schedule for the steps after it", where);
-  return [steps, rate, after = std::move(after)](Output step) {
+  return [steps, rate, where, after = std::move(after)](Output step) {
     const Output rising = rate * (cast(step + 1, float64) / static_cast<double>(steps));
     const Output rest = after(maximum(step - steps, 0));
+    require(static_cast<bool>(rest), "warm_up", "the schedule after it gives an empty Output",
+            where);
     return gradgraph::where(less(step, steps), rising,
                             rest.dtype() == float64 ? rest : cast(rest, float64));
   };

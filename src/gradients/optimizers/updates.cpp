@@ -143,6 +143,7 @@ Updates::Updates(std::string_view optimizer, const LossGradients& gradients, con
       guard_(graph_) {
   BuildContext& context = graph_.context();
   control_inputs_ = std::exchange(context.control_inputs, {});
+  if (continues(control_inputs_)) earlier_ = control_inputs_;
   device_ = context.device;
   context.scope = scope_ = graph_.unique_scope("train") + "/";
   context.phase = Phase::update;
@@ -223,8 +224,11 @@ Output Updates::with_weight_decay(const Output& variable, const Output& gradient
   return gradient + number(decay, gradient.dtype()) * value(variable);
 }
 
-Output Updates::if_finite(const Output& variable, const Output& value) const {
-  return is_finite_ ? gradgraph::where(is_finite_, value, variable) : value;
+Output Updates::if_finite(const Output& variable, const Output& next) const {
+  if (!is_finite_) return next;
+  const ContextGuard guard(graph_);
+  graph_.context().control_inputs = earlier_;
+  return gradgraph::where(is_finite_, next, variable);
 }
 
 void Updates::enter_shared() {
@@ -267,8 +271,27 @@ Output Updates::converted(const Output& value, DType dtype) {
   return shared;
 }
 
+bool Updates::continues(const std::vector<Node*>& control_inputs) const {
+  std::set<const Node*> own, seen;
+  for (const auto& [variable, grad] : pairs_) own.insert(&variable.node());
+  std::vector<const Node*> open(control_inputs.begin(), control_inputs.end());
+  while (!open.empty()) {
+    const Node& node = *open.back();
+    open.pop_back();
+    if (!seen.insert(&node).second) continue;
+    if (node.op().traits.updates_variable && own.contains(&node.input(0).node())) return true;
+    for (const Output& input : node.inputs())
+      if (input) open.push_back(&input.node());
+    for (const Node* before : node.control_inputs()) open.push_back(before);
+  }
+  return false;
+}
+
 Output Updates::value(const Output& variable) const {
-  return is_half(variable.dtype()) ? cast(variable, float32) : variable;
+  const ContextGuard guard(graph_);
+  graph_.context().control_inputs = earlier_;
+  if (is_half(variable.dtype())) return cast(variable, float32);
+  return earlier_.empty() ? variable : identity(variable);
 }
 
 Output Updates::state(const Output& variable, std::string_view slot, double initial) {
@@ -288,8 +311,10 @@ Output Updates::shared_state(std::string_view slot, double initial) {
 
 void Updates::set(const Output& variable, const Output& value) {
   const bool rounds = value.dtype() != variable.dtype();
-  assigns_.push_back(
-      assign(variable, if_finite(variable, rounds ? cast(value, variable.dtype()) : value)));
+  const Output rounded = if_finite(variable, rounds ? cast(value, variable.dtype()) : value);
+  const ContextGuard guard(graph_);
+  graph_.context().control_inputs = earlier_;
+  assigns_.push_back(assign(variable, rounded));
 }
 
 void Updates::descend(const Output& variable, const Output& direction) {

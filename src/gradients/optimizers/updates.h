@@ -79,8 +79,11 @@ class Updates {
                   const std::vector<ParameterGroup>& groups, SourceLocation where);
   void enter_shared();
   void remove_scale(const LossGradients& gradients);
-  /// `value` where this step's gradients are finite, else what `variable` is.
-  Output if_finite(const Output& variable, const Output& value) const;
+  /// Whether what the train op runs after updates a variable of its own too: then it goes on from
+  /// what that leaves.
+  bool continues(const std::vector<Node*>& control_inputs) const;
+  /// `next` where this step's gradients are finite, else what `variable` is.
+  Output if_finite(const Output& variable, const Output& next) const;
 
   std::string_view optimizer_;
   std::vector<GradientPair> pairs_;
@@ -88,6 +91,7 @@ class Updates {
   BuildTransaction transaction_;
   ContextGuard guard_;
   std::vector<Node*> control_inputs_;  ///< the user's: the train op runs after them
+  std::vector<Node*> earlier_;         ///< the same where its updates have to, else empty
   std::string scope_;                  ///< "train/"
   std::string device_;                 ///< the device that the user's scope asks for
   Output step_, step_count_;
