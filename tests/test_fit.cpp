@@ -163,6 +163,41 @@ TEST_CASE("fit: data in the graph gives the same, however many steps a call has"
   }
 }
 
+TEST_CASE(
+    "fit: leaves out what is less than a batch where it is told to, also of data in the graph") {
+  Network network;
+  FitOptions options = quiet(2, network);
+  options.batch_size = 40;  // of 130 samples
+  options.drop_last = true;
+  Session session(network.graph);
+  fit(session, network.step, network.train, options);
+  CHECK(session.step() == 6);
+
+  Network in_graph(/*data_in_graph=*/true);
+  options.data_in_graph = true;
+  Session other(in_graph.graph);
+  fit(other, in_graph.step, in_graph.train, options);
+  CHECK(other.step() == 6);
+}
+
+TEST_CASE("fit: a loss and metrics of 16 bits are measured as they are") {
+  for (const DType dtype : {bfloat16, float16}) {
+    Graph graph;
+    const Output x = placeholder(graph, dtype, {any}, "x"),
+                 w = variable(graph, Tensor::full(dtype, {}, 3), "w");
+    TrainingStep step{.batch = {.arrays = {{"x", x}}}, .loss = mean(square(x - w))};
+    step.metrics = {{.name = "twice", .value = mean(x * 2.f)}};
+    step.train = GradientDescent{.learning_rate = 0.25}.minimize(step.loss);
+    Session session(graph);
+    const data::Dataset ones{{"x", Tensor::full(dtype, {8}, 1)}};
+    const auto result =
+        fit(session, step, ones,
+            {.batch_size = 4, .log = [](const TrainingLog&) {}, .progress_bar = false});
+    CHECK(result.epochs[0]["loss"].training == 2.5);  // of 4 and 1
+    CHECK(result.epochs[0]["twice"].training == 2);
+  }
+}
+
 TEST_CASE("fit: logs come as often as asked, as lines, JSON and to the program") {
   const TemporaryDirectory directory;
   Network network;
@@ -446,7 +481,11 @@ TEST_CASE("fit: refuses what cannot be, before anything runs") {
         [](auto& s, auto&, auto&) { s.metrics[0].name = "loss"; });
   fails("there are two metrics 'accuracy'",
         [](auto& s, auto&, auto&) { s.metrics.push_back(s.metrics[0]); });
-  fails("'accuracy' is int64[?], not a scalar of float32 or float64",
+  fails("drop_last leaves nothing of 130 samples in batches of 131", [](auto&, auto& o, auto&) {
+    o.drop_last = true;
+    o.batch_size = 131;
+  });
+  fails("'accuracy' is int64[?], not a floating scalar",
         [](auto& s, auto&, auto&) { s.metrics[0].value = s.batch["labels"]; });
   fails("'training' is float32[?,2], not a boolean scalar",
         [](auto& s, auto&, auto&) { s.training = s.batch["images"]; });

@@ -32,9 +32,9 @@ struct TrainingStep {
   data::GraphBatch batch;
   /// A boolean scalar that is true in training, if the model acts differently then.
   Output training = {};
-  Output loss;  ///< as a Metric
+  Output loss = {};  ///< as a Metric
   std::vector<Metric> metrics = {};
-  Output train;  ///< an optimiser's train op
+  Output train = {};  ///< an optimiser's train op
   /// What is run in its place for all but one of FitOptions::batches_per_update; of
   /// `accumulate_gradients`, as `train` then is.
   Output accumulate = {};
@@ -81,6 +81,8 @@ struct FitOptions {
   /// that are left. More than 1 takes TrainingStep::accumulate.
   std::int64_t batches_per_update = 1;
   bool shuffle = true;
+  /// Leaves out an epoch's last samples where they are fewer than a batch.
+  bool drop_last = false;
   std::uint64_t seed = 0;  ///< of the order of samples
   data::Dataset validation = {};
   std::int64_t validation_batch_size = 500;

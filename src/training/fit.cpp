@@ -49,6 +49,10 @@ void require_options(const TrainingStep& step, const data::Dataset& dataset,
   at_least("checkpoint_every", options.checkpoint_every, 0);
   at_least("early_stopping.patience", options.early_stopping.patience, 0);
   require(dataset.size() > 0, "the data set is empty", where);
+  require(!options.drop_last || dataset.size() >= options.batch_size,
+          fmt::format("drop_last leaves nothing of {} samples in batches of {}", dataset.size(),
+                      options.batch_size),
+          where);
   require_arrays(step, dataset, where);
   if (options.validation.size() > 0) require_arrays(step, options.validation, where);
   require(!options.data_in_graph ||
@@ -139,6 +143,7 @@ class Training {
                      data::BatchOptions{.shuffle = options.shuffle,
                                         .seed = options.seed,
                                         .epoch = epoch_,
+                                        .drop_last = options.drop_last,
                                         .threads = options.threads,
                                         .transforms = options.transforms},
                      where);
@@ -171,7 +176,8 @@ class Training {
  private:
   bool has_validation() const { return options_.validation.size() > 0; }
   int64_t num_batches() const {
-    return (dataset_.size() + options_.batch_size - 1) / options_.batch_size;
+    const int64_t begun = options_.drop_last ? 0 : options_.batch_size - 1;
+    return (dataset_.size() + begun) / options_.batch_size;
   }
 
   /// Until the next one that ends in an update; the last one of an epoch does.

@@ -17,10 +17,10 @@ class Means {
   /// an axis of steps.
   void add(std::int64_t steps, std::int64_t samples, const std::vector<Tensor>& results) {
     for (std::size_t i = 0; i < sums_.size(); ++i)
-      if (results[i].dtype() == float64)
-        add_to(sums_[i], static_cast<double>(samples), results[i].span<double>());
-      else
+      if (results[i].dtype() == float32)
         add_to(sums_[i], static_cast<double>(samples), results[i].span<float>());
+      else
+        add_to(sums_[i], static_cast<double>(samples), results[i].cast(float64).span<double>());
     samples_ += steps * samples;
   }
   double mean(std::size_t i) const { return sums_[i] / static_cast<double>(samples_); }

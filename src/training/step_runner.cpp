@@ -21,9 +21,8 @@ void require_metric(const std::string& name, const Output& value, const Graph& g
                     SourceLocation where) {
   require(static_cast<bool>(value), fmt::format("'{}' is empty", name), where);
   require(&value.graph() == &graph, fmt::format("'{}' is of another graph", name), where);
-  require((value.dtype() == float32 || value.dtype() == float64) && value.rank() == 0,
-          fmt::format("'{}' is {}{}, not a scalar of float32 or float64", name, value.dtype(),
-                      value.shape()),
+  require(is_floating(value.dtype()) && value.rank() == 0,
+          fmt::format("'{}' is {}{}, not a floating scalar", name, value.dtype(), value.shape()),
           where);
 }
 
