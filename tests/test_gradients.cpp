@@ -244,6 +244,18 @@ TEST_CASE_FIXTURE(Fixture, "custom_gradient: the user's gradient replaces the op
   verify(graph);
 }
 
+TEST_CASE("custom_gradient: a gradient that does not fit is told by the user's number") {
+  Graph graph;
+  const Output x = variable(graph, Tensor{1.f, 2.f}, "x"), z = variable(graph, Tensor(1.f), "z");
+  const Output y = custom_gradient(
+      {z, x}, [](const std::vector<Output>& in) { return std::vector<Output>{in[0] * in[1]}; },
+      [](const auto& in, const auto&, const auto& grads) {
+        return std::vector<Output>{sum(grads[0] * in[1]), sum(grads[0])};
+      })[0];
+  CHECK(tests::contains(tests::message_of([&] { gradients({y}, {x}); }),
+                        "its gradient by input 1 is float32[], the input is float32[2]"));
+}
+
 TEST_CASE_FIXTURE(Fixture, "custom_gradient: values") {
   const Output x = scalar("x");
   const auto clipped = custom_gradient(

@@ -289,6 +289,55 @@ TEST_SUITE("messages") {
     CHECK(message.find("one of [N,keys] must be [N,1,1,keys]") != std::string::npos);
   }
 
+  TEST_CASE("a mask of three axes could be of samples or of heads, and is refused") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {gg::any, 4, 6}, "x");
+    const auto attend = [&](const gg::Shape& shape) {
+      return gg::nn::MultiHeadAttention({.heads = 2})(
+          x, {.mask = gg::placeholder(graph, gg::boolean, shape)});
+    };
+    for (const gg::Shape& shape : {gg::Shape{gg::any, 4, 4}, gg::Shape{2, 4, 4}})
+      CHECK(message_of([&] { attend(shape); }).find("give it four, [N,1,queries,keys] or ") !=
+            std::string::npos);
+    CHECK(attend({1, 4, 4}).shape() == x.shape());
+  }
+
+  TEST_CASE("class numbers in place of rows are told which loss takes them") {
+    gg::Graph graph;
+    const auto logits = gg::placeholder(graph, gg::float32, {gg::any, 3}, "logits");
+    const auto classes = gg::placeholder(graph, gg::int64, {gg::any}, "classes");
+    for (const double smoothing : {0.0, 0.1})
+      CHECK(
+          message_of([&] { gg::softmax_cross_entropy(logits, classes, smoothing); })
+              .find("[softmax_cross_entropy] 'softmax_cross_entropy': labels are int64[?]: class "
+                    "numbers are for sparse_softmax_cross_entropy, or gg::one_hot") !=
+          std::string::npos);
+  }
+
+  TEST_CASE("feeds that are swapped are told so; a dtype alone that it can be converted") {
+    gg::Graph graph;
+    const auto x = gg::placeholder(graph, gg::float32, {gg::any, 3}, "x");
+    const auto labels = gg::placeholder(graph, gg::int64, {gg::any}, "labels");
+    const auto y = gg::sum(x) + gg::cast(gg::sum(labels), gg::float32);
+    gg::Session session(graph);
+    const Tensor rows = Tensor::zeros(gg::float32, {2, 3}),
+                 classes = Tensor::zeros(gg::int64, {2});
+    CHECK(message_of([&] {
+            session.run({{x, classes}, {labels, rows}}, y);
+          })
+              .find("'x' takes float32[?,3], not int64[2], which would do for 'labels': are the "
+                    "two swapped?") != std::string::npos);
+    CHECK(message_of([&] {
+            session.run({{x, rows}, {labels, Tensor::zeros(gg::float32, {2})}}, y);
+          }).find("`.cast(gg::int64)` converts a Tensor") != std::string::npos);
+    const std::string neither = message_of([&] {
+      session.run({{x, Tensor::zeros(gg::float64, {5})}, {labels, classes}}, y);
+    });
+    CHECK(neither.find("not float64[5]") != std::string::npos);
+    CHECK(neither.find("converts") == std::string::npos);
+    CHECK(neither.find("swapped") == std::string::npos);
+  }
+
   TEST_CASE("a training whose loss is not finite is told so once, and where to look") {
     const auto told = [](double rate) {
       gg::Graph graph;

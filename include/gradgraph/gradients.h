@@ -18,7 +18,7 @@ struct GradientOptions {
 /// The gradients of sum(ys) by each of `xs`, written as more graph, so that they can be
 /// differentiated again. `grad_ys` weighs the ys; an empty one, or none at all, means ones. The
 /// new nodes are named "gradients/<forward name>", point to the node that they differentiate, and
-/// take over its line and requested device. ys and xs are float32 or float64; paths through other
+/// take over its line and requested device. ys and xs are floating; paths through other
 /// dtypes carry nothing.
 /// Throws GradientError when a path from an x to a y crosses an op without a gradient.
 std::vector<Output> gradients(const std::vector<Output>& ys, const std::vector<Output>& xs,

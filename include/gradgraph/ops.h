@@ -92,7 +92,7 @@ Output relu_grad(Operand y, Operand grad, Where where = Where::current());
 
 /// -x, of the dtypes of `add`. Source: numpy.negative.
 Output neg(Output x, Where where = Where::current());
-/// e to the power of x. Of float32 or float64, as all functions down to `sigmoid` but for square,
+/// e to the power of x. Of a floating dtype, as all functions down to `sigmoid` but for square,
 /// abs, sign and relu. Source: C's exp, numpy.exp.
 Output exp(Output x, Where where = Where::current());
 /// exp(x) - 1, without loss for small x. Source: C's expm1, numpy.expm1.
@@ -112,7 +112,7 @@ Output abs(Output x, Where where = Where::current());
 /// numpy.sign.
 Output sign(Output x, Where where = Where::current());
 /// The integer below, above, and the nearest one (halves go to the even neighbour); the gradient
-/// is zero. Of float32 or float64. Source: numpy.floor, ceil, rint.
+/// is zero. Of a floating dtype. Source: numpy.floor, ceil, rint.
 Output floor(Output x, Where where = Where::current());
 Output ceil(Output x, Where where = Where::current());
 Output round(Output x, Where where = Where::current());
@@ -122,17 +122,17 @@ Output relu(Output x, Where where = Where::current());
 /// The same, but 6 at most. Source: Krizhevsky 2010, torch.nn.functional.relu6.
 Output relu6(Output x, Where where = Where::current());
 inline constexpr double kLeakyReluSlope = 0.01, kEluAlpha = 1;  ///< unless another is given
-/// x where x > 0, else slope * x. Of float32 or float64. Source: Maas et al. 2013.
+/// x where x > 0, else slope * x. Of a floating dtype. Source: Maas et al. 2013.
 Output leaky_relu(Output x, double slope = kLeakyReluSlope, Where where = Where::current());
-/// x where x > 0, else alpha * (exp(x) - 1). Of float32 or float64. Source: Clevert et al. 2015.
+/// x where x > 0, else alpha * (exp(x) - 1). Of a floating dtype. Source: Clevert et al. 2015.
 Output elu(Output x, double alpha = kEluAlpha, Where where = Where::current());
-/// log(1 + exp(x)), a smooth relu, which does not overflow. Of float32 or float64. Source:
+/// log(1 + exp(x)), a smooth relu, which does not overflow. Of a floating dtype. Source:
 /// tf.math.softplus.
 Output softplus(Output x, Where where = Where::current());
 /// x * sigmoid(x), also called swish. Source: Ramachandran et al. 2017.
 Output silu(Output x, Where where = Where::current());
 /// x times the normal distribution up to x: x * (1 + erf(x / sqrt(2))) / 2, or `approximate`, by
-/// tanh, as older models have it. Of float32 or float64. Source: Hendrycks and Gimpel 2016.
+/// tanh, as older models have it. Of a floating dtype. Source: Hendrycks and Gimpel 2016.
 Output gelu(Output x, bool approximate = false, Where where = Where::current());
 /// 1 / (1 + exp(-x)), which does not overflow. Source: tf.sigmoid, torch.sigmoid.
 Output sigmoid(Output x, Where where = Where::current());
@@ -157,7 +157,7 @@ Output greater_equal(Operand a, Operand b, Where where = Where::current());
 Output logical_and(Operand a, Operand b, Where where = Where::current());
 Output logical_or(Operand a, Operand b, Where where = Where::current());
 Output logical_not(Output x, Where where = Where::current());
-/// A boolean for each element of x, float32 or float64. Source: numpy.isnan.
+/// A boolean for each element of x, of a floating dtype. Source: numpy.isnan.
 Output is_nan(Output x, Where where = Where::current());
 /// min(max(x, low), high): x between two bounds, which broadcast with it. NaN stays. Where x lies
 /// on a bound it has the gradient. Source: numpy.clip, tf.clip_by_value.
@@ -194,7 +194,7 @@ Output prod(Output x, Axes axes = {}, bool keep_dims = false, Where where = Wher
 /// the gradient evenly. Source: numpy.max, min; tf.reduce_max's gradient.
 Output max(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
 Output min(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
-/// log(sum(exp(x))), without overflow; float32 or float64. Of -inf alone it is -inf, and the
+/// log(sum(exp(x))), without overflow; of a floating dtype. Of -inf alone it is -inf, and the
 /// gradient 0; of no elements it throws, as max does. Where all but one element are so small that
 /// they do not change a float's last digit beside the largest, their share is lost. Source:
 /// TensorFlow's reduce_logsumexp.
@@ -202,7 +202,7 @@ Output logsumexp(Output x, Axes axes = {}, bool keep_dims = false,
                  Where where = Where::current());
 /// The variance: the mean of squared distances from the mean, or with `correction` c their sum
 /// divided by n - c: 1 estimates it from a sample. NaN where n is not above the correction;
-/// float32 or float64. Source: the array API's var.
+/// of a floating dtype. Source: the array API's var.
 Output var(Output x, Axes axes = {}, bool keep_dims = false, double correction = 0,
            Where where = Where::current());
 /// The standard deviation, the square root of `var`. Where that is 0, as of equal elements, so is
@@ -266,7 +266,7 @@ struct MatmulOptions {
 /// tf.matmul's transpositions.
 Output matmul(Output a, Output b, MatmulOptions options = {}, Where where = Where::current());
 
-// Matrices are the last two axes, float32 or float64; leading axes are batches. Wrong shapes are
+// Matrices are the last two axes, of a floating dtype; leading axes are batches. Wrong shapes are
 // BuildErrors. Source: the array API's linalg, NumPy's.
 
 /// The inverses of square matrices. A singular one throws RunError in a run.
@@ -355,7 +355,7 @@ struct Pool2dOptions {
   Layout layout = Layout::nhwc;
 };
 /// The largest element of each window of x, [N,H,W,C] or [N,C,H,W]; padding never wins. Ties go
-/// to the first, NaN wins. Of float32 or float64. Source: tf.nn.max_pool2d.
+/// to the first, NaN wins. Of a floating dtype. Source: tf.nn.max_pool2d.
 Output max_pool2d(Output x, Pool2dOptions options = {}, Where where = Where::current());
 /// Sends each element of `grad`, of the pool's shape, to the maximum of its window of `x`.
 /// Source: TensorFlow's MaxPoolGrad.
@@ -378,10 +378,10 @@ Output avg_pool2d_grad(IntVector input_shape, Output grad, Pool2dOptions options
 Output bias_add(Output x, Output bias, Layout layout = Layout::nhwc,
                 Where where = Where::current());
 /// exp(x) divided by its sum along `axis`, and the logarithm of that, which do not overflow. Of
-/// float32 or float64. Source: tf.nn.softmax, log_softmax.
+/// of a floating dtype. Source: tf.nn.softmax, log_softmax.
 Output softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
 Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
-/// (x - mean) / sqrt(variance + epsilon) along the last axis. Of float32 or float64. Source:
+/// (x - mean) / sqrt(variance + epsilon) along the last axis. Of a floating dtype. Source:
 /// jax.nn.standardize.
 Output standardize(Output x, double epsilon = 1e-5, Where where = Where::current());
 /// What standardize passes back to `x`, given `grad`, of x's shape. Source: PyTorch's
@@ -389,7 +389,7 @@ Output standardize(Output x, double epsilon = 1e-5, Where where = Where::current
 Output standardize_grad(Output x, Output grad, double epsilon = 1e-5,
                         Where where = Where::current());
 /// One loss a row: `logits` [..., classes], `labels` [..., classes] of any sum, usually 1.
-/// Of float32 or float64. Source: tf.nn.softmax_cross_entropy_with_logits.
+/// Of a floating dtype. Source: tf.nn.softmax_cross_entropy_with_logits.
 Output softmax_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// One loss a row: `logits` [..., classes], `labels` [...] of int32 or int64 class numbers. A
 /// label outside [0, classes) throws RunError in a run, in that of the gradient alone as well.
@@ -416,7 +416,7 @@ Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOpti
 /// BuildError), or none, one for all. Source: TensorFlow's sigmoid_cross_entropy_with_logits.
 Output sigmoid_cross_entropy(Output logits, Output labels, Where where = Where::current());
 /// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
-/// false. `rate` in [0, 1). Of float32 or float64. Source: Srivastava et al. 2014.
+/// false. `rate` in [0, 1). Of a floating dtype. Source: Srivastava et al. 2014.
 Output dropout_mask(IntVector shape, DType dtype, double rate, Output training,
                     Where where = Where::current());
 /// x * dropout_mask: keeps the mean. Source: tf.nn.dropout.
@@ -424,7 +424,7 @@ Output dropout(Output x, double rate, Output training, Where where = Where::curr
 
 // --- Random numbers: Philox 4x32-10, keyed by session seed, node name and step ----------------
 
-/// Uniform in [low, high). Of float32 or float64, as all that follow. BuildError for bounds that
+/// Uniform in [low, high). Of a floating dtype, as all that follow. BuildError for bounds that
 /// are no interval. Source: Salmon et al. 2011 for the generator, tf.random.uniform.
 Output random_uniform(Graph& graph, IntVector shape, DType dtype = float32, double low = 0,
                       double high = 1, Where where = Where::current());

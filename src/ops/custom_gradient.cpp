@@ -52,6 +52,18 @@ const Node* find_captured(const std::vector<Output>& outputs, const std::vector<
   return nullptr;
 }
 
+/// By the user's numbers: for the node the results are its first inputs.
+void require_gradient_of(const Output& input, const Output& grad, int number, const Node& node) {
+  if (!grad || !is_floating(input.dtype()) ||
+      (grad.dtype() == input.dtype() && grad.shape().compatible_with(input.shape())))
+    return;
+  throw GradientError(
+      node_message("custom_gradient", node.name(),
+                   fmt::format("its gradient by input {} is {}{}, the input is {}{}", number,
+                               grad.dtype(), grad.shape(), input.dtype(), input.shape())),
+      node.where());
+}
+
 std::vector<Output> outputs_of(Node& node) {
   std::vector<Output> outputs;
   for (int i = 0; i < node.num_outputs(); ++i) outputs.push_back(node.output(i));
@@ -100,6 +112,8 @@ std::vector<Output> custom_gradient(
                            fmt::format("the gradient function gives {} values for {} inputs",
                                        by_input.size(), values.size())),
               context.node().where());
+        for (std::size_t i = 0; i < values.size(); ++i)
+          require_gradient_of(values[i], by_input[i], static_cast<int>(i), context.node());
         std::vector<Output> result(num_outputs);
         result.insert(result.end(), by_input.begin(), by_input.end());
         return result;

@@ -78,13 +78,22 @@ void PreparedRun::check_feed(std::size_t i, const Tensor& value) const {
   if (value.empty_handle())
     throw RunError(fmt::format("the value fed for '{}' is empty", feed.name()), where);
   if (value.dtype() != feed.dtype() || !value.shape().compatible_with(feed.shape()))
-    throw RunError(fmt::format("'{}' takes {}{}, not {}{}{}", feed.name(), feed.dtype(),
-                               feed.shape(), value.dtype(), value.shape(),
-                               value.dtype() == feed.dtype()
-                                   ? ""
-                                   : fmt::format(": `.cast(gg::{})` converts a Tensor",
-                                                 cpp_name(feed.dtype()))),
-                   where);
+    throw RunError(
+        fmt::format("'{}' takes {}{}, not {}{}{}", feed.name(), feed.dtype(), feed.shape(),
+                    value.dtype(), value.shape(), advice_on_feed(feed, value)),
+        where);
+}
+
+/// Of what does not fit `feed`.
+std::string PreparedRun::advice_on_feed(const Output& feed, const Tensor& value) const {
+  if (value.shape().compatible_with(feed.shape()))
+    return fmt::format(": `.cast(gg::{})` converts a Tensor", cpp_name(feed.dtype()));
+  const auto other = std::ranges::find_if(feeds, [&](const Output& candidate) {
+    return value.dtype() == candidate.dtype() && value.shape().compatible_with(candidate.shape());
+  });
+  return other == feeds.end()
+             ? ""
+             : fmt::format(", which would do for '{}': are the two swapped?", other->name());
 }
 
 bool PreparedRun::matches(const Entry& entry, const Tensor* values) const {

@@ -69,6 +69,7 @@ struct PreparedRun {
 
   void check_count(std::size_t count) const;
   void check_feed(std::size_t i, const Tensor& value) const;
+  std::string advice_on_feed(const Output& feed, const Tensor& value) const;
   void check_memory(const CompiledPlan& plan) const;
   bool matches(const Entry& entry, const Tensor* values) const;
   void allocate_results(const CompiledPlan& plan);

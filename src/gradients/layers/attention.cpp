@@ -76,6 +76,11 @@ class Attention {
           fmt::format("a mask of two axes is [queries,keys], here [{},...], not {}: one "
                       "of [N,keys] must be [N,1,1,keys]",
                       steps, mask.shape()));
+      layer_.require(mask.rank() != 3 || mask.shape()[0] == 1,
+                     fmt::format("a mask of three axes, {}, could be [N,queries,keys] or "
+                                 "[heads,queries,keys]: give it four, [N,1,queries,keys] or "
+                                 "[1,heads,queries,keys]",
+                                 mask.shape()));
       hide(mask);
     }
     Output weights = softmax(scores, -1, where_);

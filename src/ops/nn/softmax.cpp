@@ -58,6 +58,11 @@ Shape merge(Shape shape, const Shape& other) {
 
 void infer_cross_entropy(InferContext& context) {
   context.require_floating(0);
+  if (is_integer(context.dtype(1)))
+    context.fail(
+        fmt::format("labels are {}{}: class numbers are for sparse_softmax_cross_entropy, or "
+                    "gg::one_hot makes rows of them",
+                    context.dtype(1), context.shape(1)));
   context.require_same_dtype(0, 1);
   context.require(context.rank(0) >= 1, "logits need a class axis");
   context.require(context.shape(0).compatible_with(context.shape(1)),
@@ -166,6 +171,8 @@ void require_smoothing(std::string_view op, double smoothing, Where where) {
 Output softmax_cross_entropy(Output logits, Output labels, double label_smoothing, Where where) {
   BuildTransaction transaction(graph_of("softmax_cross_entropy", {logits}, where));
   require_smoothing("softmax_cross_entropy", label_smoothing, where);
+  if (labels && labels.dtype() != logits.dtype())
+    return softmax_cross_entropy(logits, labels, where);  // which refuses them
   const Output even = mean(labels, -1, true, where);
   const Output smooth =
       add(mul(labels, 1 - label_smoothing, where), mul(even, label_smoothing, where), where);
