@@ -412,6 +412,9 @@ TEST_CASE("fit: a checkpoint of another training is refused, saying what differs
   fails("the checkpoint was made with 20 samples a batch, not 30", network.train);
   options.batch_size = 20;
   fails("the checkpoint was made with 130 samples, not 100", network.train.first(100));
+  options.drop_last = true;
+  fails("the checkpoint was made with 130 samples an epoch, not 120", network.train);
+  options.drop_last = false;
   options.seed = 9;
   fails("the checkpoint is of the seed 3, not 9", network.train);
 }

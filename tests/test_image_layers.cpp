@@ -140,6 +140,45 @@ TEST_CASE("image layers: upsample2d repeats pixels, and adds up what they are gi
   }
 }
 
+/// Sizes that are known when the graph is built change nothing but its shapes.
+TEST_CASE("image layers: a U-Net of images of any size is the one of images of their size") {
+  for (const Layout layout : {Layout::nhwc, Layout::nchw})
+    for (const std::int64_t groups : {1, 2, 4}) {
+      CAPTURE(groups);
+      const bool is_nhwc = layout == Layout::nhwc;
+      const auto losses = [&](std::int64_t height, std::int64_t width, bool is_known) {
+        Graph graph;
+        const auto image = [&](std::int64_t h, std::int64_t w) {
+          return is_nhwc ? Shape{2, h, w, 3} : Shape{2, 3, h, w};
+        };
+        const Output x =
+            placeholder(graph, float64, is_known ? image(height, width) : image(any, any), "x");
+        const std::int64_t axis = is_nhwc ? -1 : 1;
+        const auto block = [&](Output y, std::int64_t filters) {
+          y = nn::conv2d(y, {.filters = filters, .padding = Padding::same, .layout = layout});
+          return silu(nn::group_norm(y, {.groups = groups, .axis = axis}));
+        };
+        const Output fine = block(x, 4);
+        Output y = block(nn::max_pool2d(fine, {.layout = layout}), 8);
+        y = block(concat({nn::upsample2d(y, {.layout = layout}), fine}, is_nhwc ? 3 : 1), 4);
+        const Output loss = mean(square(y - 0.5));
+        const Output train = GradientDescent{.learning_rate = 0.1}.minimize(loss);
+        Session session(graph, {.seed = 5});
+        std::vector<double> result;
+        for (int step = 0; step < 4; ++step)
+          result.push_back(session.run({{x, noise(image(height, width), 1)}}, {loss, train})[0]
+                               .item<double>());
+        return result;
+      };
+      for (const auto& [height, width] : {std::pair{4, 6}, {8, 2}}) {
+        const auto known = losses(height, width, true), unknown = losses(height, width, false);
+        for (std::size_t i = 0; i < known.size(); ++i)
+          CHECK(unknown[i] == doctest::Approx(known[i]).epsilon(1e-12));
+        CHECK(known[3] < known[0]);
+      }
+    }
+}
+
 TEST_CASE("image layers: what they refuse") {
   Graph graph;
   const Output x = placeholder(graph, float32, {any, 4, 4, 6}, "x"),
@@ -181,8 +220,9 @@ TEST_CASE("image layers: what they refuse") {
   });
   fails("", [&] { nn::conv2d_transpose(x, {.filters = 2, .strides = most}); });
   fails("the factor cannot be 0x0", [&] { nn::upsample2d(x, {.factor = 0}); });
-  fails("axis 1 of x", [&] { nn::upsample2d(endless); });
-  const std::string once = message_of<BuildError>([&] { nn::upsample2d(endless); });
+  const Output colours = placeholder(graph, float32, {any, 4, 4, any}, "colours");
+  fails("axis 3 of x", [&] { nn::upsample2d(colours); });
+  const std::string once = message_of<BuildError>([&] { nn::upsample2d(colours); });
   CHECK(once.find("[upsample2d]") == once.rfind("[upsample2d]"));
   fails("a batch of images", [&] { nn::upsample2d(flat); });
   fails("", [&] { nn::upsample2d(x, {.factor = most}); });

@@ -9,6 +9,7 @@
 
 #include "gradgraph/gradgraph.h"
 #include "messages.h"
+#include "noise.h"
 
 using namespace gradgraph;
 using tests::contains;
@@ -130,6 +131,30 @@ TEST_CASE_FIXTURE(Fixture, "nn: dropout only works while training") {
     FAIL_CHECK("neither dropped nor scaled: " << value);
     break;
   }
+}
+
+TEST_CASE("nn: causal attention of any number of steps is the one of as many") {
+  const auto results = [](std::int64_t steps, bool is_known) {
+    Graph graph;
+    const Output x = placeholder(graph, float64, {any, is_known ? steps : any, 6}, "x");
+    const Output y = nn::MultiHeadAttention({.heads = 2, .causal = true})(x);
+    const Output train = GradientDescent{.learning_rate = 0.5}.minimize(mean(square(y - x)));
+    Session session(graph, {.seed = 2});
+    const Feeds feeds = {{x, tests::noise({2, steps, 6}, 3)}};
+    session.run(feeds, train);
+    return numbers(session.run(feeds, y));
+  };
+  for (const std::int64_t steps : {1, 2, 5}) {
+    const auto known = results(steps, true), unknown = results(steps, false);
+    REQUIRE(known.size() == unknown.size());
+    for (std::size_t i = 0; i < known.size(); ++i)
+      CHECK(unknown[i] == doctest::Approx(known[i]).epsilon(1e-12));
+  }
+  Graph graph;
+  const Output x = placeholder(graph, float32, {any, any, 6}),
+               few = slice(x, {0, 0, 0}, {-1, 2, -1});
+  CHECK(contains(message_of([&] { nn::MultiHeadAttention({.causal = true})(x, {.keys = few}); }),
+                 "causal attention needs as many keys as queries"));
 }
 
 TEST_CASE_FIXTURE(Fixture, "nn: batch_norm of 16 bits loses no small move of what it tracks") {

@@ -438,6 +438,20 @@ TEST_CASE("optimizers: one that runs after another goes on from what that leaves
   }
 }
 
+TEST_CASE("optimizers: gradients are added up under control inputs too") {
+  Graph graph;
+  const Output w = variable(graph, Tensor(1.0), "w"),
+               count = variable(graph, Tensor(0.0), "count");
+  const Output counted = assign_add(count, 1.0), loss = square(w) / 2;
+  const ContextGuard after = control_dependencies(graph, {counted});
+  const auto ops = accumulate_gradients(GradientDescent{.learning_rate = 0.5}, loss);
+  Session session(graph);
+  session.run(ops.accumulate);
+  session.run(ops.train);
+  CHECK(session.value(w).item<double>() == 0.5);
+  CHECK(session.value(count).item<double>() == 2);
+}
+
 TEST_CASE("optimizers: a schedule may be a lambda, and what is not there is told") {
   Graph graph;
   const Output w = variable(graph, Tensor(1.0), "w");

@@ -157,7 +157,7 @@ struct Upsample2dOptions {
   Pair factor = 2;
   Layout layout = Layout::nhwc;
 };
-/// Each pixel of x, images of known size, `factor` times down and right. Source:
+/// Each pixel of x, images of a known number of channels, `factor` times down and right. Source:
 /// keras.layers.UpSampling2D, nearest.
 Output upsample2d(Output x, Upsample2dOptions options = {}, std::string_view name = "upsample2d",
                   SourceLocation where = SourceLocation::current());
@@ -252,9 +252,9 @@ class GroupNorm : public Module {
  private:
   GroupNormOptions options_;
 };
-/// Each sample of x, whose other axes are of known size, normalised over each group of channels
-/// and all else, times a scale, plus an offset of each channel. With one group for each channel
-/// this is instance normalisation. Source: Wu and He 2018; torch.nn.GroupNorm.
+/// Each sample of x normalised over each group of channels, whose number is known, and all else,
+/// times a scale, plus an offset of each channel. With one group for each channel this is
+/// instance normalisation. Source: Wu and He 2018; torch.nn.GroupNorm.
 Output group_norm(Output x, GroupNormOptions options = {}, std::string_view name = "group_norm",
                   SourceLocation where = SourceLocation::current());
 

@@ -378,7 +378,7 @@ Output avg_pool2d_grad(IntVector input_shape, Output grad, Pool2dOptions options
 Output bias_add(Output x, Output bias, Layout layout = Layout::nhwc,
                 Where where = Where::current());
 /// exp(x) divided by its sum along `axis`, and the logarithm of that, which do not overflow. Of
-/// of a floating dtype. Source: tf.nn.softmax, log_softmax.
+/// a floating dtype. Source: tf.nn.softmax, log_softmax.
 Output softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
 Output log_softmax(Output x, std::int64_t axis = -1, Where where = Where::current());
 /// (x - mean) / sqrt(variance + epsilon) along the last axis. Of a floating dtype. Source:

@@ -43,15 +43,14 @@ class LearningRate {
   LearningRate(Schedule schedule) : value_(std::move(schedule)) {}  // NOLINT: implicit
   /// The same from a lambda.
   template <std::invocable<Output> F>
-    requires std::convertible_to<std::invoke_result_t<F&, Output>, Output> LearningRate(
-        F schedule)
-        : LearningRate(Schedule(std::move(schedule))) {}  // NOLINT: implicit
+  LearningRate(F schedule)  // NOLINT: implicit
+      : LearningRate(Schedule(std::move(schedule))) {}
 
-    /// The rate as a scalar of `dtype`, at the step that `step` counts.
-    Output at(Output step, DType dtype) const;
+  /// The rate as a scalar of `dtype`, at the step that `step` counts.
+  Output at(Output step, DType dtype) const;
 
-   private:
-    std::variant<double, Output, Schedule> value_;
+ private:
+  std::variant<double, Output, Schedule> value_;
 };
 
 /// How gradients are clipped before they are applied; 0 means not at all.

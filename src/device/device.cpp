@@ -13,9 +13,9 @@
 
 namespace gradgraph {
 
-RefusedValue::RefusedValue(const Launch& launch, const KernelError& error)
-    : RunError(refusal(*launch.node, error.what()), blamed(*launch.node).where()),
-      launch(&launch) {}
+RefusedValue::RefusedValue(const Launch& refusing, const KernelError& error)
+    : RunError(refusal(*refusing.node, error.what()), blamed(*refusing.node).where()),
+      launch(&refusing) {}
 
 void refuse(const Launch& launch, const KernelError& error) {
   throw RunError(RefusedValue(launch, error));

@@ -48,7 +48,7 @@ inline constexpr std::int32_t kRefusingSteps = 3;
 /// What a stream's `check` throws for a kernel that refused a value: the same error. Updates of
 /// that launch's step and of later ones have not happened.
 struct RefusedValue : RunError {
-  RefusedValue(const Launch& launch, const KernelError& error);
+  RefusedValue(const Launch& refusing, const KernelError& error);
   const Launch* launch;
 };
 /// Calls the kernel; a KernelError becomes a RunError as above.

@@ -122,7 +122,7 @@ class Training {
         train_(session, step, Mode::train, options.data_in_graph, where),
         means_(train_.num_metrics()),
         best_(session, step.loss.graph(), options.early_stopping),
-        progress_(options.progress_bar, dataset.size()),
+        progress_(options.progress_bar, samples_each_epoch()),
         interrupt_(options.catch_interrupts) {
     if (options.batches_per_update > 1)
       accumulate_.emplace(session, step, Mode::accumulate, options.data_in_graph, where);
@@ -175,6 +175,9 @@ class Training {
 
  private:
   bool has_validation() const { return options_.validation.size() > 0; }
+  int64_t samples_each_epoch() const {
+    return std::min(dataset_.size(), num_batches() * options_.batch_size);
+  }
   int64_t num_batches() const {
     const int64_t begun = options_.drop_last ? 0 : options_.batch_size - 1;
     return (dataset_.size() + begun) / options_.batch_size;
@@ -342,6 +345,7 @@ class Training {
     progress.numbers["best value"] = best_.value();
     progress.counts["samples a batch"] = options_.batch_size;
     progress.counts["samples"] = dataset_.size();
+    progress.counts["samples an epoch"] = samples_each_epoch();
     progress.counts["samples seen"] = means_.samples();
     for (std::size_t i = 0; i < means_.sums().size(); ++i)
       progress.numbers[fmt::format("sum {}", i)] = means_.sums()[i];
@@ -401,6 +405,8 @@ class Training {
     };
     require_same("samples a batch", options_.batch_size);
     require_same("samples", dataset_.size());
+    if (saved->counts.contains("samples an epoch"))  // older ones had all
+      require_same("samples an epoch", samples_each_epoch());
     require(
         saved->data_seed == options_.seed,
         fmt::format("the checkpoint is of the seed {}, not {}", saved->data_seed, options_.seed),

@@ -9,7 +9,14 @@ namespace gradgraph::nn {
 namespace {
 
 /// Where a query sees a key that is not behind it: [steps, steps].
-Output causal_mask(Graph& graph, std::int64_t steps, SourceLocation where) {
+Output causal_mask(const Output& queries, SourceLocation where) {
+  Graph& graph = queries.graph();
+  const std::int64_t steps = queries.shape()[1];
+  if (steps == any) {
+    const Output numbers =
+        range(graph, slice(shape_of(queries, where), {1}, {1}, where), int64, 0, 1, where);
+    return less_equal(numbers, expand_dims(numbers, 1, where), where);
+  }
   Tensor mask = Tensor::full(boolean, {steps, steps}, 0);
   for (std::int64_t query = 0; query < steps; ++query)
     std::fill_n(mask.data<bool>() + query * steps, query + 1, true);
@@ -61,11 +68,10 @@ class Attention {
       scores = gradgraph::where(seen, scores, -std::numeric_limits<double>::infinity(), where_);
     };
     if (options_.causal) {
-      const std::int64_t steps = layer_.size(queries, 1);
-      layer_.require(keys.shape()[1] == steps,
+      layer_.require(keys.shape()[1] == queries.shape()[1],
                      fmt::format("causal attention needs as many keys as queries, not {} and {}",
                                  keys.shape(), queries.shape()));
-      hide(causal_mask(queries.graph(), steps, where_));
+      hide(causal_mask(queries, where_));
     }
     if (mask) {
       layer_.require(mask.dtype() == boolean,

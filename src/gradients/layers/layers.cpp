@@ -196,11 +196,18 @@ Output upsample2d(Output x, Upsample2dOptions options, std::string_view name,
                 fmt::format("the factor cannot be {}x{}", factor.height, factor.width));
   layer.require(x.rank() == 4, fmt::format("x must be a batch of images, not {}", x.shape()));
   const ImageAxes axes = axes_of(options.layout);
-  std::vector<std::int64_t> shape(x.shape().begin(), x.shape().end());
-  const std::int64_t height = layer.size(x, axes.height), width = layer.size(x, axes.width);
-  shape[at(axes.height)] =
-      checked_size(layer, [&] { return checked_mul(height, factor.height); });
-  shape[at(axes.width)] = checked_size(layer, [&] { return checked_mul(width, factor.width); });
+  std::vector<Output> shape;
+  for (int axis = 0; axis < 4; ++axis) {
+    const std::int64_t times = axis == axes.height  ? factor.height
+                               : axis == axes.width ? factor.width
+                                                    : 1;
+    if (const std::int64_t size = x.shape()[axis]; size != any)
+      shape.push_back(constant(
+          x.graph(), Tensor{checked_size(layer, [&] { return checked_mul(size, times); })}, {},
+          where));
+    else
+      shape.push_back(mul(slice(shape_of(x, where), {axis}, {1}, where), times, where));
+  }
   layer.size(x, axes.channels);
 
   // An axis behind each that grows, along which its elements repeat.
@@ -208,7 +215,7 @@ Output upsample2d(Output x, Upsample2dOptions options, std::string_view name,
   multiples[at(axes.height + 1)] = factor.height;
   multiples[at(axes.width + 2)] = factor.width;
   const Output apart = expand_dims(expand_dims(x, axes.height + 1, where), axes.width + 2, where);
-  return layer.finish(reshape(tile(apart, multiples, where), shape, where));
+  return layer.finish(reshape(tile(apart, multiples, where), concat(shape, 0, where), where));
 }
 
 Output max_pool2d(Output x, Pool2dOptions options, std::string_view name, SourceLocation where) {

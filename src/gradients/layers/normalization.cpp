@@ -92,11 +92,8 @@ class GroupNormal {
  public:
   GroupNormal(const Output& x, int axis, std::int64_t groups, double epsilon)
       : axis_(axis), groups_(groups), epsilon_(epsilon) {
-    for (int i = 1; i < x.rank(); ++i) {
-      if (i == axis) continue;
-      others_.push_back(i);
-      places_ *= static_cast<double>(x.shape()[i]);
-    }
+    for (int i = 1; i < x.rank(); ++i)
+      if (i != axis) others_.push_back(i);
     mean_ = of_groups(channel_means(wide(x)));
     rest_ = stop_gradient(of_groups(channel_means(distance(x))));
     // In float64, since float32 has no room for squares of what is huge or tiny.
@@ -141,18 +138,36 @@ class GroupNormal {
   /// By x, scale and offset. With y = (distance(x) - rest) inverse, h = g scale and means over a
   /// group, it is by x (h - mean(h) - y mean(h y)) inverse.
   std::vector<Output> gradient(const Output& x, const Output& scale, const Output& grad) const {
-    const Output g = wide(grad), d = distance(x), s = wide(line_up_with(scale, x, axis_));
+    const Output g = wide(grad), s = wide(line_up_with(scale, x, axis_));
     const Output factor = inverse(), mean_g = channel_means(g);
-    const Output mean_gy = (channel_means(g * d) - rest_ * mean_g) * factor;
+    // Not g times the distance: there may be no room for that.
+    const Output y = distance(x) * factor, rest = rest_ * factor;
+    const Output mean_gy = channel_means(g * y) - rest * mean_g;
     const Output slope = of_groups(mean_gy * s) * factor;
-    const Output by_x = g * (s * factor) - d * factor * slope -
-                        (of_groups(mean_g * s) * factor - rest_ * factor * slope);
+    const Output by_x =
+        g * (s * factor) - y * slope - (of_groups(mean_g * s) * factor - rest * slope);
+    const Output places = places_of(x);
     const auto total = [&](const Output& means) {
-      return cast(reshape(sum(means, 0), {-1}) * places_, scale.dtype());
+      return cast(reshape(sum(means, 0), {-1}) * cast(places, means.dtype()), scale.dtype());
     };
     return {cast(by_x, x.dtype()), total(mean_gy), total(mean_g)};
   }
 
+  /// How many elements a channel of a sample has.
+  Output places_of(const Output& x) const {
+    double known = 1;
+    Output unknown;
+    for (const std::int64_t axis : others_) {
+      const std::int64_t size = x.shape()[static_cast<int>(axis)];
+      if (size != any) {
+        known *= static_cast<double>(size);
+        continue;
+      }
+      const Output own = cast(slice(shape_of(x), {axis}, {1}), float64);
+      unknown = unknown ? unknown * own : own;
+    }
+    return unknown ? unknown * known : constant(x.graph(), Tensor(known));
+  }
   Output channel_means(const Output& x) const { return mean(x, Axes(others_), true); }
   Output of_groups(const Output& channels) const {
     const Output split = reshape(channels, {-1, groups_, channels.shape()[axis_] / groups_});
@@ -161,7 +176,6 @@ class GroupNormal {
 
   int axis_;
   std::vector<std::int64_t> others_;
-  double places_ = 1;  ///< elements of a channel of a sample
   std::int64_t groups_;
   double epsilon_;
   Output mean_, rest_, variance_;
@@ -265,14 +279,15 @@ Output GroupNorm::operator()(Output x, SourceLocation where) const {
 
   std::vector<std::int64_t> shape = {x.shape()[0] == any ? -1 : x.shape()[0]};
   std::int64_t before = 1, in_group = 1;
-  for (int i = 1; i < x.rank(); ++i) {
-    shape.push_back(layer.size(x, i));
+  bool is_known = true;
+  for (int i = 1; i < x.rank() && (is_known = x.shape()[i] != any); ++i) {
+    shape.push_back(x.shape()[i]);
     if (i < axis) before = checked_mul(before, shape.back());
     in_group = checked_mul(in_group, i == axis ? channels / groups : shape.back());
   }
   const Output scale = layer.trainable("scale", {channels}, x.dtype(), ones());
   const Output offset = layer.trainable("offset", {channels}, x.dtype(), zeros());
-  if (in_group > 0 && before > 1 && groups > 1)
+  if (!is_known || (in_group > 0 && before > 1 && groups > 1))
     return layer.finish(
         GroupNormal(x, axis, groups, options_.epsilon).normalize(x, scale, offset));
   // Each group of a sample is a row already, if it has any element.

@@ -21,6 +21,7 @@ GradientAccumulation accumulate_gradients(const Optimizer& optimizer, Output los
     const ContextGuard guard(graph);
     BuildContext& context = graph.context();
     const std::string device = context.device;
+    const std::vector<Node*> control_inputs = std::exchange(context.control_inputs, {});
     context.phase = Phase::update;
     context.where = where;
     const std::string scope = graph.unique_scope("accumulation") + "/";
@@ -42,6 +43,7 @@ GradientAccumulation accumulate_gradients(const Optimizer& optimizer, Output los
     }
     context.scope = scope;
     context.device = device;
+    context.control_inputs = control_inputs;
     result.accumulate = group(graph, adds, "accumulate");
   }
   add_layer_updates(result.accumulate, loss);
