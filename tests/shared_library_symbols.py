@@ -23,7 +23,8 @@ ARGUMENTS = {"class": "bool", "Element": "float", "Arithmetic": "int",
              "RenamingFunction": "std::string (*)(const std::string&)",
              "OptimizerSettings": "GradientDescent", "std::integral": "std::int64_t",
              "BatchFunction": "void (*)(data::Batch&)",
-             "RangeFunction": "void (*)(std::int64_t, std::int64_t)"}
+             "RangeFunction": "void (*)(std::int64_t, std::int64_t)",
+             "ScheduleFunction": "Output (*)(Output)"}
 OPENING, CLOSING = "([{", ")]}"
 
 

@@ -35,6 +35,8 @@ Schedule cosine_schedule(double rate, std::int64_t steps, double final_rate = 0,
 Schedule warm_up(std::int64_t steps, double rate, Schedule after,
                  SourceLocation where = SourceLocation::current());
 
+template <class F>
+concept ScheduleFunction = std::invocable<F, Output>;
 /// A number, an Output (float scalar), or a schedule.
 class LearningRate {
  public:
@@ -42,7 +44,7 @@ class LearningRate {
   LearningRate(Output rate) : value_(rate) {}                       // NOLINT: implicit
   LearningRate(Schedule schedule) : value_(std::move(schedule)) {}  // NOLINT: implicit
   /// The same from a lambda.
-  template <std::invocable<Output> F>
+  template <ScheduleFunction F>
   LearningRate(F schedule)  // NOLINT: implicit
       : LearningRate(Schedule(std::move(schedule))) {}
 
