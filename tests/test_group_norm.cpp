@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "gradient_orders.h"
 #include "noise.h"
 #include "special_values.h"
 
@@ -186,15 +187,8 @@ TEST_SUITE("group_norm") {
           const auto line_up = [&](const Output& v) { return reshape(v, {s.channels, 1}); };
           const Output expected = reshape(normal * line_up(scale) + line_up(offset), shape_of(x));
           const Outputs by = {x, scale, offset};
-          const auto all_orders = [&](const Output& of) {
-            Outputs result = gradients({sum(sin(of * 1.5) * value)}, by);
-            Output again = sum(square(result[0]) * value);
-            for (const Output& first : {result[1], result[2]}) again = again + sum(exp(first));
-            for (const Output& second : gradients({again}, by)) result.push_back(second);
-            result.push_back(of);
-            return result;
-          };
-          const Outputs actual = all_orders(y), wanted = all_orders(expected);
+          const Outputs actual = gradients_of_two_orders(y, value, by),
+                        wanted = gradients_of_two_orders(expected, value, by);
           Session session(graph);
           session.set_value(scale, per_channel(6, scale_of, float64));
           session.set_value(offset, per_channel(6, offset_of, float64));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "gradient_orders.h"
 #include "kernel_helpers.h"
 #include "messages.h"
 #include "noise.h"
@@ -451,15 +452,8 @@ TEST_CASE("layers: batch_norm has the gradients of what it computes, of first an
         const Output expected =
             (x - middle) / sqrt(variance + 1e-3) * line_up(scale) + line_up(offset);
         const Outputs by = {x, scale, offset};
-        const auto all_orders = [&](const Output& of) {
-          Outputs result = gradients({sum(sin(of * 1.5) * value)}, by);
-          Output again = sum(square(result[0]) * value);
-          for (const Output& first : {result[1], result[2]}) again = again + sum(exp(first));
-          for (const Output& second : gradients({again}, by)) result.push_back(second);
-          result.push_back(of);
-          return result;
-        };
-        const Outputs actual = all_orders(y), wanted = all_orders(expected);
+        const Outputs actual = gradients_of_two_orders(y, value, by),
+                      wanted = gradients_of_two_orders(expected, value, by);
         Session session(graph);
         for (const char* name : {"scale", "running_variance"})
           session.set_value(find(name), Tensor{0.5, 1.5, 0.75});

@@ -29,46 +29,17 @@ Output line_up_with(Output vector, const Output& x, int axis) {
   return reshape(vector, shape);
 }
 
-/// Statistics of channels along an axis of x, those of the batch while `training` is true.
-struct ChannelNorm {
-  int axis;
-  Axes others;
-  double epsilon;
-  Output training, mean, rest, variance;
-
-  Output factor(const Output& scale) const { return scale * rsqrt(variance + epsilon); }
-  Output distance(const Output& x) const {
-    return x - line_up_with(mean, x, axis) - line_up_with(rest, x, axis);
-  }
-  Output normal(const Output& x, const Output& scale, const Output& offset) const {
-    return distance(x) * line_up_with(factor(scale), x, axis) + line_up_with(offset, x, axis);
-  }
-  /// By x, scale and offset. Of d = distance(x) and g, the gradient that comes in, only the sums
-  /// over a channel are needed beside g and d themselves. By x it is, with the statistics of the
-  /// batch, factor (g - mean(g) - d mean(g d) / (variance + epsilon)).
-  std::vector<Output> gradient(const Output& x, const Output& scale, const Output& g) const {
-    const Output d = distance(x), sum_g = sum(g, others), sum_gd = sum(g * d, others);
-    const Output inverse = rsqrt(variance + epsilon);
-    // In float64, as a count may be beyond float16.
-    const Output share =
-        cast(static_cast<double>(scale.shape()[0]) / cast(prod(shape_of(x)), float64), x.dtype());
-    const auto of_batch = [&](const Output& total) {
-      return line_up_with(gradgraph::where(training, total * share, 0), x, axis);
-    };
-    const Output by_x = (g - of_batch(sum_g) - d * of_batch(sum_gd * square(inverse))) *
-                        line_up_with(factor(scale), x, axis);
-    return {by_x, sum_gd * inverse, sum_g};
-  }
+struct Statistics {
+  Output mean, rest, variance;
 };
 
-/// Written as one function, since what autodiff makes of the parts goes through x far more often.
-Output normalize(const Output& x, const Output& scale, const Output& offset,
-                 const ChannelNorm& norm) {
+/// x normalised by the statistics of `norm`, times scale, plus offset. Written as one function,
+/// since what autodiff makes of the parts goes through x far more often.
+template <class Norm>
+Output normalize(const Output& x, const Output& scale, const Output& offset, const Norm& norm) {
   const auto with = [norm](const std::vector<Output>& in) {
-    ChannelNorm same = norm;
-    same.mean = in[3];
-    same.rest = in[4];
-    same.variance = in[5];
+    Norm same = norm;
+    same.statistics = {in[3], in[4], in[5]};
     return same;
   };
   const auto forward = [with](const std::vector<Output>& in) {
@@ -81,9 +52,44 @@ Output normalize(const Output& x, const Output& scale, const Output& offset,
     result.resize(in.size());
     return result;
   };
-  return custom_gradient({x, scale, offset, norm.mean, norm.rest, norm.variance}, forward,
-                         backward)[0];
+  const auto& [mean, rest, variance] = norm.statistics;
+  return custom_gradient({x, scale, offset, mean, rest, variance}, forward, backward)[0];
 }
+
+/// By channels along an axis of x; those of the batch while `training` is true.
+struct ChannelNorm {
+  int axis;
+  Axes others;
+  double epsilon;
+  Output training;
+  Statistics statistics;
+
+  Output factor(const Output& scale) const {
+    return scale * rsqrt(statistics.variance + epsilon);
+  }
+  Output distance(const Output& x) const {
+    return x - line_up_with(statistics.mean, x, axis) - line_up_with(statistics.rest, x, axis);
+  }
+  Output normal(const Output& x, const Output& scale, const Output& offset) const {
+    return distance(x) * line_up_with(factor(scale), x, axis) + line_up_with(offset, x, axis);
+  }
+  /// By x, scale and offset. Of d = distance(x) and g, the gradient that comes in, only the sums
+  /// over a channel are needed beside g and d themselves. By x it is, with the statistics of the
+  /// batch, factor (g - mean(g) - d mean(g d) / (variance + epsilon)).
+  std::vector<Output> gradient(const Output& x, const Output& scale, const Output& g) const {
+    const Output d = distance(x), sum_g = sum(g, others), sum_gd = sum(g * d, others);
+    const Output inverse = rsqrt(statistics.variance + epsilon);
+    // In float64, as a count may be beyond float16.
+    const Output share =
+        cast(static_cast<double>(scale.shape()[0]) / cast(prod(shape_of(x)), float64), x.dtype());
+    const auto of_batch = [&](const Output& total) {
+      return line_up_with(gradgraph::where(training, total * share, 0), x, axis);
+    };
+    const Output by_x = (g - of_batch(sum_g) - d * of_batch(sum_gd * square(inverse))) *
+                        line_up_with(factor(scale), x, axis);
+    return {by_x, sum_gd * inverse, sum_g};
+  }
+};
 
 /// Statistics of groups of channels that lie apart in a sample of x, each at all channels of its
 /// group: [N,1,1,C] for images [N,H,W,C]. They are made of statistics of channels, which are sums
@@ -94,44 +100,18 @@ class GroupNormal {
       : axis_(axis), groups_(groups), epsilon_(epsilon) {
     for (int i = 1; i < x.rank(); ++i)
       if (i != axis) others_.push_back(i);
-    mean_ = of_groups(channel_means(wide(x)));
-    rest_ = stop_gradient(of_groups(channel_means(distance(x))));
+    statistics.mean = of_groups(channel_means(wide(x)));
+    statistics.rest = stop_gradient(of_groups(channel_means(distance(x))));
     // In float64, since float32 has no room for squares of what is huge or tiny.
-    variance_ = of_groups(channel_means(square(cast(distance(x) - rest_, float64))));
+    statistics.variance =
+        of_groups(channel_means(square(cast(distance(x) - statistics.rest, float64))));
   }
 
-  /// x normalised, times scale, plus offset. Written as one function, as that of ChannelNorm is.
-  Output normalize(const Output& x, const Output& scale, const Output& offset) const {
-    const auto with = [same = *this](const std::vector<Output>& in) {
-      GroupNormal result = same;
-      result.mean_ = in[3];
-      result.rest_ = in[4];
-      result.variance_ = in[5];
-      return result;
-    };
-    const auto forward = [with](const std::vector<Output>& in) {
-      return std::vector<Output>{with(in).normal(in[0], in[1], in[2])};
-    };
-    const auto backward = [with](const std::vector<Output>& in, const std::vector<Output>&,
-                                 const std::vector<Output>& grads) {
-      std::vector<Output> result = with(in).gradient(in[0], in[1], grads[0]);
-      result.resize(in.size());
-      return result;
-    };
-    return custom_gradient({x, scale, offset, mean_, rest_, variance_}, forward, backward)[0];
-  }
-
- private:
-  /// Sums may be beyond float16, and would be rounded.
-  static Output wide(const Output& x) { return is_half(x.dtype()) ? cast(x, float32) : x; }
-
-  /// From the rounded mean. What lacks, the rest, is added to what is calculated of channels.
-  Output distance(const Output& x) const { return wide(x) - mean_; }
-  Output inverse() const { return cast(rsqrt(variance_ + epsilon_), mean_.dtype()); }
+  Statistics statistics;
 
   Output normal(const Output& x, const Output& scale, const Output& offset) const {
     const Output factor = wide(line_up_with(scale, x, axis_)) * inverse();
-    const Output start = wide(line_up_with(offset, x, axis_)) - rest_ * factor;
+    const Output start = wide(line_up_with(offset, x, axis_)) - statistics.rest * factor;
     return cast(distance(x) * factor + start, x.dtype());
   }
 
@@ -141,7 +121,7 @@ class GroupNormal {
     const Output g = wide(grad), s = wide(line_up_with(scale, x, axis_));
     const Output factor = inverse(), mean_g = channel_means(g);
     // Not g times the distance: there may be no room for that.
-    const Output y = distance(x) * factor, rest = rest_ * factor;
+    const Output y = distance(x) * factor, rest = statistics.rest * factor;
     const Output mean_gy = channel_means(g * y) - rest * mean_g;
     const Output slope = of_groups(mean_gy * s) * factor;
     const Output by_x =
@@ -151,6 +131,16 @@ class GroupNormal {
       return cast(reshape(sum(means, 0), {-1}) * cast(places, means.dtype()), scale.dtype());
     };
     return {cast(by_x, x.dtype()), total(mean_gy), total(mean_g)};
+  }
+
+ private:
+  /// Sums may be beyond float16, and would be rounded.
+  static Output wide(const Output& x) { return is_half(x.dtype()) ? cast(x, float32) : x; }
+
+  /// From the rounded mean. What lacks, the rest, is added to what is calculated of channels.
+  Output distance(const Output& x) const { return wide(x) - statistics.mean; }
+  Output inverse() const {
+    return cast(rsqrt(statistics.variance + epsilon_), statistics.mean.dtype());
   }
 
   /// How many elements a channel of a sample has.
@@ -178,7 +168,6 @@ class GroupNormal {
   std::vector<std::int64_t> others_;
   std::int64_t groups_;
   double epsilon_;
-  Output mean_, rest_, variance_;
 };
 
 }  // namespace
@@ -223,9 +212,12 @@ BatchNormResult BatchNorm::operator()(Output x, SourceLocation where) const {
       wide == x.dtype() ? gradgraph::where(options.training, rest, 0)
                         : choose(rest, running_mean - as(as(running_mean, x.dtype()), wide));
   const Output used_variance = choose(batch_variance, running_variance);
-  const Output y = normalize(
-      x, scale, offset,
-      {axis, others, options.epsilon, options.training, used_mean, used_rest, used_variance});
+  const Output y = normalize(x, scale, offset,
+                             ChannelNorm{axis,
+                                         others,
+                                         options.epsilon,
+                                         options.training,
+                                         {used_mean, used_rest, used_variance}});
 
   if (layer.is_repeated()) return {layer.finish(y), {}};
   const auto move = [&](Output running, Output of_batch) {
@@ -289,7 +281,7 @@ Output GroupNorm::operator()(Output x, SourceLocation where) const {
   const Output offset = layer.trainable("offset", {channels}, x.dtype(), zeros());
   if (!is_known || (in_group > 0 && before > 1 && groups > 1))
     return layer.finish(
-        GroupNormal(x, axis, groups, options_.epsilon).normalize(x, scale, offset));
+        normalize(x, scale, offset, GroupNormal(x, axis, groups, options_.epsilon)));
   // Each group of a sample is a row already, if it has any element.
   Output normal = x;
   if (in_group > 0)
