@@ -490,6 +490,11 @@ TEST_CASE("fit: refuses what cannot be, before anything runs") {
   });
   fails("'accuracy' is int64[?], not a floating scalar",
         [](auto& s, auto&, auto&) { s.metrics[0].value = s.batch["labels"]; });
+  fails("what 'accuracy' is per is int64[?], not a numeric scalar",
+        [](auto& s, auto&, auto&) { s.metrics[0].per = s.batch["labels"]; });
+  fails("'accuracy' is bool[], not a numeric scalar", [](auto& s, auto&, auto&) {
+    s.metrics[0] = {"accuracy", s.training, sum(s.batch["labels"])};
+  });
   fails("'training' is float32[?,2], not a boolean scalar",
         [](auto& s, auto&, auto&) { s.training = s.batch["images"]; });
   fails("the batch's array 'labels' is empty",

@@ -19,10 +19,18 @@
 /// The training loop: epochs over batches, validation, log, early stopping, checkpoints.
 namespace gradgraph GRADGRAPH_API {
 
-/// A floating scalar of the graph, the mean over a batch's samples, under its name in logs.
+/// A scalar of the graph, under its name in logs, and what becomes of its values in all batches.
 struct Metric {
   std::string name;
-  Output value;
+  Output value;  ///< the mean over a batch's samples, floating; with `per`, their sum
+  /// How much there is of what the value is the sum of: in logs stands the sum of all values
+  /// divided by that of these, so that what a batch has little of counts little. Both floating or
+  /// of integers: `{"accuracy of words", right, words}`, or an F1 score, or an intersection
+  /// over union. Empty: the value is a mean.
+  Output per = {};
+  /// What is shown instead of the mean: `[](double loss) { return std::exp(loss); }` for a
+  /// perplexity. Empty: the mean.
+  std::function<double(double)> shown = {};
 };
 
 /// What is trained: parts of a graph.
@@ -32,7 +40,7 @@ struct TrainingStep {
   data::GraphBatch batch;
   /// A boolean scalar that is true in training, if the model acts differently then.
   Output training = {};
-  Output loss = {};  ///< as a Metric
+  Output loss = {};  ///< a floating scalar: the mean over a batch's samples
   std::vector<Metric> metrics = {};
   Output train = {};  ///< an optimiser's train op
   /// What is run in its place for all but one of FitOptions::batches_per_update; of
@@ -43,8 +51,8 @@ struct TrainingStep {
   std::vector<GradientPair> gradients = {};
 };
 
-/// A metric's means: over the training samples that the running epoch has seen, while the
-/// variables moved, and over all validation samples.
+/// A metric over the training samples that the running epoch has seen, while the variables moved,
+/// and over all validation samples.
 struct MetricMeans {
   std::string name;
   double training = std::numeric_limits<double>::quiet_NaN();

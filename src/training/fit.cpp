@@ -120,7 +120,7 @@ class Training {
         options_(options),
         where_(where),
         train_(session, step, Mode::train, options.data_in_graph, where),
-        means_(train_.num_metrics()),
+        means_(step),
         best_(session, step.loss.graph(), options.early_stopping),
         progress_(options.progress_bar, samples_each_epoch()),
         interrupt_(options.catch_interrupts) {
@@ -271,7 +271,7 @@ class Training {
 
   /// Measures the validation data, unless it is interrupted.
   bool log(bool epoch_is_done) {
-    Means validation(means_.sums().size());
+    Means validation(step_);
     if (evaluate_ &&
         !measure_aside(session_, *evaluate_, options_.validation,
                        validation_batches_ ? &*validation_batches_ : nullptr, dataset_.size(),
@@ -282,11 +282,11 @@ class Training {
                       .epoch_is_done = epoch_is_done,
                       .seconds = seconds(),
                       .has_validation = has_validation()};
-    for (std::size_t i = 0; i < means_.sums().size(); ++i) {
+    for (std::size_t i = 0; i < means_.num_metrics(); ++i) {
       MetricMeans& metric = entry.metrics.emplace_back();
-      metric.name = i == 0 ? "loss" : step_.metrics[i - 1].name;
-      metric.training = means_.mean(i);
-      if (has_validation()) metric.validation = validation.mean(i);
+      metric.name = means_.name(i);
+      metric.training = means_.value(i);
+      if (has_validation()) metric.validation = validation.value(i);
     }
     progress_.clear();
     if (options_.log)
@@ -414,7 +414,7 @@ class Training {
     epoch_ = saved->epoch;
     done_ = saved->position;
     std::vector<double> sums;
-    for (std::size_t i = 0; i < train_.num_metrics(); ++i) {
+    for (std::size_t i = 0; i < means_.sums().size(); ++i) {
       const auto sum = saved->numbers.find(fmt::format("sum {}", i));
       require(sum != saved->numbers.end(), "the checkpoint has other metrics", where_);
       sums.push_back(sum->second);
@@ -488,13 +488,12 @@ std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
   data::Batches batches(
       dataset, options.batch_size,
       {.shuffle = false, .threads = options.threads, .transforms = options.transforms}, where);
-  training::Means means(runner.num_metrics());
+  training::Means means(step);
   training::measure_aside(session, runner, dataset, &batches, 0, options.batch_size,
                           training::Interrupt(false), means);
   std::vector<MetricMeans> result;
-  for (std::size_t i = 0; i < runner.num_metrics(); ++i)
-    result.push_back(
-        {.name = i == 0 ? "loss" : step.metrics[i - 1].name, .validation = means.mean(i)});
+  for (std::size_t i = 0; i < means.num_metrics(); ++i)
+    result.push_back({.name = means.name(i), .validation = means.value(i)});
   return result;
 }
 

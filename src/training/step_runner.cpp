@@ -17,25 +17,31 @@ bool has_metric(const TrainingStep& step, std::string_view name) {
 
 namespace {
 
-void require_metric(const std::string& name, const Output& value, const Graph& graph,
-                    SourceLocation where) {
-  require(static_cast<bool>(value), fmt::format("'{}' is empty", name), where);
-  require(&value.graph() == &graph, fmt::format("'{}' is of another graph", name), where);
-  require(is_floating(value.dtype()) && value.rank() == 0,
-          fmt::format("'{}' is {}{}, not a floating scalar", name, value.dtype(), value.shape()),
+/// Means are floating, sums and what they are divided by are numbers of any dtype.
+void require_scalar(const std::string& name, const Output& value, bool is_mean,
+                    const Graph& graph, SourceLocation where) {
+  require(static_cast<bool>(value), fmt::format("{} is empty", name), where);
+  require(&value.graph() == &graph, fmt::format("{} is of another graph", name), where);
+  const bool fits = is_mean ? is_floating(value.dtype()) : value.dtype() != boolean;
+  require(fits && value.rank() == 0,
+          fmt::format("{} is {}{}, not a {} scalar", name, value.dtype(), value.shape(),
+                      is_mean ? "floating" : "numeric"),
           where);
 }
 
 void require_step(const TrainingStep& step, StepRunner::Mode mode, SourceLocation where) {
   require(static_cast<bool>(step.loss), "the step has no loss", where);
   const Graph& graph = step.loss.graph();
-  require_metric("loss", step.loss, graph, where);
+  require_scalar("'loss'", step.loss, true, graph, where);
   for (const Metric& metric : step.metrics) {
     require(!metric.name.empty() && metric.name != "loss",
             fmt::format("a metric cannot be called '{}'", metric.name), where);
     require(std::ranges::count(step.metrics, metric.name, &Metric::name) == 1,
             fmt::format("there are two metrics '{}'", metric.name), where);
-    require_metric(metric.name, metric.value, graph, where);
+    require_scalar(fmt::format("'{}'", metric.name), metric.value, !metric.per, graph, where);
+    if (metric.per)
+      require_scalar(fmt::format("what '{}' is per", metric.name), metric.per, false, graph,
+                     where);
   }
   if (step.training)
     require(step.training.dtype() == boolean && step.training.rank() == 0,
@@ -72,8 +78,7 @@ std::vector<Output> feeds_of(const TrainingStep& step, bool data_in_graph, Sourc
 }
 
 std::vector<Output> fetches_of(const TrainingStep& step, StepRunner::Mode mode) {
-  std::vector<Output> fetches = {step.loss};
-  for (const Metric& metric : step.metrics) fetches.push_back(metric.value);
+  std::vector<Output> fetches = measured_by(step);
   if (mode == StepRunner::Mode::evaluate) return fetches;
   fetches.push_back(mode == StepRunner::Mode::accumulate ? step.accumulate : step.train);
   if (mode == StepRunner::Mode::train_with_gradients)
@@ -87,7 +92,7 @@ std::vector<Output> fetches_of(const TrainingStep& step, StepRunner::Mode mode) 
 StepRunner::StepRunner(Session& session, const TrainingStep& step, Mode mode, bool data_in_graph,
                        SourceLocation where)
     : where_(where),
-      num_metrics_(1 + step.metrics.size()),
+      num_measured_(measured_by(step).size()),
       call_((
           require_step(step, mode, where),
           session.prepare(feeds_of(step, data_in_graph, where), fetches_of(step, mode), where))) {

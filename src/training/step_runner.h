@@ -26,19 +26,18 @@ class StepRunner {
   StepRunner(Session& session, const TrainingStep& step, Mode mode, bool data_in_graph,
              SourceLocation where);
 
-  std::size_t num_metrics() const { return num_metrics_; }
   void run(const data::Batch& batch, Means& means);
   /// `steps` batches of `each` of the samples that the numbers name.
   void run(std::span<const std::int64_t> samples, std::int64_t steps, std::int64_t each,
            Means& means);
   /// What the last run gave of TrainingStep::gradients, where the mode says so.
   std::span<const Tensor> gradients() const {
-    return std::span(results_).subspan(num_metrics_ + 1);
+    return std::span(results_).subspan(num_measured_ + 1);
   }
 
  private:
   SourceLocation where_;
-  std::size_t num_metrics_;
+  std::size_t num_measured_;        ///< of the results, before the op's
   std::vector<std::string> names_;  ///< of the arrays that are fed
   Tensor training_;                 ///< what `training` is fed, or empty
   std::vector<Tensor> feeds_, results_;
