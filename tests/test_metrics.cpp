@@ -123,6 +123,28 @@ TEST_CASE("metrics: sums go on from a checkpoint within an epoch") {
   CHECK(log["accuracy"].training == expected.right / expected.counted);
 }
 
+TEST_CASE("metrics: a sum that is another's in a checkpoint is not taken for it") {
+  const data::Dataset data = guesses();
+  const TemporaryDirectory directory;
+  FitOptions options = in_batches_of(4);
+  options.checkpoints = CheckpointOptions{.directory = directory.path() / "run"};
+  options.checkpoint_every = 2;
+  {
+    Guessing guessing;
+    Session session(guessing.graph);
+    fit(session, guessing.step, data, options);
+  }
+  Guessing guessing;
+  TrainingStep& step = guessing.step;
+  step.metrics = {{"accuracy", mean(step.batch["guess"])}, {"f1", mean(step.batch["guess"])}};
+  options.resume = true;
+  options.epochs = 2;
+  Session session(guessing.graph);
+  CHECK_THROWS_WITH_AS(fit(session, step, data, options),
+                       doctest::Contains("other metrics: it lacks the sum of accuracy"),
+                       BuildError);
+}
+
 TEST_CASE("metrics: of nothing that counts there is no number") {
   const data::Dataset data{{"guess", Tensor::full(float32, {4}, 1)},
                            {"truth", Tensor::full(float32, {4}, 1)},

@@ -24,7 +24,7 @@ struct Metric {
   std::string name;
   Output value;  ///< the mean over a batch's samples, floating; with `per`, their sum
   /// How much there is of what the value is the sum of: in logs stands the sum of all values
-  /// divided by that of these, so that what a batch has little of counts little. Both floating or
+  /// divided by that of these, so that what a batch has little of counts little. Each floating or
   /// of integers: `{"accuracy of words", right, words}`, or an F1 score, or an intersection
   /// over union. Empty: the value is a mean.
   Output per = {};
@@ -154,7 +154,7 @@ struct EvaluateOptions {
   std::vector<data::Transform> transforms = {};
 };
 
-/// The means of loss and metrics over a data set, in `validation`, without training;
+/// Loss and metrics over a data set, in `validation`, without training;
 /// Session::step stays as it is. Throws as `fit`.
 std::vector<MetricMeans> evaluate(Session& session, const TrainingStep& step,
                                   const data::Dataset& dataset,

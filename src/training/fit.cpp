@@ -347,8 +347,8 @@ class Training {
     progress.counts["samples"] = dataset_.size();
     progress.counts["samples an epoch"] = samples_each_epoch();
     progress.counts["samples seen"] = means_.samples();
-    for (std::size_t i = 0; i < means_.sums().size(); ++i)
-      progress.numbers[fmt::format("sum {}", i)] = means_.sums()[i];
+    for (std::size_t i = 0; const std::string& name : means_.names_of_sums())
+      progress.numbers[name] = means_.sums()[i++];
     progress.numbers["seconds"] = seconds();
     checkpoints_->save(session_, step_.loss.graph(), progress, where_);
   }
@@ -414,9 +414,11 @@ class Training {
     epoch_ = saved->epoch;
     done_ = saved->position;
     std::vector<double> sums;
-    for (std::size_t i = 0; i < means_.sums().size(); ++i) {
-      const auto sum = saved->numbers.find(fmt::format("sum {}", i));
-      require(sum != saved->numbers.end(), "the checkpoint has other metrics", where_);
+    const bool has_names = saved->numbers.contains("sum of loss");  // older ones had numbers
+    for (const std::string& name : means_.names_of_sums()) {
+      const auto sum = saved->numbers.find(has_names ? name : fmt::format("sum {}", sums.size()));
+      require(sum != saved->numbers.end(),
+              fmt::format("the checkpoint has other metrics: it lacks the {}", name), where_);
       sums.push_back(sum->second);
     }
     means_.restore(std::move(sums), saved->counts.at("samples seen"));

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,13 +53,22 @@ class Means {
   const std::string& name(std::size_t metric) const { return entries_[metric].name; }
   double value(std::size_t metric) const {
     const Entry& entry = entries_[metric];
-    const double mean =
-        sums_[metric] / (entry.per ? sums_[*entry.per] : static_cast<double>(samples_));
+    const double by = entry.per ? sums_[*entry.per] : static_cast<double>(samples_);
+    const double mean = by == 0 ? std::numeric_limits<double>::quiet_NaN() : sums_[metric] / by;
     return entry.shown ? entry.shown(mean) : mean;
   }
 
   std::int64_t samples() const { return samples_; }
   const std::vector<double>& sums() const { return sums_; }
+  /// What each sum is of, under which a checkpoint has it.
+  std::vector<std::string> names_of_sums() const {
+    std::vector<std::string> names;
+    for (const Entry& entry : entries_)
+      names.push_back((entry.per ? "part of " : "sum of ") + entry.name);
+    for (const Entry& entry : entries_)
+      if (entry.per) names.push_back("whole of " + entry.name);
+    return names;
+  }
   /// Goes on from these.
   void restore(std::vector<double> sums, std::int64_t samples) {
     sums_ = std::move(sums);
