@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Every function of the public headers has a comment, its own or that of the block which it
-stands in; those of ops.h and nn.h say where their definition comes from."""
+stands in; those of ops.h, linalg.h and nn.h say where their definition comes from."""
 
 import pathlib
 import re
 import sys
 
 HEADERS = pathlib.Path(__file__).resolve().parent.parent / "include" / "gradgraph"
-WITH_SOURCE = ("ops.h", "nn.h")
+WITH_SOURCE = ("ops.h", "linalg.h", "nn.h")
 # A declaration of a free function, which starts a line.
 FUNCTION = re.compile(
     r"(?:inline |\[\[noreturn\]\] )*(?:std::)?[A-Za-z][\w<>:]*&? (\w+|operator\S+)\(")

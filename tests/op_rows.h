@@ -41,6 +41,7 @@ void add_nn_rows(std::vector<OpRow>& rows);
 void add_along_axes_rows(std::vector<OpRow>& rows);
 void add_loss_rows(std::vector<OpRow>& rows);
 void add_linalg_rows(std::vector<OpRow>& rows);
+void add_matrix_rows(std::vector<OpRow>& rows);
 void add_array_rows(std::vector<OpRow>& rows);
 void add_edge_case_rows(std::vector<OpRow>& rows);
 void add_control_flow_rows(std::vector<OpRow>& rows);
@@ -59,6 +60,7 @@ constexpr RowFamily kRowFamilies[] = {
     {"array", add_array_rows},
     {"along axes", add_along_axes_rows},
     {"linalg", add_linalg_rows},
+    {"matrices", add_matrix_rows},
     {"losses", add_loss_rows},
     {"edge cases", add_edge_case_rows},
     {"control flow", add_control_flow_rows},

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "row_helpers.h"
 
 /// Activations, rounding and ops of three operands. Expected values are PyTorch's.
@@ -66,6 +68,13 @@ void add_activations(Rows& rows) {
   rows.push_back(row("gelu/approximate", {kAny}, [](In x) { return Out{gelu(x[0], true)}; },
                      {Tensor{{-0.045402306f, -0.15428599f, 0.068717199f},
                              {0.57996056f, 1.3995716f, 2.9963626f}}}));
+  // Whose squares, and cubes, float16 has no room for.
+  for (const bool approximate : {false, true})
+    rows.push_back(
+        values(fmt::format("gelu/gradient_far_out_{}", approximate),
+               {Tensor{-30000.f, -300.f, 300.f, 30000.f}},
+               with_gradient([approximate](In x) { return Out{gelu(x[0], approximate)}; }),
+               {Tensor{-0.f, -0.f, 300.f, 30000.f}, Tensor{0.f, 0.f, 1.f, 1.f}}));
 }
 
 void add_rounding(Rows& rows) {

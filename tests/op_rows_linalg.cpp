@@ -35,6 +35,10 @@ void add_solving_rows(Rows& rows) {
                      {Tensor{{{2.f, 0.f}, {0.f, 4.f}}, {{1.f, 2.f}, {3.f, 4.f}}},
                       Tensor{{{2.f}, {2.f}}, {{1.f}, {1.f}}}},
                      solved, {Tensor{{{1.f}, {0.5f}}, {{-1.f}, {1.f}}}}));
+  rows.push_back(row("solve/broadcast",
+                     {Tensor{{2.f, 0.f}, {0.f, 4.f}}, Tensor{{{2.f}, {2.f}}, {{1.f}, {8.f}}}},
+                     solved, {Tensor{{{1.f}, {0.5f}}, {{0.5f}, {2.f}}}}));
+  rows.back().unknown_dims = false;
   rows.push_back(row("solve/no_columns", {kSquare, Tensor(float32, {3, 0})}, solved,
                      {Tensor(float32, {3, 0})}));
   rows.push_back(row("det/one", {kSquare}, of(det), {Tensor(40.5f)}));

@@ -14,12 +14,6 @@ Build ignoring(std::int64_t label) {
     return Out{loss};
   };
 }
-Build with_gradient(const Build& build) {
-  return [build](In in) {
-    const Output loss = build(in)[0];
-    return Out{loss, gradients({sum(loss)}, {in[0]})[0]};
-  };
-}
 
 }  // namespace
 
@@ -62,6 +56,29 @@ void add_loss_rows(std::vector<OpRow>& rows) {
       {Tensor{0.f, 0.f, 500.f, -500.f, 500.f}, Tensor{0.f, 1.f, 1.f, 0.f, 0.f}},
       with_gradient(sigmoids),
       {Tensor{0.69314718f, 0.69314718f, 0.f, 0.f, 500.f}, Tensor{0.5f, -0.5f, 0.f, 0.f, 1.f}}));
+  const Values guesses = {Tensor{{1.f, -2.f, 0.25f}}, Tensor{{0.5f, 1.f, 0.f}}};
+  rows.push_back(row("squared_error/plain", guesses,
+                     [](In in) { return Out{squared_error(in[0], in[1])}; },
+                     {Tensor{{0.25f, 9.f, 0.0625f}}}));
+  rows.push_back(row("absolute_error/plain", guesses,
+                     [](In in) { return Out{absolute_error(in[0], in[1])}; },
+                     {Tensor{{0.5f, 3.f, 0.25f}}}));
+  rows.push_back(row("huber_loss/plain", guesses,
+                     [](In in) {
+                       return Out{huber_loss(in[0], in[1], 0.4), huber_loss(in[0], 1.5)};
+                     },
+                     {Tensor{{0.12f, 1.12f, 0.03125f}}, Tensor{{0.125f, 3.f, 0.75f}}}));
+  rows.push_back(values("huber_loss/second_derivative", {Tensor{-3.f, -0.5f, 0.f, 0.5f}},
+                        [](In in) {
+                          const Output slope =
+                              gradients({sum(huber_loss(in[0], 0, 1))}, {in[0]})[0];
+                          return Out{slope, gradients({sum(slope)}, {in[0]})[0]};
+                        },
+                        {Tensor{-1.f, -0.5f, 0.f, 0.5f}, Tensor{0.f, 1.f, 1.f, 1.f}}));
+  rows.push_back(values("huber_loss/gradient_at_delta",
+                        {Tensor{2.f, 0.f, kNan, kInf}, Tensor{0.f, 0.f, 0.f, 0.f}},
+                        with_gradient([](In in) { return Out{huber_loss(in[0], in[1], 2)}; }),
+                        {Tensor{2.f, 0.f, kNan, kInf}, Tensor{2.f, 0.f, kNan, 2.f}}));
   // However small the loss: log1p(exp(-30)).
   rows.push_back(
       float32_values("sigmoid_cross_entropy/small", {Tensor{30.f}, Tensor{1.f}},

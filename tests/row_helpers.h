@@ -38,6 +38,14 @@ inline Build of(Output (*op)(Operand, Operand, Where)) {
   return [op](In x) { return Out{op(x[0], x[1], {})}; };
 }
 
+/// The first result, and the gradient of its sum by the first input.
+inline Build with_gradient(const Build& build) {
+  return [build](In in) {
+    const Output result = build(in)[0];
+    return Out{result, gradients({sum(result)}, {in[0]})[0]};
+  };
+}
+
 inline OpRow row(std::string name, Values inputs, Build build, Values expected) {
   return {std::move(name), std::move(inputs), std::move(build), std::move(expected)};
 }

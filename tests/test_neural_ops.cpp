@@ -319,6 +319,35 @@ TEST_CASE("sigmoid_cross_entropy: a label for each logit, or one for all") {
                          session.run({{logits, x}}, sigmoid_cross_entropy(logits, each))));
 }
 
+TEST_CASE("errors of predictions: a target for each, or one for all") {
+  Graph graph;
+  const Output predicted = placeholder(graph, float32, {any, 1});
+  CHECK_THROWS_WITH_AS(
+      squared_error(predicted, placeholder(graph, float32, {any})),
+      doctest::Contains("'squared_error': they differ in shape: predictions are"), BuildError);
+  CHECK_THROWS_WITH_AS(absolute_error(predicted, Tensor{1.F, 2.F}),
+                       doctest::Contains("predictions are float32[?,1], targets float32[2]"),
+                       BuildError);
+  CHECK_THROWS_WITH_AS(huber_loss(predicted, placeholder(graph, float64, {any, 1})),
+                       doctest::Contains("one floating dtype (gg::cast)"), BuildError);
+  CHECK_THROWS_WITH_AS(cosine_similarity(predicted, placeholder(graph, float32, {3})),
+                       doctest::Contains("axis -1 is not one that [?,1] and [3] both have"),
+                       BuildError);
+  CHECK_THROWS_WITH_AS(cosine_similarity(predicted, predicted, 2),
+                       doctest::Contains("axis 2 is not one that"), BuildError);
+  CHECK_THROWS_WITH_AS(norm(cast(predicted, int32)),
+                       doctest::Contains("'norm': needs a floating dtype, not int32"),
+                       BuildError);
+  CHECK_THROWS_WITH_AS(l2_normalize(predicted, -1, 0),
+                       doctest::Contains("an epsilon of 0 is no number above 0"), BuildError);
+  CHECK_THROWS_WITH_AS(huber_loss(predicted, 1, 0),
+                       doctest::Contains("'huber_loss': delta is 0, not above 0"), BuildError);
+  Session session(graph);
+  const Tensor x = Tensor{0.5F, -2.F}.reshaped({2, 1});
+  CHECK(tests::same_bits(session.run({{predicted, x}}, squared_error(predicted, 1)),
+                         Tensor{0.25F, 9.F}.reshaped({2, 1})));
+}
+
 TEST_CASE("sparse_softmax_cross_entropy: the gradient with an unknown batch") {
   Graph graph;
   const Output logits = placeholder(graph, float64, {any, 2});

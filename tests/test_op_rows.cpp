@@ -211,11 +211,12 @@ TEST_CASE("op rows: nn") { check_family("nn"); }
 TEST_CASE("op rows: array") { check_family("array"); }
 TEST_CASE("op rows: along axes") { check_family("along axes"); }
 TEST_CASE("op rows: linalg") { check_family("linalg"); }
+TEST_CASE("op rows: matrices") { check_family("matrices"); }
 TEST_CASE("op rows: losses") { check_family("losses"); }
 TEST_CASE("op rows: edge cases") { check_family("edge cases"); }
 TEST_CASE("op rows: control flow") { check_family("control flow"); }
 // A family above has a test case of its own here.
-static_assert(std::size(kRowFamilies) == 12);
+static_assert(std::size(kRowFamilies) == 13);
 
 TEST_CASE("op rows: every op has a row") {
   std::set<std::string> covered;

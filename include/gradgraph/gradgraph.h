@@ -11,6 +11,7 @@
 #include "gradgraph/graph.h"
 #include "gradgraph/inside.h"
 #include "gradgraph/kernel.h"
+#include "gradgraph/linalg.h"
 #include "gradgraph/named_tensor.h"
 #include "gradgraph/nn.h"
 #include "gradgraph/npy.h"

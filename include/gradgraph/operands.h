@@ -18,6 +18,9 @@
 /// What the ops' front functions take in place of an Output.
 namespace gradgraph GRADGRAPH_API {
 
+/// The caller's line, for errors.
+using Where = SourceLocation;
+
 template <class T>
 concept Arithmetic = std::is_arithmetic_v<T>;
 

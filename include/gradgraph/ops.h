@@ -6,18 +6,18 @@
 #include <vector>
 
 #include "gradgraph/graph.h"
+#include "gradgraph/linalg.h"
 #include "gradgraph/operands.h"
 
-/// The ops: one front function each. They add a node to the graph of their inputs and throw
-/// BuildError, with op, node, shapes and the caller's line, when the inputs do not fit.
+/// The ops, but for those of matrices (linalg.h): one front function each. They add a node to the
+/// graph of their inputs and throw BuildError, with op, node, shapes and the caller's line, when
+/// the inputs do not fit.
 ///
 /// Some ops refuse values that only a run knows, such as an index out of range. A run throws for
 /// such a value in every op whose value its fetches need, whatever passes make of the graph, and
 /// leaves every variable as it was. Who reads but a shape (shape_of, zeros_like, ones_like) does
 /// not need the value.
 namespace gradgraph GRADGRAPH_API {
-
-using Where = SourceLocation;
 
 // --- Sources -----------------------------------------------------------------------------------
 
@@ -255,57 +255,7 @@ struct TopK {
 /// run's error where only that knows. Source: ONNX TopK.
 TopK top_k(Output x, std::int64_t k, std::int64_t axis = -1, Where where = Where::current());
 
-// --- Linear algebra and neural networks --------------------------------------------------------
-
-struct MatmulOptions {
-  bool transpose_a = false;
-  bool transpose_b = false;
-};
-/// The product over the last two axes, [..., m, k] times [..., k, n]; leading axes are batches
-/// and broadcast. Rank >= 2, of float32, float64, int32 or int64. Source: numpy.matmul, with
-/// tf.matmul's transpositions.
-Output matmul(Output a, Output b, MatmulOptions options = {}, Where where = Where::current());
-
-// Matrices are the last two axes, of a floating dtype; leading axes are batches. Wrong shapes are
-// BuildErrors. Source: the array API's linalg, NumPy's.
-
-/// The inverses of square matrices. A singular one throws RunError in a run.
-Output inverse(Output x, Where where = Where::current());
-/// The x of a x = b: `a` [..., n, n], `b` [..., n, k] of the same batches. A singular matrix
-/// throws RunError in a run.
-Output solve(Output a, Output b, Where where = Where::current());
-/// Determinants: [..., n, n] gives [...], 0 for singular matrices, whose gradient throws.
-Output det(Output x, Where where = Where::current());
-struct LogDet {
-  Output sign;       ///< -1, 0 or 1; its gradient is 0
-  Output logarithm;  ///< of the determinant's size, -inf where that is 0
-};
-/// det as sign * exp(logarithm), which neither overflows nor underflows.
-LogDet logdet(Output x, Where where = Where::current());
-/// The lower triangle L with L L^T = x, of symmetric positive definite matrices; others throw
-/// RunError in a run. Only x's lower triangle is read, and the gradient is symmetric.
-Output cholesky(Output x, Where where = Where::current());
-struct Qr {
-  Output q, r;
-};
-/// q r = x: [..., m, n] gives q [..., m, k] with orthonormal columns and r [..., k, n], upper
-/// triangles, k = min(m, n). Signs are LAPACK's. The gradient needs m and n, and that the first k
-/// columns are independent: otherwise it throws.
-Qr qr(Output x, Where where = Where::current());
-struct Eigh {
-  Output values, vectors;
-};
-/// Eigenvalues [..., n], ascending, and eigenvectors, as columns, of symmetric matrices. Only x's
-/// lower triangle is read, and the gradient is symmetric; that of vectors is not finite where
-/// eigenvalues are equal. NaN for matrices that are not finite.
-Eigh eigh(Output x, Where where = Where::current());
-struct Svd {
-  Output u, s, vt;
-};
-/// u diag(s) vt = x: [..., m, n] gives u [..., m, k], the singular values s [..., k], descending,
-/// and vt [..., k, n], k = min(m, n). The gradient of u and vt is not finite where singular
-/// values are equal or 0. NaN for matrices that are not finite.
-Svd svd(Output x, Where where = Where::current());
+// --- Neural networks ---------------------------------------------------------------------------
 
 enum class Padding : std::uint8_t { valid, same, explicit_ };
 enum class Layout : std::uint8_t { nhwc, nchw };
@@ -415,6 +365,15 @@ Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOpti
 /// accurate for all finite logits. Labels have the logits' shape (a known one that differs throws
 /// BuildError), or none, one for all. Source: TensorFlow's sigmoid_cross_entropy_with_logits.
 Output sigmoid_cross_entropy(Output logits, Output labels, Where where = Where::current());
+/// The square of what predictions lie beside targets, and its size, element by element; of a
+/// floating dtype. Targets have the predictions' shape (a known one that differs throws
+/// BuildError), or none, one for all. Source: keras.losses.
+Output squared_error(Output predictions, Operand targets, Where where = Where::current());
+Output absolute_error(Output predictions, Operand targets, Where where = Where::current());
+/// The same, half the square up to a distance of `delta`, beyond it on along the tangent. Source:
+/// Huber 1964.
+Output huber_loss(Output predictions, Operand targets, double delta = 1,
+                  Where where = Where::current());
 /// 0 with probability `rate`, else 1 / (1 - rate); all 1 while `training` (a boolean scalar) is
 /// false. `rate` in [0, 1). Of a floating dtype. Source: Srivastava et al. 2014.
 Output dropout_mask(IntVector shape, DType dtype, double rate, Output training,
@@ -466,6 +425,8 @@ Output stack(const std::vector<Output>& parts, std::int64_t axis = 0,
 /// Parts of the given sizes along `axis`; their sum must be the axis' size. Source: torch.split.
 std::vector<Output> split(Output x, std::vector<std::int64_t> sizes, std::int64_t axis,
                           Where where = Where::current());
+/// x without `axis`, once for each of its elements, whose number is known. Source: tf.unstack.
+std::vector<Output> unstack(Output x, std::int64_t axis = 0, Where where = Where::current());
 /// `size` elements from `begin` on each axis; a size of -1 means up to the end. Source:
 /// tf.slice.
 Output slice(Output x, IntVector begin, IntVector size, Where where = Where::current());

@@ -76,6 +76,10 @@ const Tensor* constant_value(const Output& output);
 /// Fails when input i is a constant vector with an entry below `lowest`.
 void require_entries(const InferContext& context, int i, std::int64_t lowest);
 
+/// What sums are made of: x, or where it has 16 bits as float32, since they may be beyond float16
+/// and would be rounded.
+Output wide(Output x, SourceLocation where = {});
+
 /// `grad` summed down to the shape of `like`, which was broadcast to grad's shape.
 Output unbroadcast(Output grad, Output like);
 

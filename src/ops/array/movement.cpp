@@ -106,9 +106,8 @@ void infer_split(InferContext& context) {
   std::int64_t total = 0;
   for (const std::int64_t size : sizes) total = valid ? joined(context, total, size) : 0;
   if (!valid || (shape[axis] != any && total != shape[axis]))
-    context.fail(
-        fmt::format("sizes ({}) do not make up axis {} of {}: there is one for each part",
-                    fmt::join(sizes, ","), axis, shape));
+    context.fail(fmt::format("parts of sizes ({}) do not make up axis {} of {}",
+                             fmt::join(sizes, ","), axis, shape));
   for (const std::int64_t size : sizes) {
     shape.set(axis, size);
     context.output(context.dtype(0), shape);
@@ -148,7 +147,8 @@ void infer_slice(InferContext& context) {
     const std::int64_t least = std::max<std::int64_t>(first, 0);
     const std::int64_t count = std::max<std::int64_t>(size[axis], 0);
     if (dim != any && (least > dim || count > dim - least))
-      context.fail(fmt::format("{} elements from {} on do not fit axis {}", count, least, axis));
+      context.fail(fmt::format("{} elements from {} on do not fit axis {} of {}", count, least,
+                               axis, context.shape(0)));
     const bool rest = size[axis] == any && to_end && dim != any && first != any;
     shape.set(axis, rest ? dim - first : size[axis]);
   }
@@ -235,6 +235,20 @@ std::vector<Output> split(Output x, Ints sizes, std::int64_t axis, Where where) 
   std::vector<Output> parts;
   for (int i = 0; i < node.num_outputs(); ++i) parts.push_back(node.output(i));
   return parts;
+}
+
+std::vector<Output> unstack(Output x, std::int64_t axis, Where where) {
+  Graph& graph = graph_of("unstack", {x}, where);
+  BuildTransaction transaction(graph);
+  const std::int64_t from = from_front(axis, x.rank());
+  if (from < 0 || from >= x.rank() || x.shape()[static_cast<int>(from)] == any)
+    fail_to_build("unstack", graph,
+                  fmt::format("axis {} of {} is not one of known size", axis, x.shape()), where);
+  if (x.shape()[static_cast<int>(from)] == 0) return {};
+  std::vector<Output> parts =
+      split(x, Ints(static_cast<std::size_t>(x.shape()[static_cast<int>(from)]), 1), from, where);
+  for (Output& part : parts) part = squeeze(part, {from}, where);
+  return transaction.commit(parts);
 }
 
 Output slice(Output x, IntVector begin, IntVector size, Where where) {

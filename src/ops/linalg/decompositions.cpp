@@ -81,7 +81,7 @@ void infer_svd(InferContext& context) {
 /// Symmetric, since x is.
 Grads grad_cholesky(Context c) {
   const Output factor = c.output(), inner = t_product(factor, c.grad());
-  const Output half = below_diagonal(inner) + 0.5 * diagonal_part(inner);
+  const Output half = tril(inner, -1) + 0.5 * diagonal_part(inner);
   const Output back = inverse(factor);
   const Output grad = t_product(back, product(half, back));
   return {0.5 * (grad + matrix_transpose(grad))};
@@ -101,7 +101,7 @@ Grads grad_eigh(Context c) {
 /// That of a matrix with at least as many rows as columns.
 Output grad_tall_qr(Output q, Output r, Output q_grad, Output r_grad) {
   const Output m = product_t(r, r_grad) - t_product(q_grad, q);
-  const Output below = below_diagonal(m);
+  const Output below = tril(m, -1);
   const Output symmetric = below + diagonal_part(m) + matrix_transpose(below);
   return matrix_transpose(solve(r, matrix_transpose(q_grad + product(q, symmetric))));
 }

@@ -77,7 +77,21 @@ Grads grad_logdet(Context c) {
 }  // namespace
 
 Output inverse(Output x, Where where) { return make("inverse", {x}, where); }
-Output solve(Output a, Output b, Where where) { return make("solve", {a, b}, where); }
+Output solve(Output a, Output b, Where where) {
+  BuildTransaction transaction(graph_of("solve", {a, b}, where));
+  const auto repeat = [&](Output& x, Shape shape) {
+    for (int axis = x.rank() - 2; axis < x.rank(); ++axis) shape.append(x.shape()[axis]);
+    if (shape != x.shape()) x = broadcast_to(x, shape, where);
+  };
+  Shape common;
+  // What does not fit is for inference to refuse.
+  if (a.rank() >= 2 && b.rank() >= 2 && a.shape().fully_known() && b.shape().fully_known() &&
+      broadcast_shapes(batches(a.shape()), batches(b.shape()), common)) {
+    repeat(a, common);
+    repeat(b, common);
+  }
+  return transaction.commit(make("solve", {a, b}, where));
+}
 Output det(Output x, Where where) { return make("det", {x}, where); }
 LogDet logdet(Output x, Where where) {
   Node& node = make_node("logdet", {x}, {}, where);

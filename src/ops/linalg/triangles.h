@@ -5,12 +5,8 @@
 /// Parts of matrices [..., rows, columns], for the gradients of decompositions.
 namespace gradgraph {
 
-/// x with its last two axes exchanged.
-Output matrix_transpose(Output x);
 /// The elements on the diagonal, 0 elsewhere.
 Output diagonal_part(Output x);
-/// The elements below the diagonal, 0 elsewhere.
-Output below_diagonal(Output x);
 /// Elements of x where rows and columns differ, `other` on the diagonal.
 Output off_diagonal(Output x, Operand other);
 /// A vector as a row, or as a column, beside matrices.

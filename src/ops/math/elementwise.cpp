@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "core/text.h"
+#include "gradgraph/gradients.h"
 #include "ops/builders.h"
 
 /// Ops that work element by element, with NumPy's broadcasting.
@@ -245,18 +246,49 @@ UnaryFunction::UnaryFunction(operands_detail::FunctionOfFlag function, SourceLoc
 
 Output softplus(Output x, Where where) { return make("softplus", {x}, where); }
 Output silu(Output x, Where where) { return mul(x, sigmoid(x, where), where); }
+
+namespace {
+
+constexpr double kNormalDensity = 0.5 * std::numbers::inv_sqrtpi * std::numbers::sqrt2;  // of 0
+/// The gate's approximation: tanh(factor * (x + cube * x^3)).
+constexpr double kGeluFactor = std::numbers::sqrt2 * std::numbers::inv_sqrtpi,
+                 kGeluCube = 0.044715;
+
+/// gelu is x times the normal distribution up to x, which is made of this: it goes from -1 to 1.
+Output gelu_gate(Output x, bool approximate, Where where) {
+  if (!approximate) return erf(mul(x, 1 / std::numbers::sqrt2, where), where);
+  const Output cube = mul(x, square(x, where), where);
+  const Output inner = add(x, mul(cube, kGeluCube, where), where);
+  return tanh(mul(inner, kGeluFactor, where), where);
+}
+
+/// By x; a step keeps what both of its parts have in common with gelu itself.
+Output gelu_slope(Output x, bool approximate) {
+  const Output gate = gelu_gate(x, approximate, {});
+  if (!approximate) return 0.5 * (gate + 1) + x * (kNormalDensity * exp(-0.5 * square(x)));
+  // Not times the square of x: there may be no room for that where the gate's slope is 0.
+  const Output by_gate = x * (1 - square(gate));
+  const Output cubic = 3 * kGeluCube * (x * (x * by_gate));
+  // 0.5 * (gate + 1) would be kept beside the gate.
+  return 0.5 * gate + 0.5 + 0.5 * kGeluFactor * (by_gate + cubic);
+}
+
+}  // namespace
+
 Output gelu(Output x, bool approximate, Where where) {
-  BuildTransaction transaction(graph_of("gelu", {x}, where));
-  const auto times = [&](double factor, Output y) { return mul(factor, y, where); };
-  Output gate;
-  if (approximate) {
-    const Output cube = mul(x, square(x, where), where);
-    gate =
-        tanh(times(std::sqrt(2 / std::numbers::pi), add(x, times(0.044715, cube), where)), where);
-  } else {
-    gate = erf(times(1 / std::numbers::sqrt2, x), where);
-  }
-  return transaction.commit(mul(times(0.5, x), add(gate, 1, where), where));
+  Graph& graph = graph_of("gelu", {x}, where);
+  if (!is_floating(x.dtype()))
+    fail_to_build("gelu", graph, fmt::format("needs a floating dtype, not {}", x.dtype()), where);
+  const auto forward = [&](const std::vector<Output>& in) {
+    const Output gate = gelu_gate(in[0], approximate, where);
+    return std::vector<Output>{mul(in[0], mul(0.5, add(gate, 1, where), where), where)};
+  };
+  // What autodiff makes of the parts keeps two more values of x's size.
+  const auto backward = [approximate](const std::vector<Output>& in, const std::vector<Output>&,
+                                      const std::vector<Output>& grads) {
+    return std::vector<Output>{grads[0] * gelu_slope(in[0], approximate)};
+  };
+  return custom_gradient({x}, forward, backward, where)[0];
 }
 Output floor(Output x, Where where) { return make("floor", {x}, where); }
 Output ceil(Output x, Where where) { return make("ceil", {x}, where); }
@@ -326,6 +358,7 @@ Output apply_where(Output condition, Output x, const UnaryFunction& function, Op
 Output cast(Output x, DType dtype, Where where) {
   return make("cast", {x}, where, {{"dtype", dtype}});
 }
+Output wide(Output x, Where where) { return is_half(x.dtype()) ? cast(x, float32, where) : x; }
 
 // --- Definitions -------------------------------------------------------------------------------
 

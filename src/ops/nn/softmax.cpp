@@ -198,27 +198,6 @@ Output sparse_softmax_cross_entropy(Output logits, Output labels, SparseLossOpti
   return transaction.commit(loss);
 }
 
-Output sigmoid_cross_entropy(Output logits, Output labels, Where where) {
-  constexpr std::string_view kOp = "sigmoid_cross_entropy";
-  BuildTransaction transaction(graph_of(kOp, {logits, labels}, where));
-  const auto require = [&](bool holds, const std::string& fault) {
-    if (!holds)
-      throw BuildError(
-          node_message(kOp, kOp,
-                       fmt::format("{}: logits are {}{}, labels {}{}", fault, logits.dtype(),
-                                   logits.shape(), labels.dtype(), labels.shape())),
-          where);
-  };
-  require(is_floating(logits.dtype()) && labels.dtype() == logits.dtype(),
-          "both must be of one floating dtype (gg::cast)");
-  // Logits [N,1] and labels [N] would give a loss [N,N].
-  require(labels.rank() == 0 || logits.shape().compatible_with(labels.shape()),
-          "they differ in shape");
-  return transaction.commit(add(mul(labels, softplus(neg(logits, where), where), where),
-                                mul(sub(1, labels, where), softplus(logits, where), where),
-                                where));
-}
-
 void register_softmax_ops(OpRegistry& registry) {
   registry.add({"bias_add", {.in_place = true}, infer_bias_add, grad_bias_add})
       .describe("x plus a number for each channel", {"x", "bias"})

@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <limits>
+
+#include "core/text.h"
+#include "ops/builders.h"
+
+/// Lengths of vectors, and angles between them.
+namespace gradgraph {
+namespace {
+
+void require_floating(std::string_view op, Output x, Where where) {
+  Graph& graph = graph_of(op, {x}, where);
+  if (!is_floating(x.dtype()))
+    fail_to_build(op, graph, fmt::format("needs a floating dtype, not {}", x.dtype()), where);
+}
+
+void require_epsilon(std::string_view op, Output x, double epsilon, Where where) {
+  if (!(epsilon > 0 && epsilon < std::numeric_limits<double>::infinity()))
+    fail_to_build(op, x.graph(), fmt::format("an epsilon of {} is no number above 0", epsilon),
+                  where);
+}
+
+/// Of x that is wide already.
+Output length_of(Output x, const Axes& axes, bool keep_dims, Where where) {
+  const Output squared = sum(square(x, where), axes, keep_dims, where);
+  const UnaryFunction root = [where](Output v) { return sqrt(v, where); };
+  return apply_where(not_equal(squared, 0, where), squared, root, 0, 1, where);
+}
+
+Output unit_of(Output x, std::int64_t axis, double epsilon, Where where) {
+  return div(x, maximum(length_of(x, {axis}, true, where), epsilon, where), where);
+}
+
+}  // namespace
+
+Output norm(Output x, Axes axes, bool keep_dims, Where where) {
+  BuildTransaction transaction(graph_of("norm", {x}, where));
+  require_floating("norm", x, where);
+  return transaction.commit(
+      cast(length_of(wide(x, where), axes, keep_dims, where), x.dtype(), where));
+}
+
+Output l2_normalize(Output x, std::int64_t axis, double epsilon, Where where) {
+  BuildTransaction transaction(graph_of("l2_normalize", {x}, where));
+  require_floating("l2_normalize", x, where);
+  require_epsilon("l2_normalize", x, epsilon, where);
+  return transaction.commit(
+      cast(unit_of(wide(x, where), axis, epsilon, where), x.dtype(), where));
+}
+
+Output cosine_similarity(Output a, Output b, std::int64_t axis, double epsilon, Where where) {
+  constexpr std::string_view kOp = "cosine_similarity";
+  Graph& graph = graph_of(kOp, {a, b}, where);
+  BuildTransaction transaction(graph);
+  for (const Output& x : {a, b}) require_floating(kOp, x, where);
+  require_epsilon(kOp, a, epsilon, where);
+  const int rank = std::max(a.rank(), b.rank());
+  // Counted from the end it is the same one of both.
+  const std::int64_t from_end = axis < 0 ? axis : axis - rank;
+  const auto extent = [&](const Output& x) {
+    const std::int64_t at = x.rank() + from_end;
+    return from_end < 0 && at >= 0 ? x.shape()[static_cast<int>(at)] : std::int64_t{-2};
+  };
+  if (extent(a) == -2 || extent(b) == -2 ||
+      (extent(a) != any && extent(b) != any && extent(a) != extent(b)))
+    fail_to_build(
+        kOp, graph,
+        fmt::format("axis {} is not one that {} and {} both have", axis, a.shape(), b.shape()),
+        where);
+  const Output product = mul(unit_of(wide(a, where), from_end, epsilon, where),
+                             unit_of(wide(b, where), from_end, epsilon, where), where);
+  return transaction.commit(cast(sum(product, {from_end}, false, where), a.dtype(), where));
+}
+
+}  // namespace gradgraph
