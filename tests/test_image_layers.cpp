@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
@@ -137,6 +138,60 @@ TEST_CASE("image layers: upsample2d repeats pixels, and adds up what they are gi
           }
     check_close(results[0], larger);
     check_close(results[1], sums);
+  }
+}
+
+TEST_CASE("image layers: upsample2d between pixels, and gradients go to both") {
+  // Where an output's centre lies among those of `size` pixels: the first of two, and how far on.
+  const auto between = [](std::int64_t i, std::int64_t times, std::int64_t size) {
+    const double place =
+        std::max(0., (static_cast<double>(i) + 0.5) / static_cast<double>(times) - 0.5);
+    const auto low = static_cast<std::int64_t>(place);
+    return std::tuple(low, std::min(low + 1, size - 1), place - static_cast<double>(low));
+  };
+  for (const Layout layout : {Layout::nhwc, Layout::nchw})
+    for (const std::int64_t height : {std::int64_t{2}, any}) {
+      Graph graph;
+      const Output x = placeholder(graph, float64, {any, height, 3, 2});
+      const nn::Upsample2dOptions options = {
+          .factor = {2, 3}, .layout = layout, .interpolation = nn::Interpolation::bilinear};
+      const Output y = layout == Layout::nhwc ? nn::upsample2d(x, options)
+                                              : to_nhwc(nn::upsample2d(to_nchw(x), options));
+      CHECK(y.shape().compatible_with({1, 4, 9, 2}));
+      const Tensor image = noise({2, 2, 3, 2}, 1), flow = noise({2, 4, 9, 2}, 2);
+      Session session(graph);
+      const auto results =
+          session.run({{x, image}}, {y, gradients({sum(y * constant(graph, flow))}, {x})[0]});
+      Tensor larger(float64, {2, 4, 9, 2}), sums = Tensor::full(float64, {2, 2, 3, 2}, 0);
+      for (std::int64_t n = 0; n < 2; ++n)
+        for (std::int64_t i = 0; i < 4; ++i)
+          for (std::int64_t j = 0; j < 9; ++j)
+            for (std::int64_t c = 0; c < 2; ++c) {
+              const auto [top, bottom, down] = between(i, 2, 2);
+              const auto [left, right, along] = between(j, 3, 3);
+              double value = 0;
+              for (const auto& [row, column, share] :
+                   {std::tuple(top, left, (1 - down) * (1 - along)),
+                    std::tuple(top, right, (1 - down) * along),
+                    std::tuple(bottom, left, down * (1 - along)),
+                    std::tuple(bottom, right, down * along)}) {
+                value += share * at(image, n, row, column, c);
+                sums.data<double>()[((n * 2 + row) * 3 + column) * 2 + c] +=
+                    share * at(flow, n, i, j, c);
+              }
+              larger.data<double>()[((n * 4 + i) * 9 + j) * 2 + c] = value;
+            }
+      check_close(results[0], larger);
+      check_close(results[1], sums);
+    }
+  // PyTorch's own, in 16 bits as well.
+  for (const DType dtype : {float32, bfloat16}) {
+    Graph graph;
+    const Output row = constant(graph, Tensor{1.F, 2.F}.reshaped({1, 1, 2, 1}).cast(dtype));
+    const Output y =
+        nn::upsample2d(row, {.factor = {1, 2}, .interpolation = nn::Interpolation::bilinear});
+    check_close(Session(graph).run({}, y).cast(float64),
+                Tensor{1., 1.25, 1.75, 2.}.reshaped({1, 1, 4, 1}));
   }
 }
 

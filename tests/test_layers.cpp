@@ -1,9 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -13,126 +11,14 @@
 #include "messages.h"
 #include "noise.h"
 #include "special_values.h"
-#include "tests_folder.h"
 
-/// Layers as objects, and layers for sequences against PyTorch's.
+/// Layers as objects, and what layers compute and refuse.
 namespace gradgraph::tests {
 namespace {
 
-using nlohmann::json;
-
-Tensor tensor_of(const json& entry) {
-  return Tensor::from(entry["values"].get<std::vector<double>>(),
-                      Shape(entry["shape"].get<std::vector<std::int64_t>>()));
-}
-
-void check_equal(const Tensor& actual, const json& entry, double tolerance = 1e-12) {
-  const Tensor expected = tensor_of(entry);
-  REQUIRE(actual.shape() == expected.shape());
-  const auto a = actual.span<double>(), b = expected.span<double>();
-  for (std::size_t i = 0; i < a.size(); ++i) CHECK(std::fabs(a[i] - b[i]) <= tolerance);
-}
-
 using Outputs = std::vector<Output>;
-using Named = std::map<std::string, Output>;
-
-/// What the layer of a case makes of its inputs, and its variables.
-struct Built {
-  Named outputs;
-  std::vector<Output> variables;
-};
-Built build(const std::string& name, const Named& in) {
-  if (name == "lstm") {
-    const nn::Lstm layer({.units = 4});
-    const nn::LstmResult result = layer(in.at("x"), {in.at("hidden"), in.at("cell")});
-    return {{{"outputs", result.outputs},
-             {"hidden", result.state.hidden},
-             {"cell", result.state.cell}},
-            layer.variables()};
-  }
-  if (name == "gru") {
-    const nn::Gru layer({.units = 4});
-    const nn::GruResult result = layer(in.at("x"), in.at("state"));
-    return {{{"outputs", result.outputs}, {"state", result.state}}, layer.variables()};
-  }
-  const nn::MultiHeadAttention layer({.heads = 2, .causal = name == "causal_attention"});
-  nn::AttentionInputs others;
-  if (name == "cross_attention") others = {.keys = in.at("keys"), .values = in.at("values")};
-  return {{{"outputs", layer(in.at("queries"), others)}}, layer.variables()};
-}
-
-/// Sums in which later elements count for more, as in make_layer_values.py.
-Output weighed(const Output& x) {
-  const std::int64_t count = x.shape().num_elements();
-  Tensor weights(float64, x.shape());
-  for (std::int64_t i = 0; i < count; ++i)
-    weights.data<double>()[i] = 0.5 + static_cast<double>(i) / static_cast<double>(count - 1);
-  return sum(x * weights);
-}
-
-std::vector<std::int64_t> unknown_batch(const Shape& shape) {
-  std::vector<std::int64_t> dims(shape.dims().begin(), shape.dims().end());
-  dims[0] = any;
-  return dims;
-}
 
 }  // namespace
-
-TEST_CASE("layers: sequences as PyTorch has them, values and gradients, to 1e-12") {
-  const json golden =
-      json::parse(std::ifstream(GRADGRAPH_TESTS_FOLDER "/golden/layer_values.json"));
-  for (const json& spec : golden["cases"]) {
-    const std::string name = spec["name"];
-    SUBCASE(name.c_str()) {
-      for (const bool batch_is_known : {true, false}) {
-        CAPTURE(batch_is_known);
-        Graph graph;
-        Named inputs;
-        Feeds feeds;
-        for (const auto& [input, entry] : spec["inputs"].items()) {
-          const Tensor value = tensor_of(entry);
-          const Shape shape =
-              batch_is_known ? value.shape() : Shape(unknown_batch(value.shape()));
-          inputs[input] = placeholder(graph, float64, shape, input);
-          feeds.emplace_back(inputs[input], value);
-        }
-        const Built built = build(name, inputs);
-        Session session(graph);
-        std::map<std::string, Output> weights;
-        for (const Output& variable : built.variables) {
-          const std::string& full = variable.node().name();
-          weights[full.substr(full.find('/') + 1)] = variable;
-        }
-        REQUIRE(weights.size() == spec["weights"].size());
-        for (const auto& weight : spec["weights"].items()) {
-          CAPTURE(weight.key());
-          REQUIRE(weights.contains(weight.key()));
-          session.set_value(weights[weight.key()], tensor_of(weight.value()));
-        }
-        for (const auto& output : spec["outputs"].items()) {
-          CAPTURE(output.key());
-          check_equal(session.run(feeds, built.outputs.at(output.key())), output.value());
-        }
-        if (!batch_is_known) continue;
-        Output loss;
-        for (const auto& [output, entry] : spec["outputs"].items()) {
-          const Output part = weighed(built.outputs.at(output));
-          loss = loss ? loss + part : part;
-        }
-        for (const auto& input : spec["input_gradients"].items()) {
-          CAPTURE(input.key());
-          check_equal(session.run(feeds, gradients({loss}, {inputs[input.key()]})[0]),
-                      input.value());
-        }
-        for (const auto& weight : spec["weight_gradients"].items()) {
-          CAPTURE(weight.key());
-          check_equal(session.run(feeds, gradients({loss}, {weights[weight.key()]})[0]),
-                      weight.value());
-        }
-      }
-    }
-  }
-}
 
 TEST_CASE("layers: step by step is as all steps at once, from nothing as from zeros") {
   Graph graph;
@@ -562,7 +448,9 @@ TEST_CASE("layers: what layers for sequences refuse") {
                state = placeholder(graph, float32, {any, 7}, "state"),
                mask = placeholder(graph, float32, {4, 4}, "mask"),
                of_samples = placeholder(graph, boolean, {2, 4}, "of_samples"),
-               five = placeholder(graph, float32, {any, 5, 6}, "five");
+               five = placeholder(graph, float32, {any, 5, 6}, "five"),
+               whole = placeholder(graph, int32, {any, 6}, "whole"),
+               of_any_width = placeholder(graph, float32, {any, 4, any}, "of_any_width");
   fails("units must be positive, not 0", [&] { nn::Lstm({})(x); });
   fails("x must be [N, steps, features]", [&] { nn::Lstm({.units = 2})(flat); });
   fails("x must be [N, features]", [&] { nn::Gru({.units = 2}).step(x); });
@@ -588,6 +476,52 @@ TEST_CASE("layers: what layers for sequences refuse") {
         [&] { nn::MultiHeadAttention({.causal = true})(x, {.keys = fewer}); });
   CHECK(nn::MultiHeadAttention({.heads = 2}, "any_length")(endless).shape() ==
         Shape{any, any, 6});
+  fails("x must be [N, steps, channels], not [?,6]", [&] { nn::conv1d(flat, {.filters = 2}); });
+  fails("a causal convolution pads by itself",
+        [&] { nn::conv1d(x, {.filters = 2, .padding = Padding::same, .causal = true}); });
+  fails("a causal convolution pads by itself",
+        [&] { nn::conv1d(x, {.filters = 2, .after = 1, .causal = true}); });
+  fails("the dilation must be positive, not 0",
+        [&] { nn::conv1d(x, {.filters = 2, .dilation = 0}); });
+  fails("a border needs Padding::explicit_", [&] { nn::conv1d(x, {.filters = 2, .before = 1}); });
+  fails("4 groups do not divide 6 channels", [&] { nn::conv1d(x, {.filters = 4, .groups = 4}); });
+  fails("the kernel must be positive, not 0",
+        [&] { nn::conv1d(x, {.filters = 2, .kernel = 0}); });
+  fails("[conv1d] 'conv1d': a size of 2 * 4611686018427387904 is too large", [&] {
+    nn::conv1d(x, {.filters = 2, .causal = true, .dilation = std::int64_t{1} << 62});
+  });
+  fails("axis 2 of x", [&] { nn::conv1d(of_any_width, {.filters = 2}); });
+  fails("float", [&] { nn::rms_norm(whole); });
+}
+
+TEST_CASE("layers: a causal conv1d sees nothing that comes later, however many steps") {
+  Graph graph;
+  const Output x = placeholder(graph, float64, {any, any, 3});
+  const Output y =
+      nn::conv1d(x, {.filters = 2, .activation = tanh, .causal = true, .dilation = 2});
+  CHECK(y.shape() == Shape{any, any, 2});
+  const Tensor all = noise({2, 9, 3}, 1);
+  Tensor begin(float64, {2, 4, 3});
+  for (std::int64_t n = 0; n < 2; ++n)
+    std::copy_n(all.data<double>() + n * 27, 12, begin.data<double>() + n * 12);
+  Session session(graph);
+  const Tensor long_y = session.run({{x, all}}, y), short_y = session.run({{x, begin}}, y);
+  REQUIRE(long_y.shape() == Shape{2, 9, 2});
+  for (std::int64_t n = 0; n < 2; ++n)
+    for (std::int64_t i = 0; i < 8; ++i)
+      CHECK(std::fabs(long_y.data<double>()[n * 18 + i] - short_y.data<double>()[n * 8 + i]) <
+            1e-14);
+}
+
+TEST_CASE("layers: rms_norm of 16 bits has room for squares") {
+  Graph graph;
+  for (const DType dtype : {float16, bfloat16}) {
+    const Output x = constant(graph, Tensor{{300.f, -400.f}, {1e-3f, 0.f}}.cast(dtype));
+    const Tensor y = Session(graph).run({}, nn::rms_norm(x, 0)).cast(float32);
+    const double expected[] = {300 / std::sqrt(125000.), -400 / std::sqrt(125000.), std::sqrt(2.),
+                               0};
+    for (std::size_t i = 0; i < 4; ++i) CHECK(std::fabs(y.span<float>()[i] - expected[i]) < 4e-3);
+  }
 }
 
 }  // namespace gradgraph::tests

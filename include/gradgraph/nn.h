@@ -119,6 +119,36 @@ class Conv2d : public Module {
 Output conv2d(Output x, Conv2dOptions options, std::string_view name = "conv2d",
               SourceLocation where = SourceLocation::current());
 
+struct Conv1dOptions {
+  std::int64_t filters = 0;
+  std::int64_t kernel = 3;
+  Activation activation = {};
+  std::int64_t stride = 1;
+  Padding padding = Padding::valid;
+  std::int64_t before = 0, after = 0;  ///< zeros, with Padding::explicit_ alone
+  /// Zeros before the sequence alone, so that no result is made of later steps. Not with another
+  /// padding.
+  bool causal = false;
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  bool use_bias = true;
+  Initializer kernel_initializer = glorot_uniform();
+  Initializer bias_initializer = zeros();
+};
+class Conv1d : public Module {
+ public:
+  explicit Conv1d(Conv1dOptions options, std::string_view name = "conv1d");
+  /// See conv1d. Each application has the first one's number of channels.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  Conv1dOptions options_;
+};
+/// x, sequences [N, steps, channels], convolved with a kernel [kernel, channels / groups,
+/// filters], plus a bias. Source: keras.layers.Conv1D.
+Output conv1d(Output x, Conv1dOptions options, std::string_view name = "conv1d",
+              SourceLocation where = SourceLocation::current());
+
 struct Conv2dTransposeOptions {
   std::int64_t filters = 0;
   Pair kernel = 3;
@@ -153,12 +183,15 @@ Output conv2d_transpose(Output x, Conv2dTransposeOptions options,
                         std::string_view name = "conv2d_transpose",
                         SourceLocation where = SourceLocation::current());
 
+enum class Interpolation : std::uint8_t { nearest, bilinear };
 struct Upsample2dOptions {
   Pair factor = 2;
   Layout layout = Layout::nhwc;
+  Interpolation interpolation = Interpolation::nearest;
 };
-/// Each pixel of x, images of a known number of channels, `factor` times down and right. Source:
-/// keras.layers.UpSampling2D, nearest.
+/// x, images of a known number of channels, with `factor` times as many pixels down and right:
+/// each pixel repeated, or what lies between the centres of two, and beyond the outermost these
+/// themselves. Source: keras.layers.UpSampling2D, torch.nn.Upsample without align_corners.
 Output upsample2d(Output x, Upsample2dOptions options = {}, std::string_view name = "upsample2d",
                   SourceLocation where = SourceLocation::current());
 
@@ -236,6 +269,21 @@ class LayerNorm : public Module {
 /// al. 2016.
 Output layer_norm(Output x, double epsilon = 1e-5, std::string_view name = "layer_norm",
                   SourceLocation where = SourceLocation::current());
+
+class RmsNorm : public Module {
+ public:
+  explicit RmsNorm(double epsilon = 1e-6, std::string_view name = "rms_norm");
+  /// See rms_norm.
+  Output operator()(Output x, SourceLocation where = SourceLocation::current()) const;
+
+ private:
+  double epsilon_;
+};
+/// x divided by the square root of the mean of its squares plus `epsilon` over its last axis, of
+/// known size, times a scale; the mean is float32 where x has 16 bits. Source: Zhang and Sennrich
+/// 2019, torch.nn.RMSNorm.
+Output rms_norm(Output x, double epsilon = 1e-6, std::string_view name = "rms_norm",
+                SourceLocation where = SourceLocation::current());
 
 struct GroupNormOptions {
   std::int64_t groups = 32;

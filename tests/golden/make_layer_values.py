@@ -101,12 +101,38 @@ def attention(name, causal, crossed):
     add(name, layer, inputs, weights, outputs)
 
 
+def conv1d(name, before=0, after=0, **options):
+    layer = torch.nn.Conv1d(4, 6, 3, **options)
+    inputs = {"x": torch.randn(2, 7, 4)}
+
+    def outputs(given):
+        padded = torch.nn.functional.pad(given["x"].transpose(1, 2), (before, after))
+        return {"outputs": layer(padded).transpose(1, 2)}
+
+    add(name, layer, inputs,
+        {"kernel": lambda p: p["weight"].permute(2, 1, 0), "bias": lambda p: p["bias"]}, outputs)
+
+
+def rms_norm():
+    layer = torch.nn.RMSNorm(5, eps=1e-6)
+    with torch.no_grad():
+        layer.weight.normal_()
+    inputs = {"x": torch.randn(2, 3, 5)}
+    add("rms_norm", layer, inputs, {"scale": lambda p: p["weight"]},
+        lambda given: {"outputs": layer(given["x"])})
+
+
 def main():
     lstm()
     gru()
     attention("attention", causal=False, crossed=False)
     attention("causal_attention", causal=True, crossed=False)
     attention("cross_attention", causal=False, crossed=True)
+    conv1d("conv1d", stride=2)
+    conv1d("conv1d_same", before=1, after=1)
+    conv1d("conv1d_explicit", before=3, after=2, groups=2)
+    conv1d("conv1d_causal", before=4, dilation=2)
+    rms_norm()
     body = ",\n".join(json.dumps(case) for case in cases)
     path = pathlib.Path(__file__).with_name("layer_values.json")
     path.write_text('{"torch": ' + json.dumps(torch.__version__.split("+")[0]) +

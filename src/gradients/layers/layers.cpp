@@ -23,6 +23,17 @@ Output pool2d(std::string_view kind,
                            where));
 }
 
+/// A sequence is an image of one row.
+Conv2dOptions images_of(const Conv1dOptions& options, std::int64_t before) {
+  return {.filters = options.filters,
+          .kernel = {1, options.kernel},
+          .strides = {1, options.stride},
+          .padding = options.causal ? Padding::explicit_ : options.padding,
+          .border = {.left = before, .right = options.after},
+          .dilations = {1, options.dilation},
+          .groups = options.groups};
+}
+
 /// Checks what convolutions have in common; returns the number of x's channels.
 template <class Options>
 std::int64_t require_image(const LayerBuilder& layer, const Output& x, const Options& options) {
@@ -72,6 +83,21 @@ std::int64_t checked_size(const LayerBuilder& layer, const Size& size) {
     layer.require(false, error.what());
     throw;
   }
+}
+
+/// x with `times` as many elements along an axis, `count` in all: each from between two of x's.
+Output interpolate(const Output& x, int axis, std::int64_t times, const Output& count,
+                   SourceLocation where) {
+  const double step = 1 / static_cast<double>(times);
+  const Output place =
+      maximum(range(x.graph(), count, float64, (step - 1) / 2, step, where), 0, where);
+  const Output below = floor(place, where), low = cast(below, int64, where);
+  const Output last = sub(slice(shape_of(x, where), {axis}, {1}, where), 1, where);
+  const Output high = minimum(add(low, 1, where), last, where);
+  std::vector<std::int64_t> along(at(x.rank()), 1);
+  along[at(axis)] = -1;
+  const Output share = reshape(cast(sub(place, below, where), x.dtype(), where), along, where);
+  return lerp(gather(x, low, axis, where), gather(x, high, axis, where), share, where);
 }
 
 /// One axis of a transposed convolution.
@@ -126,6 +152,38 @@ Output Conv2d::operator()(Output x, SourceLocation where) const {
 
 Output conv2d(Output x, Conv2dOptions options, std::string_view name, SourceLocation where) {
   return Conv2d(std::move(options), name)(x, where);
+}
+
+Conv1d::Conv1d(Conv1dOptions options, std::string_view name)
+    : Module(name), options_(std::move(options)) {}
+
+Output Conv1d::operator()(Output x, SourceLocation where) const {
+  LayerBuilder layer("conv1d", *this, x, where);
+  const Conv1dOptions& options = options_;
+  layer.require(x.rank() == 3, fmt::format("x must be [N, steps, channels], not {}", x.shape()));
+  layer.require(!options.causal || (options.padding == Padding::valid && options.before == 0 &&
+                                    options.after == 0),
+                "a causal convolution pads by itself");
+  layer.require(options.dilation > 0,
+                fmt::format("the dilation must be positive, not {}", options.dilation));
+  layer.require(options.kernel > 0,
+                fmt::format("the kernel must be positive, not {}", options.kernel));
+  layer.size(x, 2);
+  const std::int64_t reach =
+      checked_size(layer, [&] { return checked_mul(options.kernel - 1, options.dilation); });
+  const Output rows = expand_dims(x, 1, where);
+  const Conv2dOptions as_images = images_of(options, options.causal ? reach : options.before);
+  const std::int64_t channels = require_image(layer, rows, as_images);
+  const Output kernel =
+      layer.trainable("kernel", {options.kernel, channels / options.groups, options.filters},
+                      x.dtype(), options.kernel_initializer);
+  const Output y =
+      gradgraph::conv2d(rows, expand_dims(kernel, 0, where), windows_of(as_images), where);
+  return finish(layer, squeeze(y, {1}, where), options.filters, Layout::nhwc, options, where);
+}
+
+Output conv1d(Output x, Conv1dOptions options, std::string_view name, SourceLocation where) {
+  return Conv1d(std::move(options), name)(x, where);
 }
 
 Conv2dTranspose::Conv2dTranspose(Conv2dTransposeOptions options, std::string_view name)
@@ -210,6 +268,13 @@ Output upsample2d(Output x, Upsample2dOptions options, std::string_view name,
   }
   layer.size(x, axes.channels);
 
+  if (options.interpolation == Interpolation::bilinear) {
+    Output y = x;
+    for (const auto& [axis, times] :
+         {std::pair(axes.height, factor.height), std::pair(axes.width, factor.width)})
+      if (times > 1) y = interpolate(y, axis, times, shape[at(axis)], where);
+    return layer.finish(y);
+  }
   // An axis behind each that grows, along which its elements repeat.
   std::vector<std::int64_t> multiples(6, 1);
   multiples[at(axes.height + 1)] = factor.height;

@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "gradgraph/gradients.h"
 #include "gradients/layers/layer_builder.h"
+#include "ops/builders.h"
 
 namespace gradgraph::nn {
 namespace {
@@ -134,9 +135,6 @@ class GroupNormal {
   }
 
  private:
-  /// Sums may be beyond float16, and would be rounded.
-  static Output wide(const Output& x) { return is_half(x.dtype()) ? cast(x, float32) : x; }
-
   /// From the rounded mean. What lacks, the rest, is added to what is calculated of channels.
   Output distance(const Output& x) const { return wide(x) - statistics.mean; }
   Output inverse() const {
@@ -252,6 +250,23 @@ Output LayerNorm::operator()(Output x, SourceLocation where) const {
 
 Output layer_norm(Output x, double epsilon, std::string_view name, SourceLocation where) {
   return LayerNorm(epsilon, name)(x, where);
+}
+
+RmsNorm::RmsNorm(double epsilon, std::string_view name) : Module(name), epsilon_(epsilon) {}
+
+Output RmsNorm::operator()(Output x, SourceLocation where) const {
+  LayerBuilder layer("rms_norm", *this, x, where);
+  layer.require_floating(x);
+  layer.require_epsilon(epsilon_);
+  layer.require(x.rank() >= 1, "x must have an axis to normalise over");
+  const Shape features = {layer.size(x, x.rank() - 1)};
+  const Output scale = layer.trainable("scale", features, x.dtype(), ones());
+  const Output from = wide(x), inverse = rsqrt(mean(square(from), -1, true) + epsilon_);
+  return layer.finish(cast(from * inverse, x.dtype()) * scale);
+}
+
+Output rms_norm(Output x, double epsilon, std::string_view name, SourceLocation where) {
+  return RmsNorm(epsilon, name)(x, where);
 }
 
 GroupNorm::GroupNorm(GroupNormOptions options, std::string_view name)
