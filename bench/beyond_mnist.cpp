@@ -149,7 +149,7 @@ int main(int argc, char** argv) {
   app.add_option(
          "--model", flags.model,
          "lstm, transformer, long_transformer, vae, resnet, mobilenet, mlp, unet, text_cnn, "
-         "vocabulary or cnn_inference")
+         "vocabulary, recommender or cnn_inference")
       ->required();
   app.add_option("--device", flags.device, "cpu or cuda");
   app.add_option("--threads", flags.threads, "CPU threads; 0 means all cores");

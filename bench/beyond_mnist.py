@@ -33,6 +33,7 @@ MODELS = (
     Model("unet", "U-Net", 8, warm_up=9, peers=("torch",)),
     Model("text_cnn", "CNN along sentences", 20, peers=("torch",)),
     Model("vocabulary", "a vocabulary of 10,000", 20, peers=("torch",)),
+    Model("recommender", "a recommender with 8 tables", 50, peers=("torch",)),
     Model("cnn_inference", "CNN, inference of one image", 2000, unit="us", peers=INFERENCE),
     Model("cnn_inference", "the same with 1 thread", 2000, unit="us", threads=1, peers=INFERENCE),
 )

@@ -318,6 +318,47 @@ BeyondModel vocabulary(gg::Graph& graph) {
           })};
 }
 
+/// Large tables, few rows of which a batch reads, and what their rows have in common two by two.
+/// Source: Naumov et al. 2019 (DLRM).
+BeyondModel recommender(gg::Graph& graph) {
+  constexpr std::int64_t kTables = 8, kRows = 10000, kWidth = 32, kNumbers = 13;
+  const auto numbers = placeholder(graph, "numbers", {kNumbers});
+  const auto rows = placeholder(graph, "rows", {kTables}, gg::int32);
+  const auto clicks = placeholder(graph, "clicks", {});
+  const auto layers = [](gg::Output x, const char* name, std::initializer_list<int> units) {
+    const auto scope = gg::scope(x.graph(), name);
+    for (const int count : units) x = gg::nn::dense(x, {.units = count, .activation = gg::relu});
+    return x;
+  };
+  const auto bottom = layers(numbers, "bottom", {256, 128, kWidth});
+  std::vector<gg::Output> parts = {bottom};
+  for (const gg::Output& row : gg::unstack(rows, 1))
+    parts.push_back(gg::nn::embedding(row, kRows, kWidth, gg::float32,
+                                      "table" + std::to_string(parts.size() - 1)));
+  const auto all = gg::stack(parts, 1);
+  const auto products = gg::einsum("nid,njd->nij", {all, all});
+  std::vector<std::int64_t> below;
+  for (std::int64_t i = 0; i <= kTables; ++i)
+    for (std::int64_t j = 0; j < i; ++j) below.push_back(i * (kTables + 1) + j);
+  const auto pairs = gg::gather(
+      gg::flatten(products),
+      gg::constant(graph, gg::Tensor::from(below, {static_cast<std::int64_t>(below.size())})), 1);
+  const auto top = layers(gg::concat({bottom, pairs}, 1), "top", {256, 128});
+  const auto logits = gg::squeeze(gg::nn::dense(top, {.units = 1}, "logits"), 1);
+  return {{numbers, rows, clicks},
+          gg::mean(gg::sigmoid_cross_entropy(logits, clicks)),
+          {},
+          batches_of([](auto& random) {
+            gg::Tensor values = classes(random, {512, kNumbers})[0],
+                       ids(gg::int32, {512, kTables}), clicked(gg::float32, {512});
+            for (auto& id : ids.template span<std::int32_t>())
+              id = static_cast<std::int32_t>(random.below(kRows));
+            for (auto& click : clicked.template span<float>())
+              click = static_cast<float>(random.below(2));
+            return Tensors{values, ids, clicked};
+          })};
+}
+
 BeyondModel cnn_inference(gg::Graph& graph) {
   const Model model = make_model(graph, "cnn");
   return {
@@ -341,7 +382,8 @@ BeyondModel make_beyond_model(gg::Graph& graph, const std::string& name) {
       {"mlp", mlp},
       {"unet", unet},
       {"text_cnn", text_cnn},
-      {"vocabulary", vocabulary}};
+      {"vocabulary", vocabulary},
+      {"recommender", recommender}};
   const auto found = models.find(name);
   if (found == models.end()) throw gg::BuildError("there is no model '" + name + "'");
   model = found->second(graph);

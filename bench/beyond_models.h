@@ -19,8 +19,9 @@ struct BeyondModel {
   std::vector<std::vector<gg::Tensor>> batches;
 };
 
-/// `name` is "lstm", "transformer", "long_transformer", "vae", "resnet", "mobilenet",
-/// "mlp", "unet", "text_cnn", "vocabulary" or "cnn_inference"; anything else throws BuildError.
+/// `name` is "lstm", "transformer", "long_transformer", "vae", "resnet", "mobilenet", "mlp",
+/// "unet", "text_cnn", "vocabulary", "recommender" or "cnn_inference"; anything else throws
+/// BuildError.
 BeyondModel make_beyond_model(gg::Graph& graph, const std::string& name);
 
 }  // namespace bench

@@ -46,7 +46,7 @@ SANITIZED_ROWS = (
 BEYOND_BATCHES = 8
 BEYOND = {"lstm": True, "transformer": True, "long_transformer": False, "vae": True,
           "resnet": True, "mobilenet": False, "mlp": True, "unet": False, "text_cnn": False,
-          "vocabulary": False}
+          "vocabulary": False, "recommender": False}
 WHOLE_LOOP = "--xla_gpu_enable_command_buffer=+WHILE"
 
 

@@ -11,7 +11,7 @@ import time
 import numpy
 
 MODELS = ["lstm", "transformer", "long_transformer", "vae", "resnet", "mobilenet", "mlp", "unet",
-          "text_cnn", "vocabulary", "cnn_inference"]
+          "text_cnn", "vocabulary", "recommender", "cnn_inference"]
 RATE, EPSILON = 1e-3, 1e-8
 
 

@@ -68,6 +68,12 @@ class Weights:
         layer.bias.data = self.tensor(f"{name}/offset")
         return layer
 
+    def layers(self, scope, count):
+        """Dense layers with ReLU, one behind the other."""
+        names = [f"{scope}/dense{'' if i == 0 else f'_{i}'}" for i in range(count)]
+        return nn.Sequential(*(layer for name in names
+                               for layer in (self.linear(name), nn.ReLU())))
+
     def layer_norm(self, name):
         return self.norm(nn.LayerNorm(len(self.arrays[f"{name}/scale"])), name)
 
@@ -272,6 +278,26 @@ class Vocabulary(nn.Module):
         return mean_cross_entropy(self.logits(functional.embedding(words, self.table)), labels)
 
 
+class Recommender(nn.Module):
+    def __init__(self, weights):
+        super().__init__()
+        self.bottom = weights.layers("bottom", 3)
+        self.tables = nn.ParameterList(weights.parameter(f"table{i}/table") for i in range(8))
+        self.top = weights.layers("top", 2)
+        self.logits = weights.linear("logits")
+        self.register_buffer("below", torch.tril_indices(9, 9, -1))
+
+    def forward(self, numbers, rows, clicks):
+        bottom = self.bottom(numbers)
+        parts = [bottom, *(functional.embedding(row, table)
+                           for row, table in zip(rows.unbind(1), self.tables))]
+        x = torch.stack(parts, 1)
+        products = x @ x.transpose(1, 2)
+        pairs = products[:, self.below[0], self.below[1]]
+        logits = self.logits(self.top(torch.cat([bottom, pairs], 1))).squeeze(1)
+        return functional.binary_cross_entropy_with_logits(logits, clicks)
+
+
 class Cnn(nn.Module):
     def __init__(self, weights):
         super().__init__()
@@ -303,7 +329,8 @@ class System:
         start = beyond.Start(flags.start)
         model = {"lstm": Lstm, "transformer": Transformer, "long_transformer": Transformer,
                  "vae": Vae, "resnet": Resnet, "mobilenet": Mobilenet, "mlp": Mlp, "unet": Unet,
-                 "text_cnn": TextCnn, "vocabulary": Vocabulary, "cnn_inference": Cnn}[flags.model]
+                 "text_cnn": TextCnn, "vocabulary": Vocabulary, "recommender": Recommender,
+                 "cnn_inference": Cnn}[flags.model]
         model = model(Weights(start.weights))
         self.batches = start.batches_in_turn(tensor_of)
         self.first = start.batches[0]

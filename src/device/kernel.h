@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -152,6 +153,8 @@ class KernelRegistry {
     std::int64_t fewest_queries = 1;
     /// Its kernels of attention find heads inside of rows, too.
     bool heads_inside = false;
+    /// Elements of the largest variables whose updates are quicker as one node.
+    std::int64_t most_merged = std::numeric_limits<std::int64_t>::max();
   };
   void prefer(std::string_view device_kind, Preferences preferences);
   Preferences preferences(std::string_view device_kind) const;

@@ -38,6 +38,10 @@ struct PassContext {
   std::function<std::int64_t(const Node&)> fewest_queries = [](const Node&) { return 1; };
   /// True where it may find heads inside of rows.
   std::function<bool(const Node&)> takes_heads_inside = [](const Node&) { return false; };
+  /// Elements of the largest variables whose updates are quicker as one node there.
+  std::function<std::int64_t(const Node&)> most_merged = [](const Node&) {
+    return std::numeric_limits<std::int64_t>::max();
+  };
   /// Computes nodes of constants.
   Evaluator evaluate;
 

@@ -43,6 +43,9 @@ SpecializedGraph rewrite(const Graph& graph, const std::vector<FedValue>& feeds,
   const auto takes_heads_inside = [&](const Node& node) {
     return kernels.preferences(kind_for(node)).heads_inside;
   };
+  const auto most_merged = [&](const Node& node) {
+    return kernels.preferences(kind_for(node)).most_merged;
+  };
   run_passes(*copy.graph,
              {.fetches = copy.fetches,
               .exact = options.exact_rewrites,
@@ -53,6 +56,7 @@ SpecializedGraph rewrite(const Graph& graph, const std::vector<FedValue>& feeds,
               .prefers_nhwc = prefers_nhwc,
               .fewest_queries = fewest_queries,
               .takes_heads_inside = takes_heads_inside,
+              .most_merged = most_merged,
               .evaluate = evaluate},
              options.disabled_passes, log);
   if (log.count() > 0) prune(copy);

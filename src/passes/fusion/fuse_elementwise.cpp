@@ -22,7 +22,8 @@
 ///           │      │              becomes     y ─┤ fused(mul, add, relu) ── ...
 ///           y      b                          b ─┘
 ///
-/// and one of all updates of variables of one shape, together with what only they need.
+/// and one of all updates of variables of one shape, together with what only they need, where the
+/// device is quicker so.
 namespace gradgraph {
 namespace {
 
@@ -219,10 +220,12 @@ class Fusion : public WholeGraphPass {
 
   void rewrite_updates(const Group& group) {
     std::vector<Nodes> parts = find_parts(group.nodes);
+    const Node& first = *group.updates.front();
+    const std::size_t most =
+        first.shape().num_elements() > context_.most_merged(first) ? 0 : kMaxInstructions;
     for (std::size_t begin = 0, end = 0; begin < parts.size(); begin = end) {
       std::size_t count = parts[begin].size();
-      for (end = begin + 1; end < parts.size() && count + parts[end].size() <= kMaxInstructions;
-           ++end)
+      for (end = begin + 1; end < parts.size() && count + parts[end].size() <= most; ++end)
         count += parts[end].size();
       rewrite_parts(std::span(parts).subspan(begin, end - begin));
     }

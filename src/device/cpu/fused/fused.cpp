@@ -89,8 +89,12 @@ Kernel make_fused_parts(const KernelSite& site) {
 }  // namespace
 
 void register_fused_kernels(KernelRegistry& registry) {
-  // Fewer queries are not worth laying out keys and values for them.
-  registry.prefer(kCpu, {.can_fuse = ProgramRunner::knows, .nhwc = true, .fewest_queries = 64});
+  // Fewer queries are not worth laying out keys and values for them, and elements of many large
+  // variables at once more than the caches hold, or processors fetch ahead.
+  registry.prefer(kCpu, {.can_fuse = ProgramRunner::knows,
+                         .nhwc = true,
+                         .fewest_queries = 64,
+                         .most_merged = 4096});
   for (const std::string_view op : {"fused", "fused_update"})
     registry.add(op, kCpu, kAllDTypes, make_fused);
   registry.add_faster("fused_parts", kCpu, kAllDTypes, make_fused_parts);
