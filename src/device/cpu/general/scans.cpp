@@ -1,15 +1,20 @@
-#include "device/shared/scans.h"
+#include <algorithm>
+#include <type_traits>
+
 #include "device/cpu/kernels.h"
 #include "device/parallel.h"
 #include "device/shared/elements.h"
+#include "device/shared/scans.h"
 
-/// Running sums and products in loops of our own: tiles of columns side by side, row after row.
+/// Running sums and products in loops of our own: tiles of columns side by side, row after row;
+/// where there is but one column, several rows side by side, so that sums need not wait.
 namespace gradgraph {
 namespace {
 
 using std::int64_t;
 
 constexpr int64_t kTile = 256;
+constexpr int64_t kRowsAtOnce = 8;
 
 template <class Scan, class T>
 Kernel make_scan(const KernelSite& site) {
@@ -19,28 +24,42 @@ Kernel make_scan(const KernelSite& site) {
   const bool exclusive = site.attribute<bool>("exclusive");
   const int64_t outer = extent(shape, 0, axis), length = shape[axis],
                 inner = extent(shape, axis + 1, shape.rank());
-  const int64_t tiles = (inner + kTile - 1) / kTile;
+  const bool by_rows = inner == 1;
+  const int64_t lines = by_rows ? outer : inner;
+  const int64_t tile =
+      by_rows ? std::clamp<int64_t>(outer / std::max(site.threads(), 1), 1, kRowsAtOnce) : kTile;
+  const int64_t tiles = (lines + tile - 1) / tile;
   const int64_t first = site.attribute<bool>("reverse") ? (length - 1) * inner : 0;
   const int64_t step = site.attribute<bool>("reverse") ? -inner : inner;
-  const int64_t grain = grain_of(length * std::min(inner, kTile));
+  const int64_t grain = grain_of(length * std::min(lines, tile));
   return {[=, threads = site.threads()](const KernelArgs& args) {
-    parallel_for(outer * tiles, grain, threads, [&](int64_t begin, int64_t end) {
+    // Of `width` lines that begin `apart` from each other.
+    const auto scan = [&](int64_t start, auto width, int64_t apart) {
       State states[kTile];
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t column = task % tiles * kTile, width = std::min(kTile, inner - column);
-        const int64_t start = task / tiles * length * inner + column + first;
-        const T* x = args.input<T>(0) + start;
-        const T* other = args.input<T>(Scan::kInputs - 1) + start;
-        T* y = args.output<T>() + start;
-        std::fill_n(states, width, State{Scan::kStart});
-        for (int64_t i = 0; i < length; ++i, x += step, other += step, y += step)
-          for (int64_t c = 0; c < width; ++c) {
-            const State before = states[c], after = Scan::next(before, x[c], other[c]);
-            y[c] = static_cast<T>(exclusive ? before : after);
-            states[c] = after;
+      std::fill_n(states, width, State{Scan::kStart});
+      const T* x = args.input<T>(0) + start;
+      const T* other = args.input<T>(Scan::kInputs - 1) + start;
+      T* y = args.output<T>() + start;
+      for (int64_t i = 0; i < length; ++i, x += step, other += step, y += step)
+        for (int64_t c = 0; c < width; ++c) {
+          const State before = states[c],
+                      after = Scan::next(before, x[c * apart], other[c * apart]);
+          y[c * apart] = static_cast<T>(exclusive ? before : after);
+          states[c] = after;
+        }
+    };
+    parallel_for(
+        by_rows ? tiles : outer * tiles, grain, threads, [&](int64_t begin, int64_t end) {
+          for (int64_t task = begin; task < end; ++task) {
+            const int64_t line = task % tiles * tile, width = std::min(tile, lines - line);
+            if (by_rows && width == kRowsAtOnce)
+              scan(line * length + first, std::integral_constant<int64_t, kRowsAtOnce>{}, length);
+            else if (by_rows)
+              scan(line * length + first, width, length);
+            else
+              scan(task / tiles * length * inner + line + first, width, int64_t{1});
           }
-      }
-    });
+        });
   }};
 }
 

@@ -11,8 +11,10 @@
 namespace gradgraph {
 namespace {
 
-/// Rows and columns of a block that is turned over in the first-level cache.
+/// Columns of the source that are turned over together, whole cache lines of most elements.
 constexpr std::int64_t kBlock = 16;
+/// Rows and columns of a square that is turned over in registers.
+constexpr std::int64_t kSquare = 4;
 /// A tile splits each axis in two.
 constexpr std::size_t kMaxAxes = 2 * Shape::kMaxRank;
 
@@ -53,6 +55,16 @@ void copy_run(const T* from, T* to, const CopyAxis& axis, std::int64_t count) {
     std::fill_n(to, count, *from);
   else
     for (std::int64_t i = 0; i < count; ++i) to[i * axis.to] = from[i * axis.from];
+}
+
+/// Columns of a square of the source become rows, `to_step` apart. Compilers make vectors of it.
+template <class T>
+void turn_square(const T* from, std::int64_t from_step, T* to, std::int64_t to_step) {
+  T square[kSquare][kSquare];
+  for (std::int64_t j = 0; j < kSquare; ++j)
+    for (std::int64_t i = 0; i < kSquare; ++i) square[i][j] = from[j * from_step + i];
+  for (std::int64_t i = 0; i < kSquare; ++i)
+    for (std::int64_t j = 0; j < kSquare; ++j) to[i * to_step + j] = square[i][j];
 }
 
 class StridedCopy {
@@ -125,12 +137,20 @@ void StridedCopy::copy_blocks(const T* from, T* to, std::int64_t begin, std::int
     const std::int64_t rows = std::min(kBlock, across_.size - row);
     const T* source = from + at.from + row;
     T* target = to + at.to + row * across_.to;
-    for (std::int64_t column = 0; column < inner_.size; column += kBlock) {
-      const std::int64_t last = std::min(column + kBlock, inner_.size);
-      for (std::int64_t i = 0; i < rows; ++i)
+    const auto turn = [&](std::int64_t first_row, std::int64_t column, std::int64_t last) {
+      for (std::int64_t i = first_row; i < rows; ++i)
         for (std::int64_t j = column; j < last; ++j)
           target[i * across_.to + j * inner_.to] = source[i + j * inner_.from];
+    };
+    const std::int64_t square_rows = inner_.to == 1 ? rows / kSquare * kSquare : 0;
+    std::int64_t column = 0;
+    for (; column + kSquare <= inner_.size; column += kSquare) {
+      for (std::int64_t i = 0; i < square_rows; i += kSquare)
+        turn_square(source + i + column * inner_.from, inner_.from,
+                    target + i * across_.to + column, across_.to);
+      turn(square_rows, column, column + kSquare);
     }
+    turn(0, column, inner_.size);
     if (band % bands == bands - 1) at.next();
   }
 }
