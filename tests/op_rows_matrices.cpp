@@ -88,6 +88,12 @@ void add_length_rows(Rows& rows) {
                return Out{norm(in[0], 1), l2_normalize(in[0]), cosine_similarity(in[0], in[0])};
              },
              {Tensor{500.f, 500.f}, Tensor{{0.6f, 0.8f}, {-0.6f, 0.8f}}, Tensor{1.f, 1.f}}));
+  rows.push_back(values("l2_normalize/gradient_of_nothing", {Tensor{0.f, 0.f}},
+                        [](In in) {
+                          const Output y = l2_normalize(in[0], 0, 1e-3);
+                          return Out{y, gradients({sum(y)}, {in[0]})[0]};
+                        },
+                        {Tensor{0.f, 0.f}, Tensor{1000.f, 1000.f}}));
   rows.push_back(values("cosine_similarity/of_nothing", {Tensor{0.f, 0.f}, Tensor{1.f, 2.f}},
                         [](In in) { return Out{cosine_similarity(in[0], in[1], 0)}; },
                         {Tensor(0.f)}));

@@ -1,10 +1,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "gradgraph/gradgraph.h"
+#include "messages.h"
 #include "temporary_directory.h"
 
 /// Metrics that are no means over batches: what a sum over a data set is divided by another.
@@ -129,20 +131,33 @@ TEST_CASE("metrics: a sum that is another's in a checkpoint is not taken for it"
   FitOptions options = in_batches_of(4);
   options.checkpoints = CheckpointOptions{.directory = directory.path() / "run"};
   options.checkpoint_every = 2;
-  {
+  options.epochs = 2;
+  options.resume = true;
+  const auto resume = [&] {
+    Guessing guessing;
+    TrainingStep& step = guessing.step;
+    step.metrics = {{"accuracy", mean(step.batch["guess"])}, {"f1", mean(step.batch["guess"])}};
+    Session session(guessing.graph);
+    return fit(session, step, data, options);
+  };
+  for (const bool within_epoch : {false, true}) {
+    std::filesystem::remove_all(directory.path() / "run");
+    FitOptions first = options;
+    first.epochs = 1;
+    first.log_every = within_epoch ? 3 : 0;
+    first.log = [](const TrainingLog& log) {
+      if (!log.epoch_is_done) throw RunError("stopped", {});
+    };
     Guessing guessing;
     Session session(guessing.graph);
-    fit(session, guessing.step, data, options);
+    const std::string stopped = message_of([&] { fit(session, guessing.step, data, first); });
+    CHECK(contains(stopped, "stopped") == within_epoch);
+    if (within_epoch)
+      CHECK_THROWS_WITH_AS(
+          resume(), doctest::Contains("other metrics: it lacks the sum of accuracy"), BuildError);
+    else
+      CHECK(resume().epochs.size() == 1);
   }
-  Guessing guessing;
-  TrainingStep& step = guessing.step;
-  step.metrics = {{"accuracy", mean(step.batch["guess"])}, {"f1", mean(step.batch["guess"])}};
-  options.resume = true;
-  options.epochs = 2;
-  Session session(guessing.graph);
-  CHECK_THROWS_WITH_AS(fit(session, step, data, options),
-                       doctest::Contains("other metrics: it lacks the sum of accuracy"),
-                       BuildError);
 }
 
 TEST_CASE("metrics: of nothing that counts there is no number") {

@@ -333,6 +333,10 @@ TEST_CASE("errors of predictions: a target for each, or one for all") {
   CHECK_THROWS_WITH_AS(cosine_similarity(predicted, placeholder(graph, float32, {3})),
                        doctest::Contains("axis -1 is not one that [?,1] and [3] both have"),
                        BuildError);
+  CHECK_THROWS_WITH_AS(cosine_similarity(predicted, cast(predicted, float16)),
+                       doctest::Contains("float32 and float16 differ"), BuildError);
+  CHECK_THROWS_WITH_AS(l2_normalize(predicted, -1, 1e-60),
+                       doctest::Contains("an epsilon of 1e-60 is no number above 0"), BuildError);
   CHECK_THROWS_WITH_AS(cosine_similarity(predicted, predicted, 2),
                        doctest::Contains("axis 2 is not one that"), BuildError);
   CHECK_THROWS_WITH_AS(norm(cast(predicted, int32)),

@@ -116,6 +116,21 @@ TEST_CASE("reference kernels: reductions over all sets of axes") {
     }
 }
 
+TEST_CASE("reference kernels: sums along rows, of lengths that look alike to caches, too") {
+  for (const std::int64_t length : {1000, 4096, 4104})
+    for (const DType dtype : {uint8, float32, int64}) {
+      CAPTURE(length);
+      CAPTURE(dtype);
+      Case c;
+      const Output x = c.feed({29, length}, dtype);
+      c.check({cumsum(x, 1), cumsum(x, 1, {.exclusive = true}), cumsum(x, 1, {.reverse = true}),
+               cumsum(x, 1, {.exclusive = true, .reverse = true})});
+    }
+  Case c;
+  const Output x = c.feed({29, 1024}, float64), y = c.feed({29, 1024}, float64);
+  c.check_with_gradients({linear_recurrence(sigmoid(x), y, 1)});
+}
+
 TEST_CASE("reference kernels: movement of 1, 4 and 8 bytes") {
   for (const DType dtype : {uint8, float32, int64}) {
     CAPTURE(dtype);

@@ -37,13 +37,13 @@ Output einsum(std::string_view equation, const std::vector<Output>& operands,
 /// The length of vectors: the square root of the sum of squares over `axes`; where that is 0, so
 /// is the gradient. Of a floating dtype. Source: the array API's vector_norm.
 Output norm(Output x, Axes axes = {}, bool keep_dims = false, Where where = Where::current());
-/// x divided by its length along `axis`, or by `epsilon` (above 0) where it is shorter. Of a
-/// floating dtype. Source: torch.nn.functional.normalize.
+/// x divided by its length along `axis`, or by `epsilon` (above 0; in float16 no less than 1e-4)
+/// where it is shorter. Of a floating dtype. Source: torch.nn.functional.normalize.
 Output l2_normalize(Output x, std::int64_t axis = -1, double epsilon = 1e-12,
                     Where where = Where::current());
 /// The cosine of the angle between a and b along `axis` of the shape that they broadcast to; both
-/// have it, and the result lacks it. A length counts as no less than `epsilon`, above 0. Of a
-/// floating dtype. Source: torch.cosine_similarity.
+/// have it, of one extent, and the result lacks it. A length counts as no less than `epsilon`, as
+/// in l2_normalize. Of one floating dtype. Source: torch.cosine_similarity.
 Output cosine_similarity(Output a, Output b, std::int64_t axis = -1, double epsilon = 1e-8,
                          Where where = Where::current());
 

@@ -415,7 +415,12 @@ class Training {
     done_ = saved->position;
     std::vector<double> sums;
     const bool has_names = saved->numbers.contains("sum of loss");  // older ones had numbers
+    const bool has_sums = saved->counts.at("samples seen") > 0;
     for (const std::string& name : means_.names_of_sums()) {
+      if (!has_sums) {  // between two epochs metrics may change
+        sums.push_back(0);
+        continue;
+      }
       const auto sum = saved->numbers.find(has_names ? name : fmt::format("sum {}", sums.size()));
       require(sum != saved->numbers.end(),
               fmt::format("the checkpoint has other metrics: it lacks the {}", name), where_);

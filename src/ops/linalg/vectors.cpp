@@ -14,8 +14,11 @@ void require_floating(std::string_view op, Output x, Where where) {
     fail_to_build(op, graph, fmt::format("needs a floating dtype, not {}", x.dtype()), where);
 }
 
+/// In what lengths are calculated in.
 void require_epsilon(std::string_view op, Output x, double epsilon, Where where) {
-  if (!(epsilon > 0 && epsilon < std::numeric_limits<double>::infinity()))
+  const double least = x.dtype() == float64 ? std::numeric_limits<double>::min()
+                                            : std::numeric_limits<float>::min();
+  if (!(epsilon >= least && epsilon < std::numeric_limits<double>::infinity()))
     fail_to_build(op, x.graph(), fmt::format("an epsilon of {} is no number above 0", epsilon),
                   where);
 }
@@ -27,8 +30,12 @@ Output length_of(Output x, const Axes& axes, bool keep_dims, Where where) {
   return apply_where(not_equal(squared, 0, where), squared, root, 0, 1, where);
 }
 
+/// x as wide by its length, or by epsilon; where that is much less than 1 / 65504, a gradient of
+/// float16 would be infinite.
 Output unit_of(Output x, std::int64_t axis, double epsilon, Where where) {
-  return div(x, maximum(length_of(x, {axis}, true, where), epsilon, where), where);
+  const Output from = wide(x, where), length = length_of(from, {axis}, true, where);
+  const double least = x.dtype() == float16 ? 1e-4 : 0;
+  return div(from, maximum(length, std::max(epsilon, least), where), where);
 }
 
 }  // namespace
@@ -44,8 +51,7 @@ Output l2_normalize(Output x, std::int64_t axis, double epsilon, Where where) {
   BuildTransaction transaction(graph_of("l2_normalize", {x}, where));
   require_floating("l2_normalize", x, where);
   require_epsilon("l2_normalize", x, epsilon, where);
-  return transaction.commit(
-      cast(unit_of(wide(x, where), axis, epsilon, where), x.dtype(), where));
+  return transaction.commit(cast(unit_of(x, axis, epsilon, where), x.dtype(), where));
 }
 
 Output cosine_similarity(Output a, Output b, std::int64_t axis, double epsilon, Where where) {
@@ -53,6 +59,8 @@ Output cosine_similarity(Output a, Output b, std::int64_t axis, double epsilon, 
   Graph& graph = graph_of(kOp, {a, b}, where);
   BuildTransaction transaction(graph);
   for (const Output& x : {a, b}) require_floating(kOp, x, where);
+  if (a.dtype() != b.dtype())
+    fail_to_build(kOp, graph, fmt::format("{} and {} differ", a.dtype(), b.dtype()), where);
   require_epsilon(kOp, a, epsilon, where);
   const int rank = std::max(a.rank(), b.rank());
   // Counted from the end it is the same one of both.
@@ -67,8 +75,8 @@ Output cosine_similarity(Output a, Output b, std::int64_t axis, double epsilon, 
         kOp, graph,
         fmt::format("axis {} is not one that {} and {} both have", axis, a.shape(), b.shape()),
         where);
-  const Output product = mul(unit_of(wide(a, where), from_end, epsilon, where),
-                             unit_of(wide(b, where), from_end, epsilon, where), where);
+  const Output product =
+      mul(unit_of(a, from_end, epsilon, where), unit_of(b, from_end, epsilon, where), where);
   return transaction.commit(cast(sum(product, {from_end}, false, where), a.dtype(), where));
 }
 

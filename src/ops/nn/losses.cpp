@@ -58,7 +58,7 @@ Output huber_loss(Output predictions, Operand targets, double delta, Where where
   if (!(delta > 0))
     fail_to_build("huber_loss", graph, fmt::format("delta is {}, not above 0", delta), where);
   const Output error = error_of("huber_loss", predictions, targets, where);
-  const Output near = maximum(minimum(error, delta, where), -delta, where);
+  const Output near = clip(error, -delta, delta, where);
   return transaction.commit(mul(near, sub(error, mul(near, 0.5, where), where), where));
 }
 
