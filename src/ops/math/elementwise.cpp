@@ -252,15 +252,13 @@ namespace {
 constexpr double kNormalDensity = 0.5 * std::numbers::inv_sqrtpi * std::numbers::sqrt2;  // of 0
 /// The gate's approximation: tanh(factor * (x + cube * x^3)).
 constexpr double kGeluFactor = std::numbers::sqrt2 * std::numbers::inv_sqrtpi,
-                 kGeluCube = 0.044715, kGeluEnd = 20;
+                 kGeluCube = 0.044715;
 
 /// gelu is x times the normal distribution up to x, which is made of this: it goes from -1 to 1.
 Output gelu_gate(Output x, bool approximate, Where where) {
   if (!approximate) return erf(mul(x, 1 / std::numbers::sqrt2, where), where);
-  // Farther out it is -1 or 1, and there may be no room for squares.
-  const Output near = clip(x, -kGeluEnd, kGeluEnd, where);
-  const Output cube = mul(near, square(near, where), where);
-  const Output inner = add(near, mul(cube, kGeluCube, where), where);
+  const Output cube = mul(x, square(x, where), where);
+  const Output inner = add(x, mul(cube, kGeluCube, where), where);
   return tanh(mul(inner, kGeluFactor, where), where);
 }
 
