@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "core/text.h"
 #include "ops/builders.h"
@@ -30,8 +31,8 @@ Output length_of(Output x, const Axes& axes, bool keep_dims, Where where) {
   return apply_where(not_equal(squared, 0, where), squared, root, 0, 1, where);
 }
 
-/// x as wide by its length, or by epsilon; where that is much less than 1 / 65504, a gradient of
-/// float16 would be infinite.
+/// wide(x) by its length, or by epsilon where it is shorter. A gradient of float16 has no room for
+/// the inverse of a much smaller one.
 Output unit_of(Output x, std::int64_t axis, double epsilon, Where where) {
   const Output from = wide(x, where), length = length_of(from, {axis}, true, where);
   const double least = x.dtype() == float16 ? 1e-4 : 0;
@@ -65,12 +66,12 @@ Output cosine_similarity(Output a, Output b, std::int64_t axis, double epsilon, 
   const int rank = std::max(a.rank(), b.rank());
   // Counted from the end it is the same one of both.
   const std::int64_t from_end = axis < 0 ? axis : axis - rank;
-  const auto extent = [&](const Output& x) {
-    const std::int64_t at = x.rank() + from_end;
-    return from_end < 0 && at >= 0 ? x.shape()[static_cast<int>(at)] : std::int64_t{-2};
+  const auto extent = [&](const Output& x) -> std::optional<std::int64_t> {
+    if (from_end >= 0 || x.rank() + from_end < 0) return std::nullopt;
+    return x.shape()[static_cast<int>(x.rank() + from_end)];
   };
-  if (extent(a) == -2 || extent(b) == -2 ||
-      (extent(a) != any && extent(b) != any && extent(a) != extent(b)))
+  const auto of_a = extent(a), of_b = extent(b);
+  if (!of_a || !of_b || (*of_a != any && *of_b != any && *of_a != *of_b))
     fail_to_build(
         kOp, graph,
         fmt::format("axis {} is not one that {} and {} both have", axis, a.shape(), b.shape()),
