@@ -31,8 +31,8 @@ Output length_of(Output x, const Axes& axes, bool keep_dims, Where where) {
   return apply_where(not_equal(squared, 0, where), squared, root, 0, 1, where);
 }
 
-/// wide(x) by its length, or by epsilon where it is shorter. A gradient of float16 has no room for
-/// the inverse of a much smaller one.
+/// wide(x) by its length, or by epsilon where it is shorter. Gradients of float16 have no room
+/// for the inverse of a much smaller one.
 Output unit_of(Output x, std::int64_t axis, double epsilon, Where where) {
   const Output from = wide(x, where), length = length_of(from, {axis}, true, where);
   const double least = x.dtype() == float16 ? 1e-4 : 0;
