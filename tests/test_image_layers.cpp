@@ -52,6 +52,12 @@ Tensor by_definition(const Tensor& x, const Tensor& kernel, const Shape& result,
 Output to_nchw(Output x) { return transpose(x, {0, 3, 1, 2}); }
 Output to_nhwc(Output x) { return transpose(x, {0, 2, 3, 1}); }
 
+/// Images [N,H,W,C] in either layout.
+Output upsampled(const Output& x, const nn::Upsample2dOptions& options) {
+  return options.layout == Layout::nhwc ? nn::upsample2d(x, options)
+                                        : to_nhwc(nn::upsample2d(to_nchw(x), options));
+}
+
 void check_close(const Tensor& actual, const Tensor& expected) {
   REQUIRE(actual.shape() == expected.shape());
   const auto a = actual.span<double>(), b = expected.span<double>();
@@ -121,8 +127,7 @@ TEST_CASE("image layers: upsample2d repeats pixels, and adds up what they are gi
     Graph graph;
     const Output x = placeholder(graph, float64, {any, 2, 3, 2});
     const nn::Upsample2dOptions options = {.factor = {2, 3}, .layout = layout};
-    const Output y = layout == Layout::nhwc ? nn::upsample2d(x, options)
-                                            : to_nhwc(nn::upsample2d(to_nchw(x), options));
+    const Output y = upsampled(x, options);
     CHECK(y.shape() == Shape{any, 4, 9, 2});
     const Tensor image = noise({2, 2, 3, 2}, 1), flow = noise({2, 4, 9, 2}, 2);
     Session session(graph);
@@ -155,8 +160,7 @@ TEST_CASE("image layers: upsample2d between pixels, and gradients go to both") {
       const Output x = placeholder(graph, float64, {any, height, 3, 2});
       const nn::Upsample2dOptions options = {
           .factor = {2, 3}, .layout = layout, .interpolation = nn::Interpolation::bilinear};
-      const Output y = layout == Layout::nhwc ? nn::upsample2d(x, options)
-                                              : to_nhwc(nn::upsample2d(to_nchw(x), options));
+      const Output y = upsampled(x, options);
       CHECK(y.shape().compatible_with({1, 4, 9, 2}));
       const Tensor image = noise({2, 2, 3, 2}, 1), flow = noise({2, 4, 9, 2}, 2);
       Session session(graph);
