@@ -76,6 +76,12 @@ const Tensor* constant_value(const Output& output);
 /// Fails when input i is a constant vector with an entry below `lowest`.
 void require_entries(const InferContext& context, int i, std::int64_t lowest);
 
+/// Throws BuildError in the name of a composed op whose input is of no floating dtype.
+void require_floating(std::string_view op, Output x, SourceLocation where);
+
+/// The square root of x, whose gradient is 0 where x is.
+Output flat_root(Output x, SourceLocation where);
+
 /// What sums are made of: x, or where it has 16 bits as float32, since they may be beyond float16
 /// and would be rounded.
 Output wide(Output x, SourceLocation where = {});

@@ -19,6 +19,12 @@ void fail_to_build(std::string_view op, Graph& graph, const std::string& message
                    context.where.known() ? context.where : where);
 }
 
+void require_floating(std::string_view op, Output x, SourceLocation where) {
+  Graph& graph = graph_of(op, {x}, where);
+  if (!is_floating(x.dtype()))
+    fail_to_build(op, graph, fmt::format("needs a floating dtype, not {}", x.dtype()), where);
+}
+
 Node& make_node(std::string_view op, OutputList inputs, Attributes attributes,
                 SourceLocation where, std::string_view name) {
   Graph& graph = graph_of(op, inputs, where);

@@ -13,20 +13,32 @@ namespace {
 Output extent(Output x, int from_end, Where where) {
   return slice(shape_of(x, where), {x.rank() - from_end}, {1}, where);
 }
-/// The numbers of x's rows as a column, and of its columns as a row.
+/// 0, 1, ... as a column, and as a row.
+Output column_of_numbers(Graph& graph, const IntVector& count, Where where) {
+  return expand_dims(range(graph, count, int64, 0, 1, where), 1, where);
+}
+Output row_of_numbers(Graph& graph, const IntVector& count, Where where) {
+  return expand_dims(range(graph, count, int64, 0, 1, where), 0, where);
+}
+/// The numbers of x's rows, and of its columns.
 Output rows(Output x, Where where) {
-  return expand_dims(range(x.graph(), extent(x, 2, where), int64, 0, 1, where), 1, where);
+  return column_of_numbers(x.graph(), extent(x, 2, where), where);
 }
 Output columns(Output x, Where where) {
-  return expand_dims(range(x.graph(), extent(x, 1, where), int64, 0, 1, where), 0, where);
+  return row_of_numbers(x.graph(), extent(x, 1, where), where);
+}
+
+/// x, of any dtype, where the condition holds, else 0.
+Output only_where(Output condition, Output x, Where where) {
+  const Output zero = constant(x.graph(), Tensor::full(x.dtype(), {}, 0), {}, where);
+  return gradgraph::where(condition, x, zero, where);
 }
 
 /// x where `comparison` of column - row and k holds, else 0.
 template <class Comparison>
 Output part(Output x, const Comparison& comparison, std::int64_t k, Where where) {
   const Output distance = sub(columns(x, where), rows(x, where), where);
-  return gradgraph::where(comparison(distance, k, where), x,
-                          constant(x.graph(), Tensor::full(x.dtype(), {}, 0), {}, where), where);
+  return only_where(comparison(distance, k, where), x, where);
 }
 
 /// The graph of x, which has matrices.
@@ -56,22 +68,18 @@ Output matrix_transpose(Output x, Where where) {
 Output eye(Graph& graph, std::int64_t rows, std::optional<std::int64_t> columns, DType dtype,
            Where where) {
   BuildTransaction transaction(graph);
-  const auto numbers = [&](std::int64_t count, std::int64_t axis) {
-    return expand_dims(range(graph, {count}, int64, 0, 1, where), axis, where);
-  };
-  const Output on_diagonal = equal(numbers(rows, 1), numbers(columns.value_or(rows), 0), where);
+  const Output on_diagonal = equal(column_of_numbers(graph, {rows}, where),
+                                   row_of_numbers(graph, {columns.value_or(rows)}, where), where);
   return transaction.commit(cast(on_diagonal, dtype, where));
 }
 
 Output diag(Output x, Where where) {
   BuildTransaction transaction(graph_of("diag", {x}, where));
   if (x.rank() < 1) fail_to_build("diag", x.graph(), "needs vectors, not a scalar", where);
-  const Output number = range(x.graph(), extent(x, 1, where), int64, 0, 1, where);
-  const Output on_diagonal =
-      equal(expand_dims(number, 1, where), expand_dims(number, 0, where), where);
-  return transaction.commit(
-      gradgraph::where(on_diagonal, expand_dims(x, -1, where),
-                       constant(x.graph(), Tensor::full(x.dtype(), {}, 0), {}, where), where));
+  const Output size = extent(x, 1, where);
+  const Output on_diagonal = equal(column_of_numbers(x.graph(), size, where),
+                                   row_of_numbers(x.graph(), size, where), where);
+  return transaction.commit(only_where(on_diagonal, expand_dims(x, -1, where), where));
 }
 
 Output diagonal(Output x, std::int64_t k, Where where) {

@@ -9,13 +9,7 @@
 namespace gradgraph {
 namespace {
 
-void require_floating(std::string_view op, Output x, Where where) {
-  Graph& graph = graph_of(op, {x}, where);
-  if (!is_floating(x.dtype()))
-    fail_to_build(op, graph, fmt::format("needs a floating dtype, not {}", x.dtype()), where);
-}
-
-/// In what lengths are calculated in.
+/// Epsilon is a number of the dtype that lengths are calculated in.
 void require_epsilon(std::string_view op, Output x, double epsilon, Where where) {
   const double least = x.dtype() == float64 ? std::numeric_limits<double>::min()
                                             : std::numeric_limits<float>::min();
@@ -26,9 +20,7 @@ void require_epsilon(std::string_view op, Output x, double epsilon, Where where)
 
 /// Of x that is wide already.
 Output length_of(Output x, const Axes& axes, bool keep_dims, Where where) {
-  const Output squared = sum(square(x, where), axes, keep_dims, where);
-  const UnaryFunction root = [where](Output v) { return sqrt(v, where); };
-  return apply_where(not_equal(squared, 0, where), squared, root, 0, 1, where);
+  return flat_root(sum(square(x, where), axes, keep_dims, where), where);
 }
 
 /// wide(x) by its length, or by epsilon where it is shorter. Gradients of float16 have no room

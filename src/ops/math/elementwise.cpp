@@ -276,9 +276,7 @@ Output gelu_slope(Output x, bool approximate) {
 }  // namespace
 
 Output gelu(Output x, bool approximate, Where where) {
-  Graph& graph = graph_of("gelu", {x}, where);
-  if (!is_floating(x.dtype()))
-    fail_to_build("gelu", graph, fmt::format("needs a floating dtype, not {}", x.dtype()), where);
+  require_floating("gelu", x, where);
   const auto forward = [&](const std::vector<Output>& in) {
     const Output gate = gelu_gate(in[0], approximate, where);
     return std::vector<Output>{mul(in[0], mul(0.5, add(gate, 1, where), where), where)};

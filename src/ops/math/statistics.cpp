@@ -44,9 +44,12 @@ Output var(Output x, Axes axes, bool keep_dims, double correction, Where where) 
 Output stddev(Output x, Axes axes, bool keep_dims, double correction, Where where) {
   BuildTransaction transaction(graph_of("stddev", {x}, where));
   const Output variance = var(x, axes, keep_dims, correction, where);
+  return transaction.commit(flat_root(variance, where));
+}
+
+Output flat_root(Output x, Where where) {
   const UnaryFunction root = [where](Output v) { return sqrt(v, where); };
-  return transaction.commit(
-      apply_where(not_equal(variance, 0, where), variance, root, 0, 1, where));
+  return apply_where(not_equal(x, 0, where), x, root, 0, 1, where);
 }
 
 }  // namespace gradgraph
